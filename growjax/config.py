@@ -1,0 +1,211 @@
+"""What a run is: frozen dataclasses with one canonical JSON form and one digest.
+
+Nothing here imports jax, so that a command line can be checked before the pins are set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from typing import Any, Literal, Self
+
+from growjax.errors import UserError
+
+Dtype = Literal["float32", "bfloat16", "float64"]
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, shortest round-trip floats, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON text, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class Config:
+    """Shared by every configuration: plain data out, plain data in, one digest."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain data, ready for JSON (tuples become lists)."""
+        return json.loads(canonical_json(dataclasses.asdict(self)))  # pyright: ignore[reportArgumentType]
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of this configuration."""
+        return json_digest(self.to_dict())
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed; the copy is checked like any other."""
+        return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; raises `UserError` on a field that is missing or unknown."""
+        fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+        unknown = sorted(set(data) - set(fields))
+        if unknown:
+            raise UserError(f"{cls.__name__} has no field {unknown[0]!r}", "use the growjax version that wrote it")
+        values: dict[str, Any] = {}
+        for name, value in data.items():
+            default = fields[name].default
+            if default is dataclasses.MISSING and fields[name].default_factory is not dataclasses.MISSING:
+                default = fields[name].default_factory()  # pyright: ignore[reportCallIssue]
+            if isinstance(default, Config) and isinstance(value, dict):
+                value = type(default).from_dict(value)
+            elif isinstance(default, tuple) and isinstance(value, list):
+                value = tuple(value)
+            values[name] = value
+        return cls(**values)
+
+
+def _require(holds: bool, fault: str, mend: str) -> None:
+    if not holds:
+        raise UserError(fault, mend)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Config):
+    """One decoder, two dialects (`rms` is Llama-like, `layer` is GPT-2-like)."""
+
+    d_model: int = 64
+    n_layers: int = 2
+    n_heads: int = 4
+    n_kv_heads: int = 4
+    head_dim: int = 16
+    d_ff: int = 192
+    vocab_size: int = 512
+    max_seq_len: int = 64
+    dialect: Literal["rms", "layer"] = "rms"
+    """`rms`: RMSNorm, RoPE, SwiGLU, no biases. `layer`: LayerNorm, learned positions, GELU, biases."""
+    tie_embeddings: bool = True
+    qk_norm: bool = False
+    """RMSNorm with a learned gain on queries and keys, shared over heads."""
+    bias: bool | None = None
+    """Biases on every projection; None takes the dialect's habit."""
+    dropout: float = 0.1
+    """Rate on embeddings and on each block's two outputs, wherever a regime lets the stream live."""
+    rope_theta: float = 10000.0
+    rope_dim: int | None = None
+    """Positions of a head in one rotation table; a longer head repeats it. None is the head's length."""
+    norm_eps: float = 1e-5
+    """Of every norm over `embed` and, with `qk_norm`, over `head_dim`."""
+    init_std: float = 0.02
+    dtype: Dtype = "float32"
+    """Of the computation; parameters are kept in float32 (float64 where this is float64)."""
+
+    def __post_init__(self):
+        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size", "max_seq_len"):
+            value = getattr(self, name)
+            _require(value >= 1, f"model.{name} is {value}", "give a whole number of at least 1")
+        _require(
+            self.n_heads % self.n_kv_heads == 0,
+            f"model.n_heads {self.n_heads} does not divide into n_kv_heads {self.n_kv_heads} groups",
+            f"choose n_heads a multiple of {self.n_kv_heads}",
+        )
+        _require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}", "give a rate from 0 to below 1")
+        _require(self.norm_eps > 0, f"model.norm_eps is {self.norm_eps}", "give a positive number")
+        if self.dialect == "rms":
+            rope = self.rope_dim or self.head_dim
+            _require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
+            _require(
+                self.head_dim % rope == 0,
+                f"model.head_dim {self.head_dim} is no multiple of rope_dim {rope}",
+                f"choose a multiple of {rope}",
+            )
+
+    @property
+    def biased(self) -> bool:
+        """Whether projections carry biases."""
+        return self.dialect == "layer" if self.bias is None else self.bias
+
+    @property
+    def param_dtype(self) -> str:
+        """Of the stored parameters and moments."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig(Config):
+    """AdamW with decoupled decay, global clipping, linear warm-up and cosine decay."""
+
+    learning_rate: float = 3e-3
+    warmup_steps: int = 50
+    total_steps: int = 2000
+    """Step at which the cosine reaches its end; the rate stays there afterwards."""
+    end_fraction: float = 0.1
+    """Final learning rate over the peak."""
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    """Largest global gradient norm; 0 turns clipping off."""
+
+    def __post_init__(self):
+        _require(self.learning_rate > 0, f"optim.learning_rate is {self.learning_rate}", "give a positive number")
+        _require(
+            0 <= self.warmup_steps < self.total_steps,
+            f"optim.warmup_steps {self.warmup_steps} does not fit into total_steps {self.total_steps}",
+            "warm up for fewer steps than the whole schedule",
+        )
+        for name in ("b1", "b2", "end_fraction"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"optim.{name} is {value}", "give a number from 0 to 1")
+        for name in ("eps", "weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            _require(value >= 0, f"optim.{name} is {value}", "give a number of at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Config):
+    """What a training state must know of itself: its model and its optimizer."""
+
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Config):
+    """Where stories come from, and how they become batches."""
+
+    corpus: str = "builtin"
+    """`builtin`, a path or pattern (text, JSON lines or Parquet), or `hf:NAME`."""
+    stories: int = 20000
+    """How many stories to take at most; 0 takes all (the built-in corpus then gives 20,000)."""
+    text_field: str = "text"
+    """Field that holds a story, in JSON lines, Parquet and hub data sets."""
+    encoding: str = "utf-8"
+    """Of text and JSON-lines files."""
+    validation_fraction: float = 0.05
+    """Share of stories held out; a story's side follows from its own text alone."""
+    vocab_size: int = 512
+    """Size of the byte-level BPE vocabulary, the end-of-story token included."""
+    seq_len: int = 64
+    batch_size: int = 16
+    eval_batches: int = 4
+    """Held-out batches, each of `batch_size` windows, in every evaluation."""
+
+    def __post_init__(self):
+        _require(self.stories >= 0, f"data.stories is {self.stories}", "give 0 for all, or a positive number")
+        _require(
+            0 < self.validation_fraction < 1,
+            f"data.validation_fraction is {self.validation_fraction}",
+            "give a share between 0 and 1, such as 0.05",
+        )
+        _require(
+            257 <= self.vocab_size <= 65536,
+            f"data.vocab_size is {self.vocab_size}",
+            "give 257 (256 bytes and the end-of-story token) to 65536",
+        )
+        for name in ("seq_len", "batch_size", "eval_batches"):
+            value = getattr(self, name)
+            _require(value >= 1, f"data.{name} is {value}", "give a whole number of at least 1")
+        _require(bool(self.corpus), "data.corpus is empty", "give builtin, a path, a pattern or hf:NAME")
+
+
+def finite(value: float) -> float | str:
+    """A float as JSON can hold it: itself, or the text of what is not finite."""
+    return value if math.isfinite(value) else repr(value)

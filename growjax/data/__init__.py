@@ -1,0 +1,1 @@
+"""Stories, tokens and batches."""

@@ -1,0 +1,124 @@
+"""The exact-trajectory law: what cloning does to weights, gradients and the optimizer's constants.
+
+Give every axis its index map g, multiplicity c and a gauge a, the scale by which its values are carried in the wide
+model. A parameter that writes an axis is multiplied by a, one that reads it by 1/(c a), one that scales it by
+a_out/a_in. With s the product of these and `copies` the number of new entries for an old one,
+
+    theta' = s copy(theta)     grad' = r copy(grad)     r = 1 / (s copies)     w = s / r
+
+and AdamW follows the narrow run with lr' = s lr, wd' = wd / s, eps' = r eps, and each squared gradient counted w times
+in the global norm. All factors follow from axis names and roles; no parameter is known by its path.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.model.axes import Dim, ParamSpec, map_specs
+from growjax.model.decoder import param_specs
+from growjax.train.optim import LawFactors
+
+
+class LeafLaw(NamedTuple):
+    """Factors of one parameter: float64 arrays that broadcast to it (size 1 along axes where they are uniform)."""
+
+    s: np.ndarray
+    r: np.ndarray
+    w: np.ndarray
+
+
+def gauges(plan: WidthPlan) -> dict[str, np.ndarray]:
+    """float64 [old] for every gauge a parameter may name.
+
+    A normed axis is carried by sqrt(new / (old c)), which keeps its mean square; queries and keys by
+    (new/old)^(1/4) / sqrt(c), which keeps their scores under the longer head's 1/sqrt(K). The stream that a tied
+    head reads is carried by 1/(c a), since the table it is read with is fixed by what the embedding writes.
+    """
+    counts = {name: m.counts.astype(np.float64) for name, m in plan.maps.items()}
+    ratio = {name: m.new / m.old for name, m in plan.maps.items()}
+    normed = {name: np.sqrt(ratio[name] / counts[name]) for name in ("embed", "head_dim")}
+    embed = normed["embed"] if plan.source.dialect == "rms" else np.ones(plan.source.d_model)
+    return {
+        "embed": embed,
+        "logits": 1 / (counts["embed"] * embed) if plan.source.tie_embeddings else embed,
+        "raw": normed["head_dim"],
+        "score": ratio["head_dim"] ** 0.25 / np.sqrt(counts["head_dim"]),
+        "value": np.ones(plan.source.head_dim),
+        "heads": np.ones(plan.source.n_heads),
+        "kv_heads": np.ones(plan.source.n_kv_heads),
+        "mlp": np.ones(plan.source.d_ff),
+    }
+
+
+def _along(values: np.ndarray, axis_map: AxisMap, position: int, ndim: int) -> np.ndarray:
+    """Old-position values as an array of the new parameter's rank, of size 1 where they are all the same."""
+    new = values[axis_map.index]
+    if np.all(new == new[0]):
+        new = new[:1]
+    return new.reshape([-1 if i == position else 1 for i in range(ndim)])
+
+
+def _dim_factor(dim: Dim, axis_map: AxisMap, gauge: dict[str, np.ndarray]) -> np.ndarray:
+    if dim.role == "reads":
+        return 1 / (axis_map.counts * gauge[dim.gauge])
+    if dim.role == "writes":
+        return gauge[dim.gauge]
+    if dim.role == "scales":
+        return gauge[dim.gauge] / gauge[dim.gauge_in]
+    return np.ones(axis_map.old)
+
+
+def leaf_law(spec: ParamSpec, plan: WidthPlan) -> LeafLaw:
+    """s, r and the clip weight of one parameter."""
+    gauge, ndim = gauges(plan), len(spec.dims)
+    s = copies = np.ones((1,) * ndim)
+    for position, dim in enumerate(spec.dims):
+        axis_map = plan.maps[dim.axis]
+        s = s * _along(_dim_factor(dim, axis_map, gauge), axis_map, position, ndim)
+        copies = copies * _along(axis_map.counts.astype(np.float64), axis_map, position, ndim)
+    r = 1 / (s * copies)
+    return LeafLaw(s, r, s / r)
+
+
+def law_tree(plan: WidthPlan) -> Any:
+    """The tree of `LeafLaw`, of the parameters' structure."""
+    return map_specs(lambda spec: leaf_law(spec, plan), param_specs(plan.source))
+
+
+def is_law(node: Any) -> bool:
+    """Whether a node is a `LeafLaw`."""
+    return isinstance(node, LeafLaw)
+
+
+def law_factors(plan: WidthPlan) -> LawFactors:
+    """The optimizer's factors under which the wide run is the narrow run."""
+    specs, dtype = param_specs(plan.source), plan.target.param_dtype
+
+    def tree(factor) -> Any:
+        return map_specs(lambda spec: jnp.asarray(factor(leaf_law(spec, plan)), dtype), specs)
+
+    return LawFactors(
+        lr=tree(lambda law: law.s), decay=tree(lambda law: 1 / law.s), eps=tree(lambda law: law.r), clip=tree(lambda law: law.w)
+    )
+
+
+def copy_factors(factors: LawFactors, plan: WidthPlan) -> LawFactors:
+    """The factors a state has already, copied along the plan like the parameters they belong to."""
+
+    def one(spec: ParamSpec, factor: jax.Array) -> jax.Array:
+        for position, dim in enumerate(spec.dims):
+            if factor.shape[position] > 1:
+                factor = jnp.take(factor, plan.maps[dim.axis].index, axis=position)
+        return factor
+
+    return LawFactors(*(map_specs(one, param_specs(plan.source), tree) for tree in factors))
+
+
+def times_factors(first: LawFactors | None, second: LawFactors) -> LawFactors:
+    """Both sets of factors at once: a state that was grown before is grown again."""
+    return second if first is None else jax.tree.map(jnp.multiply, first, second)

@@ -1,0 +1,168 @@
+"""A width plan: for every named axis, which old position each new position copies."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from growjax.config import ModelConfig
+from growjax.errors import UserError
+
+WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff")
+"""Fields of `ModelConfig` that growth may enlarge."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AxisMap:
+    """One axis under growth: new position j copies old position `index[j]`."""
+
+    axis: str
+    old: int
+    index: np.ndarray
+    """int64 [new]; the first `old` positions are the old ones in place."""
+
+    @property
+    def new(self) -> int:
+        return len(self.index)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [old]: the multiplicity c(i), how many new positions copy old position i."""
+        return np.bincount(self.index, minlength=self.old)
+
+    @property
+    def grown(self) -> bool:
+        return self.new > self.old
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some positions have more copies than others."""
+        return len(set(self.counts.tolist())) > 1
+
+    @property
+    def is_new(self) -> np.ndarray:
+        """bool [new]: positions that did not exist before."""
+        return np.arange(self.new) >= self.old
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WidthPlan:
+    """Source and target, and the map of every axis that either of them names."""
+
+    source: ModelConfig
+    target: ModelConfig
+    maps: Mapping[str, AxisMap]
+
+    def notes(self) -> list[str]:
+        """What cannot stay exact under this plan, and why; empty where everything can."""
+        notes = []
+        if self.source.dialect == "layer" and self.maps["embed"].uneven:
+            notes.append(
+                "embed: LayerNorm subtracts a plain mean, which uneven copies shift; "
+                f"d_model {nearest_multiple(self.target.d_model, self.source.d_model)} would be exact"
+            )
+        return notes
+
+    def rows(self) -> list[tuple[str, int, int, str]]:
+        """(axis, old, new, multiplicities) of every axis, for a table."""
+        rows = []
+        for m in self.maps.values():
+            counts = sorted(set(m.counts.tolist()))
+            rows.append((m.axis, m.old, m.new, " and ".join(f"x{c}" for c in counts)))
+        return rows
+
+
+def nearest_multiple(value: int, unit: int) -> int:
+    """The multiple of `unit`, at least one of it, that lies nearest to `value`."""
+    return max(1, round(value / unit)) * unit
+
+
+def _copies(axis: str, old: int, new: int, key: jax.Array | None) -> AxisMap:
+    """Old positions in place, then copies: in rounds, or drawn at random where a key is given (Net2Net)."""
+    if key is None or new == old:
+        extra = np.arange(old, new) % old
+    else:
+        extra = np.asarray(jax.random.randint(key, (new - old,), 0, old))
+    return AxisMap(axis, old, np.concatenate([np.arange(old), extra]).astype(np.int64))
+
+
+def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
+    """The plan from `source` to `target`; refuses, with the nearest reachable target, what growth cannot do.
+
+    Without a key copies are dealt in rounds (position j copies j mod old). With a key they are drawn at random
+    (Chen et al. 2016, Net2Net, arXiv 1511.05641, eq. 2). Heads grow by whole heads, grouped queries by whole groups.
+    The plan's target repeats the source's rotary table where heads grow longer.
+    """
+    _check_same(source, target)
+    for name in WIDTHS:
+        old, new = getattr(source, name), getattr(target, name)
+        if new < old:
+            raise UserError(f"cannot shrink {name} from {old} to {new}", f"the nearest reachable {name} is {old}")
+    if source.dialect == "rms":
+        rope = source.rope_dim or source.head_dim
+        if target.head_dim % source.head_dim:
+            nearest = nearest_multiple(target.head_dim, source.head_dim)
+            raise UserError(
+                f"head_dim {source.head_dim} cannot grow to {target.head_dim}: rotary positions turn whole tables",
+                f"the nearest reachable head_dim is {nearest}",
+            )
+        target = target.replace(rope_dim=rope if target.head_dim > rope else source.rope_dim)
+    old_group, new_group = source.n_heads // source.n_kv_heads, target.n_heads // target.n_kv_heads
+    if new_group < old_group:
+        raise UserError(
+            f"{target.n_heads} heads over {target.n_kv_heads} kv heads put {new_group} in a group where the source "
+            f"has {old_group}, and a group can only be cloned whole",
+            f"the nearest reachable n_heads is {old_group * target.n_kv_heads}",
+        )
+    keys = dict.fromkeys(range(4)) if key is None else dict(enumerate(jax.random.split(key, 4)))
+    groups = _copies("kv_heads", source.n_kv_heads, target.n_kv_heads, keys[0])
+    inner = _copies("heads", old_group, new_group, keys[1])
+    maps = {
+        "embed": _copies("embed", source.d_model, target.d_model, keys[2]),
+        "heads": _head_map(groups, inner),
+        "kv_heads": groups,
+        "head_dim": _copies("head_dim", source.head_dim, target.head_dim, None),
+        "mlp": _copies("mlp", source.d_ff, target.d_ff, keys[3]),
+        "vocab": _copies("vocab", source.vocab_size, target.vocab_size, None),
+        "position": _copies("position", source.max_seq_len, target.max_seq_len, None),
+        "layers": _copies("layers", source.n_layers, target.n_layers, None),
+    }
+    return WidthPlan(source, target, maps)
+
+
+def _head_map(groups: AxisMap, inner: AxisMap) -> AxisMap:
+    """Query heads stand group after group: new head (b, p) copies old head (groups[b], inner[p])."""
+    index = groups.index[:, None] * inner.old + inner.index[None, :]
+    return HeadMap("heads", groups.old * inner.old, index.reshape(-1), groups, inner)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeadMap(AxisMap):
+    """Query heads: the old ones are not the first positions when groups grow from within."""
+
+    groups: AxisMap
+    inner: AxisMap
+
+    @property
+    def is_new(self) -> np.ndarray:
+        return (self.groups.is_new[:, None] | self.inner.is_new[None, :]).reshape(-1)
+
+
+def _check_same(source: ModelConfig, target: ModelConfig) -> None:
+    for name in ("n_layers", "vocab_size", "max_seq_len", "dialect", "tie_embeddings", "qk_norm", "rope_theta", "biased"):
+        old, new = getattr(source, name), getattr(target, name)
+        if old != new:
+            raise UserError(f"growth in width leaves {name} at {old}, not {new}", f"the nearest reachable {name} is {old}")
+
+
+def default_target(source: ModelConfig, factor: int = 2) -> ModelConfig:
+    """The paper's target: twice the width in d_model, heads and mlp, heads as long as before."""
+    return source.replace(
+        d_model=source.d_model * factor,
+        n_heads=source.n_heads * factor,
+        n_kv_heads=source.n_kv_heads * factor,
+        d_ff=source.d_ff * factor,
+    )

@@ -1,0 +1,103 @@
+"""Escape: the share of a vector's length that lies outside the cloned subspace.
+
+The subspace holds every tree that is s copy(theta) for some theta (weights and their changes), and every activation
+whose copies carry one value. Escape is ||x - P x|| / ||x||, with P the orthogonal projection: 0 for clones that have
+stayed clones, at most 1. Weights alone can mislead (noise that cancels on both sides leaves the subspace and changes
+nothing), so updates and activations are measured beside them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.grow.law import LeafLaw, gauges, is_law, law_tree
+from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.model.axes import ParamSpec
+from growjax.model.decoder import Params, activations, param_specs
+
+
+def _project_axis(x: jax.Array, weights: jax.Array, axis_map: AxisMap, position: int) -> tuple[jax.Array, jax.Array]:
+    """Sums of x and of its weights over the copies of each old position, along one axis."""
+    index = axis_map.index
+
+    def fold(y: jax.Array) -> jax.Array:
+        return jnp.moveaxis(jax.ops.segment_sum(jnp.moveaxis(y, position, 0), index, axis_map.old), 0, position)
+
+    return fold(x), fold(weights)
+
+
+def _residual_squares(x: jax.Array, factor: np.ndarray, axes: list[tuple[int, AxisMap]]) -> tuple[Any, Any]:
+    """(squared distance of x to the subspace {factor * copy(.)}, squared length of x), in float64."""
+    x = x.astype(jnp.float64)
+    scale = jnp.broadcast_to(jnp.asarray(factor, jnp.float64), x.shape)
+    top, bottom = x * scale, scale * scale
+    for position, axis_map in axes:
+        top, bottom = _project_axis(top, bottom, axis_map, position)
+    theta = top / bottom
+    for position, axis_map in axes:
+        theta = jnp.take(theta, axis_map.index, axis=position)
+    return jnp.sum(jnp.square(x - scale * theta)), jnp.sum(jnp.square(x))
+
+
+def _ratio(outside: Any, total: Any) -> float:
+    outside, total = float(outside), float(total)
+    return (outside / total) ** 0.5 if total > 0 else 0.0
+
+
+@partial(jax.jit, static_argnames="plan")
+def _tree_squares(tree: Any, *, plan: WidthPlan) -> tuple[Any, Any]:
+    def one(spec: ParamSpec, x: jax.Array, law: LeafLaw) -> jax.Array:
+        axes = [(i, plan.maps[d.axis]) for i, d in enumerate(spec.dims) if plan.maps[d.axis].grown]
+        return jnp.stack(_residual_squares(x, law.s, axes))
+
+    leaves = jax.tree.map(
+        one, param_specs(plan.source), tree, law_tree(plan), is_leaf=lambda n: isinstance(n, ParamSpec) or is_law(n)
+    )
+    return tuple(jnp.sum(jnp.stack(jax.tree.leaves(leaves)), axis=0))
+
+
+@partial(jax.jit, static_argnames="plan")
+def _activation_squares(params: Params, inputs: jax.Array, *, plan: WidthPlan) -> tuple[Any, Any]:
+    gauge, pairs = gauges(plan), []
+    for axis, x in activations(plan.target, params, inputs).items():
+        # [L, B, T, axis, ...]: the named axis is the fourth, and a head's own positions follow it
+        axes = [(3, plan.maps[axis])]
+        if axis == "heads":
+            axes.append((4, plan.maps["head_dim"]))
+        factor = gauge[axis][plan.maps[axis].index].reshape(-1, *(1,) * (x.ndim - 4))
+        pairs.append(jnp.stack(_residual_squares(x, factor, axes)))
+    return tuple(jnp.sum(jnp.stack(pairs), axis=0))
+
+
+def tree_escape(tree: Any, plan: WidthPlan) -> float:
+    """Escape of a tree of the target's parameters: weights, or a difference of weights."""
+    return _ratio(*_tree_squares(tree, plan=plan))
+
+
+def activation_escape(params: Params, plan: WidthPlan, windows_BT: jax.Array) -> float:
+    """Escape of the residual stream, of attention's values and of the hidden units together, on windows [B, T + 1]."""
+    return _ratio(*_activation_squares(params, windows_BT[:, :-1].astype(jnp.int32), plan=plan))
+
+
+@partial(jax.jit, static_argnames="plan")
+def _identical(tree: Any, *, plan: WidthPlan) -> jax.Array:
+    def one(spec: ParamSpec, x: jax.Array) -> jax.Array:
+        first = x
+        for position, dim in enumerate(spec.dims):
+            index = plan.maps[dim.axis].index
+            places = np.unique(index, return_index=True)[1]
+            first = jnp.take(first, places[index], axis=position)
+        return jnp.all(first == x)
+
+    leaves = jax.tree.map(one, param_specs(plan.source), tree, is_leaf=lambda n: isinstance(n, ParamSpec))
+    return jnp.all(jnp.stack(jax.tree.leaves(leaves)))
+
+
+def clones_identical(params: Params, plan: WidthPlan) -> bool:
+    """Whether all copies among a target's parameters hold the same bits (for plans whose copies are even)."""
+    return bool(_identical(params, plan=plan))

@@ -1,0 +1,201 @@
+"""The decoder-only transformer, and the pure functions around it. Flax Linen stays inside this file.
+
+Parameters are stacked over layers and the block is scanned, so `layers` is an axis like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from growjax.config import ModelConfig
+from growjax.model import layers
+from growjax.model.axes import Dim, Named, ParamSpec, is_named, keeps, map_specs, reads, scales, writes
+from growjax.streams import at_site
+
+Params = dict[str, Any]
+
+
+class _Owner(nn.Module):
+    """A module whose parameters are created with their axes."""
+
+    config: ModelConfig
+
+    def weight(self, name: str, *dims: Dim, init: str = "normal", residual: bool = False) -> jax.Array:
+        cfg = self.config
+        sizes = {
+            "embed": cfg.d_model,
+            "heads": cfg.n_heads,
+            "kv_heads": cfg.n_kv_heads,
+            "head_dim": cfg.head_dim,
+            "mlp": cfg.d_ff,
+            "vocab": cfg.vocab_size,
+            "position": cfg.max_seq_len,
+        }
+        shape = tuple(sizes[d.axis] for d in dims)
+        spec = ParamSpec(dims, init, residual)  # pyright: ignore[reportArgumentType]
+        value = self.param(name, lambda _: Named(jnp.zeros(shape, cfg.param_dtype), spec))
+        return jnp.asarray(value, cfg.dtype)
+
+    def bias(self, name: str, *dims: Dim) -> jax.Array | float:
+        return self.weight(name, *dims, init="zeros") if self.config.biased else 0.0
+
+    def norm(self, name: str, x: jax.Array, dim: Dim) -> jax.Array:
+        cfg = self.config
+        gain = self.weight(f"{name}_gain", dim, init="ones")
+        if cfg.dialect == "rms":
+            return layers.rms_norm(x, gain, cfg.norm_eps)
+        shift = self.weight(f"{name}_bias", writes(dim.axis, dim.gauge), init="zeros")
+        return layers.layer_norm(x, gain, shift, cfg.norm_eps)
+
+    def drop(self, x: jax.Array, key: jax.Array | None, site: str, index: jax.Array | int = 0) -> jax.Array:
+        if key is None or self.config.dropout == 0:
+            return x
+        return layers.dropout(x, self.config.dropout, key=at_site(key, site, index))
+
+
+class Block(_Owner):
+    """Attention and MLP, each behind a norm and beside the residual stream."""
+
+    capture: bool = False
+
+    @nn.compact
+    def __call__(self, x_BTD: jax.Array, layer: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Any]:
+        cfg = self.config
+        heads_BTHK = self.attention(self.norm("attn_norm", x_BTD, scales("embed")))
+        wo = self.weight("wo", reads("heads"), reads("head_dim", "value"), writes("embed"), residual=True)
+        out = jnp.einsum("bthk,hkd->btd", heads_BTHK, wo) + self.bias("bo", writes("embed"))
+        x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
+
+        y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
+        mlp_BTF = y_BTD @ self.weight("w_up", reads("embed"), writes("mlp")) + self.bias("b_up", writes("mlp"))
+        if cfg.dialect == "rms":
+            gate = y_BTD @ self.weight("w_gate", reads("embed"), writes("mlp")) + self.bias("b_gate", writes("mlp"))
+            mlp_BTF = jax.nn.silu(gate) * mlp_BTF
+        else:
+            mlp_BTF = jax.nn.gelu(mlp_BTF, approximate=True)
+        out = mlp_BTF @ self.weight("w_down", reads("mlp"), writes("embed"), residual=True)
+        x_BTD = x_BTD + self.drop(out + self.bias("b_down", writes("embed")), dropout_key, "mlp", layer)
+        seen = {"embed": x_BTD, "heads": heads_BTHK, "mlp": mlp_BTF} if self.capture else None
+        return x_BTD, seen
+
+    def attention(self, x_BTD: jax.Array) -> jax.Array:
+        cfg = self.config
+        raw = "raw" if cfg.qk_norm else "score"  # what q and k are carried by before their norm, if they have one
+        q_dims = (writes("heads"), writes("head_dim", raw))
+        k_dims = (writes("kv_heads"), writes("head_dim", raw))
+        v_dims = (writes("kv_heads"), writes("head_dim", "value"))
+        q = jnp.einsum("btd,dhk->bthk", x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
+        k = jnp.einsum("btd,dgk->btgk", x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
+        v = jnp.einsum("btd,dgk->btgk", x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
+        if cfg.qk_norm:
+            q = layers.rms_norm(q, self.weight("q_gain", scales("head_dim", "score", raw), init="ones"), cfg.norm_eps)
+            k = layers.rms_norm(k, self.weight("k_gain", scales("head_dim", "score", raw), init="ones"), cfg.norm_eps)
+        if cfg.dialect == "rms":
+            rope = cfg.rope_dim or cfg.head_dim
+            cos, sin = layers.rope_tables(x_BTD.shape[1], cfg.head_dim, rope, cfg.rope_theta, x_BTD.dtype)
+            q, k = layers.rotate(q, cos, sin, rope), layers.rotate(k, cos, sin, rope)
+        grouped = q.reshape(*q.shape[:2], cfg.n_kv_heads, -1, cfg.head_dim)
+        return layers.causal_attention(grouped, k, v).reshape(q.shape)
+
+
+class Decoder(_Owner):
+    """Tokens int32 [B, T] to logits [B, T, V] (at least float32)."""
+
+    capture: bool = False
+
+    @nn.compact
+    def __call__(self, tokens_BT: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Any]:
+        cfg = self.config
+        table_VD = self.weight("embedding", keeps("vocab"), writes("embed"))
+        x_BTD = table_VD[tokens_BT]
+        if cfg.dialect == "layer":
+            x_BTD = x_BTD + self.weight("positions", keeps("position"), writes("embed"))[: tokens_BT.shape[1]]
+        x_BTD = self.drop(x_BTD, dropout_key, "embed")
+        blocks = nn.scan(
+            Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast),
+            length=cfg.n_layers,
+            metadata_params={},
+        )(cfg, capture=self.capture, name="blocks")
+        x_BTD, seen = blocks(x_BTD, jnp.arange(cfg.n_layers, dtype=jnp.uint32), dropout_key)
+        x_BTD = self.norm("final_norm", x_BTD, scales("embed", "logits", "embed"))
+        if cfg.tie_embeddings:
+            head_VD = table_VD
+        else:
+            head_VD = self.weight("head", keeps("vocab"), reads("embed", "logits"))
+        logits = jnp.einsum("btd,vd->btv", x_BTD, head_VD)
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), seen
+
+
+def forward(
+    config: ModelConfig, params: Params, tokens_BT: jax.Array, *, dropout_key: jax.Array | None = None
+) -> jax.Array:
+    """Logits [B, T, V]; without a key no dropout takes place and nothing is drawn."""
+    return Decoder(config).apply({"params": params}, tokens_BT, dropout_key)[0]  # pyright: ignore[reportReturnType]
+
+
+def activations(config: ModelConfig, params: Params, tokens_BT: jax.Array) -> dict[str, jax.Array]:
+    """What every layer hands on, by the name of its widened axis: `embed` [L, B, T, D] (the residual stream),
+    `heads` [L, B, T, H, K] (attention's values) and `mlp` [L, B, T, F] (the hidden units)."""
+    return Decoder(config, capture=True).apply({"params": params}, tokens_BT, None)[1]  # pyright: ignore[reportReturnType]
+
+
+@lru_cache(maxsize=256)
+def _boxed(config: ModelConfig) -> Any:
+    tokens = jax.ShapeDtypeStruct((1, min(2, config.max_seq_len)), jnp.int32)
+    model = Decoder(config)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(tokens.shape, tokens.dtype), None))["params"]
+
+
+def param_specs(config: ModelConfig) -> Any:
+    """The tree of `ParamSpec`, of the parameters' own structure."""
+    return jax.tree.map(lambda box: box.spec, _boxed(config), is_leaf=is_named)
+
+
+def param_shapes(config: ModelConfig) -> Any:
+    """The tree of `jax.ShapeDtypeStruct` of the parameters."""
+    return jax.tree.map(lambda box: box.value, _boxed(config), is_leaf=is_named)
+
+
+def init_params(config: ModelConfig, *, key: jax.Array) -> Params:
+    """Fresh parameters: normals of `init_std` (divided by sqrt(2 L) where a block writes the residual stream,
+    Radford et al. 2019, section 2.3), ones for gains, zeros for biases. `key` is the init stream's at step 0; every
+    parameter is a site of its own, named by its path.
+    """
+
+    def draw(path: Any, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        if spec.init != "normal":
+            return jnp.full(shape.shape, 1.0 if spec.init == "ones" else 0.0, shape.dtype)
+        std = config.init_std / (math.sqrt(2 * config.n_layers) if spec.residual else 1.0)
+        site = jax.tree_util.keystr(path, simple=True, separator="/")
+        return std * jax.random.normal(at_site(key, site), shape.shape, shape.dtype)
+
+    specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=lambda s: isinstance(s, ParamSpec))
+    shapes = jax.tree.leaves(param_shapes(config))
+    return jax.tree.unflatten(specs[1], [draw(p, s, shape) for (p, s), shape in zip(specs[0], shapes, strict=True)])
+
+
+def count_params(config: ModelConfig) -> int:
+    """Number of parameters."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(param_shapes(config)))
+
+
+def flops_per_token(config: ModelConfig, seq_len: int) -> float:
+    """Floating-point operations of one training step per token: 6 per weight that multiplies, plus attention's
+    12 L T H K (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a causal half is not taken off)."""
+    weights = map_specs(
+        lambda spec, shape: math.prod(shape.shape) if any(d.role == "reads" for d in spec.dims) else 0,
+        param_specs(config),
+        param_shapes(config),
+    )
+    head = config.vocab_size * config.d_model if config.tie_embeddings else 0
+    attention = 12 * config.n_layers * seq_len * config.n_heads * config.head_dim
+    return 6.0 * (sum(jax.tree.leaves(weights)) + head) + attention

@@ -1,0 +1,70 @@
+"""A cell: one result, named by how it is made.
+
+Its id is the hash of a recipe (a kind, a version, parameters) and of its parents' ids, so two machines name one cell
+alike even where their bits differ. Everything else is a field: digests of what went in and came out, and metrics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from growjax.config import json_digest
+
+VERSION = 1
+"""Of the recipes: raised when a recipe of the same text would give other results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a cell is made."""
+
+    kind: str
+    """data, source, candidate, probe or continuation."""
+    parameters: dict[str, Any]
+    """Plain JSON data: all that the result depends on, apart from the parents."""
+    parents: tuple[str, ...] = ()
+    label: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What a reader looks for (source, operator, regime, replicate, lag); follows from the rest, and is not hashed."""
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of recipe and parents."""
+        body = {"kind": self.kind, "version": VERSION, "parameters": self.parameters, "parents": list(self.parents)}
+        return json_digest(body)[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A filled cell."""
+
+    recipe: Recipe
+    inputs: dict[str, str]
+    """Digest of each input, by name: tokens, and each parent's output."""
+    digests: dict[str, Any]
+    """Digests of what came out."""
+    metrics: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return self.recipe.id
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in `result.json` and in the receipt."""
+        recipe = self.recipe
+        return {
+            "id": self.id,
+            "kind": recipe.kind,
+            "source": None,
+            "operator": None,
+            "regime": None,
+            "replicate": None,
+            "lag": None,
+            **recipe.label,
+            "version": VERSION,
+            "parameters": recipe.parameters,
+            "parents": list(recipe.parents),
+            "inputs": self.inputs,
+            "digests": self.digests,
+            "metrics": self.metrics,
+        }

@@ -1,0 +1,123 @@
+"""The run directory: receipt.json, cells/<id>/, data/ and report/."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from growjax.config import canonical_json, json_digest
+from growjax.errors import CheckFailed, UserError
+from growjax.record.cells import Cell, Recipe
+from growjax.record.files import sweep, whole_directory, write_text
+
+SCHEMA = 1
+
+COMPARABLE = ("packages", "machine", "cpu", "backend", "device_kind", "platform_version")
+"""Fields of the environment that a run must keep from its first cell to its last."""
+
+
+class RunDir:
+    """One run directory; it knows nothing of what its cells mean."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.cells = path / "cells"
+        self.data = path / "data"
+        self.report = path / "report"
+
+    def begin(self, header: dict[str, Any], *, force: bool = False) -> None:
+        """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
+        goes on with it where its own header is the same. Refuses a directory of something else."""
+        if force and self.path.exists():
+            self._clear()
+        if self.path.exists() and any(self.path.iterdir()):
+            if not (self.path / "receipt.json").exists():
+                raise UserError(f"{self.path} is not empty and holds no run", "choose another --out")
+            self._same(self.receipt(), header)
+            sweep(self.path)
+            sweep(self.cells)
+            return
+        self.cells.mkdir(parents=True, exist_ok=True)
+        self.write_receipt(header, [])
+
+    def _clear(self) -> None:
+        known = {"receipt.json", "cells", "data", "report"}
+        found = {p.name for p in self.path.iterdir()} if self.path.is_dir() else {str(self.path)}
+        if not found <= known:
+            stranger = sorted(found - known)[0]
+            raise UserError(
+                f"--force will not delete {self.path}, which holds {stranger!r} and so is more than a run",
+                "choose another --out",
+            )
+        shutil.rmtree(self.path)
+
+    def _same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        if old.get("schema") != new["schema"]:
+            raise UserError(f"{self.path} has receipt schema {old.get('schema')}", "choose another --out, or --force")
+        for part in ("config", "source_code", "pins"):
+            if old.get(part) != new[part]:
+                where = _first_difference(old.get(part), new[part], part)
+                raise UserError(
+                    f"{self.path} holds a run of another {part} ({where})",
+                    "choose another --out, give the same options, or start anew with --force",
+                )
+        for field in COMPARABLE:
+            if old["environment"].get(field) != new["environment"][field]:
+                where = _first_difference(old["environment"].get(field), new["environment"][field], field)
+                raise UserError(
+                    f"{self.path} was begun in another environment ({where})",
+                    "go on there, choose another --out, or start anew with --force",
+                )
+
+    def receipt(self) -> dict[str, Any]:
+        """The receipt as it stands."""
+        path = self.path / "receipt.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{self.path} holds no receipt.json", "name a run directory made by growjax") from None
+        except ValueError:
+            raise CheckFailed(f"{path} is damaged: it is no JSON") from None
+
+    def write_receipt(self, header: dict[str, Any], cells: Iterable[dict[str, Any]]) -> str:
+        """Writes receipt.json; returns its root, one digest over everything else in it."""
+        body = {**header, "cells": sorted(cells, key=lambda cell: cell["id"])}
+        root = json_digest(body)
+        write_text(self.path / "receipt.json", canonical_json({**body, "root": root}) + "\n")
+        return root
+
+    def find(self, recipe: Recipe, inputs: dict[str, str]) -> dict[str, Any] | None:
+        """The filled cell of a recipe, if it is there and was made of the same inputs."""
+        path = self.cells / recipe.id / "result.json"
+        if not path.exists():
+            return None
+        try:
+            cell = json.loads(path.read_text(encoding="utf-8"))
+            same = cell["inputs"] == inputs and cell["id"] == recipe.id
+        except (ValueError, KeyError, TypeError):
+            raise CheckFailed(f"{path} is damaged: delete its folder to have the cell computed again") from None
+        if not same:
+            raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
+        return cell
+
+    def write(self, cell: Cell, lines: Iterable[dict[str, Any]] = (), fill: Callable[[Path], Any] | None = None) -> dict:
+        """Stores a cell, its metrics line by line, and what `fill` writes beside them, all or nothing."""
+        with whole_directory(self.cells / cell.id) as folder:
+            if fill is not None:
+                fill(folder)
+            text = "".join(canonical_json(line) + "\n" for line in lines)
+            if text:
+                write_text(folder / "metrics.jsonl", text)
+            write_text(folder / "result.json", canonical_json(cell.to_dict()) + "\n")
+        return cell.to_dict()
+
+
+def _first_difference(old: Any, new: Any, name: str) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(set(old) | set(new)):
+            if old.get(key) != new.get(key):
+                return _first_difference(old.get(key), new.get(key), f"{name}.{key}")
+    return f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"

@@ -1,0 +1,122 @@
+"""Training states on disk, through Orbax. A state is a folder `state/` beside a `state.json` that says what it holds.
+
+Orbax gives values back bit for bit, but two saves of one state differ in their files, so what is checked is the digest
+of the leaves, never of the files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from growjax.config import TrainConfig, canonical_json
+from growjax.digest import digest
+from growjax.errors import UserError
+from growjax.record.files import explain, write_text
+from growjax.train.optim import LawFactors, OptState
+from growjax.train.state import TrainState
+
+_ONE_AT_A_TIME = threading.Lock()  # Orbax runs an event loop of its own for each call
+
+
+def as_tree(state: TrainState) -> dict[str, Any]:
+    """The state as nested dicts of arrays: the form that is stored and whose digest names it."""
+    tree: dict[str, Any] = {
+        "params": state.params,
+        "opt_state": state.opt_state._asdict(),
+        "step": state.step,
+    }
+    if state.law is not None:
+        tree["law"] = state.law._asdict()
+    return tree
+
+
+def from_tree(tree: dict[str, Any], config: TrainConfig) -> TrainState:
+    """The inverse of `as_tree`."""
+    return TrainState(
+        params=tree["params"],
+        opt_state=OptState(**tree["opt_state"]),
+        step=tree["step"],
+        law=LawFactors(**tree["law"]) if "law" in tree else None,
+        config=config,
+    )
+
+
+def state_digest(state: TrainState) -> str:
+    """SHA-256 that names a state: every leaf of it, not its configuration."""
+    return digest(as_tree(state))
+
+
+def _quietly():
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="orbax")
+
+
+def save_state(directory: Path, state: TrainState) -> str:
+    """Writes `state/` and `state.json` into a folder that exists; returns the state's digest."""
+    from orbax.checkpoint import v1 as ocp
+
+    _quietly()
+    tree = as_tree(state)
+    with _ONE_AT_A_TIME:
+        ocp.save(directory / "state", tree)
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): [str(leaf.dtype), list(leaf.shape)]
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+    name = state_digest(state)
+    info = {"config": state.config.to_dict(), "digest": name, "leaves": leaves}
+    write_text(directory / "state.json", canonical_json(info) + "\n")
+    return name
+
+
+def _abstract(leaves: dict[str, Any]) -> dict[str, Any]:
+    """The nested dicts of shapes that a flat table of leaves describes."""
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    tree: dict[str, Any] = {}
+    for path, (dtype, shape) in leaves.items():
+        node = tree
+        *parents, last = path.split("/")
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=device)
+    return tree
+
+
+def load_state(directory: Path) -> TrainState:
+    """The state of a folder, checked against its recorded digest. Raises `UserError` where it is no state, cannot be
+    read, or is not what was written."""
+    from orbax.checkpoint import v1 as ocp
+
+    _quietly()
+    try:
+        info = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+        abstract, config = _abstract(info["leaves"]), TrainConfig.from_dict(info["config"])
+        recorded = info["digest"]
+    except FileNotFoundError:
+        raise UserError(f"{directory} holds no growjax state", "name a folder that holds state.json and state/") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{directory}/state.json is damaged", "restore the folder from a copy, or make it again") from None
+    try:
+        with _ONE_AT_A_TIME:
+            tree = ocp.load(directory / "state", abstract)
+    except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
+        told = explain(error)
+        if isinstance(told, UserError) and "no such file" not in told.fault:
+            raise told from None
+        raise UserError(
+            f"the checkpoint {directory}/state cannot be read ({type(error).__name__})",
+            "restore the folder from a copy, or make it again",
+        ) from None
+    state = from_tree(tree, config)  # pyright: ignore[reportArgumentType]
+    if state_digest(state) != recorded:
+        raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one",
+                        "restore the folder from a copy, or make it again")
+    return state

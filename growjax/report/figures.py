@@ -1,0 +1,189 @@
+"""Figures with a curve in them: continuations by step and by FLOPs, their gap to the pool, and the sources' training."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from growjax.report import canvas, style
+from growjax.report.values import Candidate, Cast, Row, fixed, number, numbers, rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [x for x in values if math.isfinite(x)]
+
+
+def _later(values: list[float], share: float = 0.5) -> list[float]:
+    """The finite values of the last part of a curve."""
+    return _finite(values[math.ceil(len(values) * (1 - share)) - 1 :]) or _finite(values)
+
+
+def _range(curves: list[Row], keys: Sequence[str]) -> tuple[float, float] | None:
+    """The y-range in which the candidates can be told apart.
+
+    It holds every curve's second half and the start of a typical one; a curve far above the pool, or the first
+    points of a bad start, may leave it.
+    """
+    operators = [c for c in curves if not c.get("control")] or curves
+    series = [[numbers(c.get(key)) for key in keys if _finite(numbers(c.get(key)))] for c in operators]
+    pool = [s for found in series for s in found]
+    if not pool:
+        return None
+    low = min(min(_finite(s)) for s in pool)
+    typical = statistics.median(_finite(s)[0] for s in pool)
+    late = [max(_later(s)) for s in pool]
+    high = min(max(typical, *late), low + 3 * max(max(typical, statistics.median(late)) - low, 1e-9))
+    pad = 0.06 * (high - low) or 0.05
+    return low - pad, high + pad
+
+
+def _outside(curves: list[Row], high: float) -> str:
+    """Which curves lie above the panel from end to end, and where they run."""
+    told = []
+    for curve in curves:
+        values = _finite(numbers(curve.get("mean")))
+        if values and min(values) > high:
+            told.append(f"{curve['candidate']} ({fixed(values[0], 2)} to {fixed(values[-1], 2)})")
+    return "above this panel: " + ", ".join(told) if told else ""
+
+
+def _curve(axes: Axes, curve: Row, candidate: Candidate, x: list[float], order: int) -> None:
+    """One candidate's mean, its markers staggered against the others', and its band over replicates."""
+    y = numbers(curve.get("mean"))
+    size = min(len(x), len(y))
+    if not size:
+        return
+    low, high = numbers(curve.get("low"))[:size], numbers(curve.get("high"))[:size]
+    stride = max(1, size // 5)
+    axes.plot(
+        x[:size], y[:size], linestyle=style.line(candidate), markevery=(order % stride, stride),
+        zorder=2 if candidate.control else 3, **canvas.look(candidate),
+    )  # fmt: skip
+    if len(low) == size == len(high) and low != high:
+        axes.fill_between(x[:size], low, high, color=style.colour(candidate), alpha=0.14, linewidth=0, zorder=1)
+
+
+def curves(summary: Row, cast: Cast, *, axis: str) -> Figure | None:
+    """Validation loss of every continuation against `axis` (`steps` or `flops`), a panel per source and regime."""
+    found = [c for c in rows(summary, "curves") if _finite(numbers(c.get("mean")))]
+    panels = cast.panels(found)
+    if not panels:
+        return None
+    shown = cast.named(c["candidate"] for c in found)
+    columns = canvas.columns_for(len(cast.regimes), len(panels))
+    figure, all_axes = canvas.grid(len(panels), columns, height=2.3, legend=shown, head=0.55)
+    for axes, (source, regime) in zip(all_axes, panels, strict=True):
+        here = {c["candidate"]: c for c in found if (c["source"], c["regime"]) == (source, regime)}
+        limits = _range(list(here.values()), ("mean", "low", "high"))
+        for order, candidate in enumerate(cast.named(here)):
+            curve = here[candidate.name]
+            _curve(axes, curve, candidate, numbers(curve.get(axis)), order)
+        if limits:
+            axes.set_ylim(*limits)
+        note = _outside([here[c.name] for c in cast.named(here)], limits[1]) if limits else ""
+        canvas.title(axes, f"{source} · {regime}", note)
+        axes.set_xlabel("step after widening" if axis == "steps" else "training FLOPs after widening")
+        axes.set_ylabel("validation loss (nats/token)")
+        axes.margins(x=0.02)
+        if axis == "flops":
+            axes.xaxis.set_major_formatter(_flops)
+            axes.locator_params(axis="x", nbins=6)
+    return figure
+
+
+def _flops(value: float, _position: object = None) -> str:
+    if not value:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def _against_pool(here: list[Row]) -> list[Row]:
+    """Each curve less the median of the operators' at the same step; steps without a median are left out."""
+    at: dict[float, list[float]] = {}
+    for curve in [c for c in here if not c.get("control")] or here:
+        for step, value in zip(numbers(curve.get("steps")), numbers(curve.get("mean")), strict=False):
+            if math.isfinite(value):
+                at.setdefault(step, []).append(value)
+    middle = {step: statistics.median(values) for step, values in at.items()}
+    gaps = []
+    for curve in here:
+        pairs = zip(numbers(curve.get("steps")), numbers(curve.get("mean")), strict=False)
+        kept = [(step, value - middle[step]) for step, value in pairs if step in middle]
+        gaps.append({**curve, "steps": [s for s, _ in kept], "mean": [v for _, v in kept], "low": [], "high": []})
+    return gaps
+
+
+def gaps(summary: Row, cast: Cast) -> Figure | None:
+    """Validation loss less the pool's median at the same step: what the loss curves are too steep to show."""
+    found = [c for c in rows(summary, "curves") if _finite(numbers(c.get("mean")))]
+    if len({c["candidate"] for c in found if not c.get("control")}) < 2:
+        return None
+    panels = cast.panels(found)
+    shown = cast.named(c["candidate"] for c in found)
+    columns = canvas.columns_for(len(cast.regimes), len(panels))
+    figure, all_axes = canvas.grid(len(panels), columns, height=2.1, legend=shown, head=0.55, left=0.72)
+    for axes, (source, regime) in zip(all_axes, panels, strict=True):
+        here = {
+            c["candidate"]: c
+            for c in _against_pool([c for c in found if (c["source"], c["regime"]) == (source, regime)])
+        }
+        late = [_later(numbers(c["mean"]), 0.8) for c in here.values() if not c.get("control")]
+        sizes = sorted(max(map(abs, values)) for values in late if values)
+        if sizes:
+            reach = 4 * max(statistics.median(sizes), 1e-6)
+            low = max(min(min(v) for v in late if v), -reach)
+            high = min(max(max(v) for v in late if v), reach)
+            pad = 0.1 * (high - low) or 0.01
+            axes.set_ylim(low - pad, high + pad)
+        axes.axhline(0, color=style.SOFT, linewidth=0.8, zorder=0.9)
+        for order, candidate in enumerate(cast.named(here)):
+            curve = here[candidate.name]
+            _curve(axes, curve, candidate, numbers(curve["steps"]), order)
+        note = _outside([here[c.name] for c in cast.named(here)], axes.get_ylim()[1])
+        canvas.title(axes, f"{source} · {regime}", note)
+        axes.set_xlabel("step after widening")
+        axes.set_ylabel("loss minus pool median (nats)")
+        axes.margins(x=0.02)
+    return figure
+
+
+def sources(summary: Row) -> Figure | None:
+    """Validation loss of the sources while they were trained, a line per seed, a mark per source state."""
+    found = rows(summary, "sources")
+    longest: dict[str, list[tuple[float, float]]] = {}
+    for row in found:
+        points = [(number(p[0]), number(p[1])) for p in row.get("curve") or []]
+        points = [p for p in points if math.isfinite(p[1])]
+        if len(points) > len(longest.get(str(row.get("seed")), [])):
+            longest[str(row.get("seed"))] = points
+    marks = [r for r in found if math.isfinite(number(r.get("validation_loss")))]
+    if not longest and not marks:
+        return None
+    inks = itertools.cycle(light for light, _ in style.OPERATORS)
+    ink = {str(seed): next(inks) for seed in dict.fromkeys(str(r.get("seed")) for r in found)}
+    figure, (axes,) = canvas.grid(1, 1, height=2.8, head=0.2, width=5.2, right=2.3)
+    lines = itertools.cycle(["-", "--", (0, (6, 2, 1, 2)), ":"])
+    for seed, points in longest.items():
+        xs, ys = [p[0] for p in points], [p[1] for p in points]
+        axes.plot(xs, ys, color=ink[seed], linestyle=next(lines), label=f"seed {seed}")
+    for place, row in enumerate(marks):
+        axes.plot(
+            [number(row.get("step"))], [number(row["validation_loss"])], linestyle="none", label=row["name"],
+            color=ink[str(row.get("seed"))], marker=style.MARKERS[place % len(style.MARKERS)], markersize=7,
+            markerfacecolor=style.PAPER, markeredgewidth=1.6, zorder=4,
+        )  # fmt: skip
+    entropy = [x for x in numbers(r.get("unigram_entropy") for r in found) if math.isfinite(x)]
+    if entropy:
+        axes.axhline(entropy[0], color=style.SOFT, linestyle=(0, (1, 2)), label="unigram entropy")
+    axes.set_xlabel("training step of the source")
+    axes.set_ylabel("validation loss (nats/token)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0, labelspacing=0.7)
+    return figure

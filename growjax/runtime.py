@@ -1,0 +1,160 @@
+"""The pins: everything outside growjax that would change bits, fixed before jax is imported.
+
+Nothing here imports jax at module level. `pin()` writes environment variables, which jax reads once when it starts;
+`describe()` says afterwards what this process really runs under.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import MutableMapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+XLA_PINS: dict[str, str] = {
+    # jaxlib 0.10.2 fuses reductions into YNNPACK kernels that race on more than one thread and then return wrong
+    # sums (XNNPACK issue 11243, xla 49085); empty means none of these fusions.
+    "--xla_cpu_experimental_ynn_fusion_type": "",
+    # Wider vectors change the order of sums, so one instruction set for every x86-64-v3 machine.
+    "--xla_cpu_max_isa": "AVX2",
+    # bfloat16 chains rounded at every operation, whatever is fused.
+    "--xla_allow_excess_precision": "false",
+    # Scatters and reductions without atomics.
+    "--xla_gpu_deterministic_ops": "true",
+    # A kernel picked by timing is a different kernel next time.
+    "--xla_gpu_autotune_level": "0",
+}
+
+ENV_PINS: dict[str, str] = {
+    # XLA's thread pool: sums are split by its size. Cores are filled by lanes, which are Python threads of their own.
+    "NPROC": "1",
+    "PJRT_NPROC": "1",
+    # Programs run on the thread that calls them: lanes stay side by side and never queue behind each other.
+    "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
+    # Losses and divergences are summed in float64; every array of the model names its own dtype.
+    "JAX_ENABLE_X64": "true",
+    # A draw must not depend on how an array is sharded.
+    "JAX_THREEFRY_PARTITIONABLE": "true",
+    "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
+    # Float32 products in full float32 (accelerators default to less).
+    "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    # This one would silently shift every seed.
+    "JAX_RANDOM_SEED_OFFSET": "0",
+    # The tokenizer forks no threads that a later fork could deadlock on.
+    "TOKENIZERS_PARALLELISM": "false",
+    # Nothing is fetched or reported behind the user's back, and progress belongs to growjax.
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "datasets")
+
+
+def _parse_flags(text: str) -> dict[str, str]:
+    flags: dict[str, str] = {}
+    for word in text.split():
+        name, _, value = word.partition("=")
+        flags[name] = value
+    return flags
+
+
+def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
+    """Sets every pin in `environ` (this process's by default); returns one line for each conflict.
+
+    A value the user set already stays, and the line says so: such a process is not pinned, and every receipt of it
+    records that. Call before anything imports jax; later it changes nothing and says so.
+    """
+    environ = os.environ if environ is None else environ
+    notes: list[str] = []
+    if "jax" in sys.modules and not is_pinned(environ):
+        return ["jax was imported before the pins were set: this process is not pinned"]
+    flags = _parse_flags(environ.get("XLA_FLAGS", ""))
+    for name, value in XLA_PINS.items():
+        if flags.setdefault(name, value) != value:
+            notes.append(f"XLA_FLAGS has {name}={flags[name]} where growjax pins {value!r}: not a pinned run")
+    environ["XLA_FLAGS"] = " ".join(f"{name}={value}" for name, value in flags.items())
+    for name, value in ENV_PINS.items():
+        if environ.setdefault(name, value) != value:
+            notes.append(f"{name}={environ[name]} where growjax pins {value!r}: not a pinned run")
+    return notes
+
+
+def is_pinned(environ: MutableMapping[str, str] | None = None) -> bool:
+    """Whether every pin stands in `environ` as growjax sets it."""
+    environ = os.environ if environ is None else environ
+    flags = _parse_flags(environ.get("XLA_FLAGS", ""))
+    return all(flags.get(k) == v for k, v in XLA_PINS.items()) and all(environ.get(k) == v for k, v in ENV_PINS.items())
+
+
+def pins() -> dict[str, Any]:
+    """The pins as this process has them: what `receipt.json` stores."""
+    flags = _parse_flags(os.environ.get("XLA_FLAGS", ""))
+    return {
+        "pinned": is_pinned() and _jax_agrees(),
+        "xla_flags": {name: flags.get(name) for name in sorted(set(XLA_PINS) | set(flags))},
+        "env": {name: os.environ.get(name) for name in sorted(ENV_PINS)},
+    }
+
+
+def _jax_agrees() -> bool:
+    """Whether the running jax took the pins (it reads them only once, when imported)."""
+    if "jax" not in sys.modules:
+        return True
+    import jax
+
+    return bool(
+        jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+        and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+        and jax.config.jax_default_matmul_precision == "highest"  # pyright: ignore[reportAttributeAccessIssue]
+        and jax.config.jax_random_seed_offset == 0  # pyright: ignore[reportAttributeAccessIssue]
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Versions and device: the fields two receipts must share before their bits can be compared."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
+        "backend": device.platform,
+        "device_kind": device.device_kind,
+        "platform_version": device.client.platform_version,
+    }
+
+
+def _cpu_model() -> dict[str, str]:
+    """Model name, and a digest of its feature flags (the matrix library chooses kernels by them)."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = dict(
+                (part.strip() for part in line.split(":", 1)) for line in file.read().split("\n\n")[0].splitlines()
+            )
+    except (OSError, ValueError):
+        return {"model": platform.processor(), "flags": ""}
+    features = " ".join(sorted(lines.get("flags", "").split()))
+    return {"model": lines.get("model name", ""), "flags": hashlib.sha256(features.encode()).hexdigest()}
+
+
+def source_digest() -> str:
+    """SHA-256 over growjax's own modules that a result can depend on (the command line and the page cannot)."""
+    package = Path(__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if not name.startswith(("cli/", "report/")):
+            content = path.read_bytes()
+            total.update(f"{name} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,66 @@
+"""All randomness: keys derived by name, root -> stream -> step -> site.
+
+A key is derived where it is used, and used once. The draws of one stream never depend on another's, so a stream can
+be added, or its luck exchanged, and every other draw stays as it was. Only typed threefry keys are taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+
+STREAMS = ("init", "order", "dropout", "perturb", "structure", "bootstrap")
+"""Every stream there is, in the order in which pages list them. The tokenizer has none: it draws nothing."""
+
+
+def name_tag(name: str) -> int:
+    """The 32-bit number that stands for a stream's or a site's name: the first bytes of its SHA-256."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
+
+
+def root_key(seed: int, purpose: str = "source") -> jax.Array:
+    """The root of all keys of a seed for one purpose (`source` or `study`): a typed threefry key.
+
+    A source and a study of the same seed share no key.
+    """
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), name_tag(purpose))
+
+
+def at_step(stream_key: jax.Array, step: jax.Array | int) -> jax.Array:
+    """A stream's key at one step."""
+    return jax.random.fold_in(stream_key, jnp.asarray(step, jnp.uint32))
+
+
+def at_site(step_key: jax.Array, site: str, index: jax.Array | int = 0) -> jax.Array:
+    """A step's key at one site (a place in the program that draws), and its index where the site repeats."""
+    return jax.random.fold_in(jax.random.fold_in(step_key, name_tag(site)), jnp.asarray(index, jnp.uint32))
+
+
+class Streams:
+    """The named streams below one root key.
+
+    >>> from growjax.streams import Streams, root_key
+    >>> Streams(root_key(0)).at("dropout", 3).dtype
+    key<fry>
+    """
+
+    def __init__(self, root: jax.Array):
+        if not jnp.issubdtype(root.dtype, jax.dtypes.prng_key):
+            raise TypeError("streams hang from a typed key: jax.random.key(seed), not a raw array")
+        self.root = root
+
+    def stream(self, name: str) -> jax.Array:
+        """The key of a whole stream; every stream has a name of its own."""
+        if name not in STREAMS:
+            raise ValueError(f"no stream is named {name!r}: {', '.join(STREAMS)}")
+        return jax.random.fold_in(self.root, name_tag(name))
+
+    def at(self, name: str, step: jax.Array | int) -> jax.Array:
+        """The key of a stream at one step."""
+        return at_step(self.stream(name), step)
+
+    def replicate(self, index: int) -> Streams:
+        """Streams of a replicate: other luck in all of them, from the same seed."""
+        return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("replicate")), index))

@@ -1,0 +1,132 @@
+"""What every cell of a study is computed from: tokens on the device, configurations, plan, and compiled programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.config import TrainConfig
+from growjax.data.batches import as_windows
+from growjax.data.corpus import read_stories, source_digests
+from growjax.data.tokens import TokenFile, open_tokens, write_tokens
+from growjax.errors import UserError
+from growjax.grow.plan import WidthPlan, make_plan
+from growjax.model.decoder import Params, flops_per_token
+from growjax.record.rundir import RunDir
+from growjax.streams import Streams, root_key
+from growjax.study.recipes import StudyCells, study_cells
+from growjax.study.spec import REGIMES, StudySpec
+from growjax.train.loop import Feed, Luck, luck
+from growjax.train.programs import Programs
+from growjax.train.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Context:
+    """A study at work; shared by all lanes, changed by none (but for its caches, which hold pure results)."""
+
+    spec: StudySpec
+    run: RunDir
+    tokens: TokenFile
+    config: TrainConfig
+    plan: WidthPlan
+    feed: Feed
+    cells: StudyCells
+    programs: Programs
+    states: StateCache
+
+    @property
+    def target(self) -> TrainConfig:
+        return self.config.replace(model=self.plan.target)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.spec.data.batch_size * self.spec.data.seq_len
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of the traces: one for the whole study, so that runs of a shape share their program."""
+        spec, lag = self.spec, max(t.final_lag for t in self.cells.trajectories) if self.cells.trajectories else 0
+        strides = [b - a for a, b in zip((0, *spec.source_steps), spec.source_steps, strict=False)]
+        evals = [n // spec.source_eval_every for n in strides] + [lag // spec.eval_every]
+        return {"max_steps": max(*strides, lag), "max_evals": max(evals) + 1}
+
+    def continuation_luck(self, regime: str, replicate: int) -> Luck:
+        """The keys of a regime's live streams in one replicate: the same for every candidate."""
+        streams = Streams(root_key(self.spec.study_seed, "study")).replicate(replicate)
+        return luck(streams, REGIMES[regime], fixed_order=replicate)
+
+
+class StateCache:
+    """States and parameters that several cells need, each made once by whichever lane asks first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[Any, tuple[threading.Lock, list[Any]]] = {}
+
+    def get(self, key: Any, make: Any) -> Any:
+        """The value of `key`, made by `make()` at the first request."""
+        with self._lock:
+            lock, box = self._made.setdefault(key, (threading.Lock(), []))
+        with lock:
+            if not box:
+                box.append(make())
+        return box[0]
+
+    def drop(self, key: Any) -> None:
+        """Forgets a value that is no longer needed."""
+        with self._lock:
+            self._made.pop(key, None)
+
+
+def prepare_tokens(directory: Path, spec: StudySpec) -> TokenFile:
+    """The tokens of a run: those it has already, checked, or read, split, trained and packed now."""
+    if not (directory / "tokens.json").exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        return write_tokens(directory, read_stories(spec.data), spec.data)
+    tokens = open_tokens(directory)
+    # A hub data set may be out of reach now; its tokens are checked by their own digests all the same.
+    if not spec.data.corpus.startswith("hf:") and tokens.info["source"] != source_digests(spec.data):
+        raise UserError(
+            f"the corpus {spec.data.corpus} is no longer what {directory.parent} was begun with",
+            "restore it, choose another --out, or start anew with --force",
+        )
+    return tokens
+
+
+def make_feed(spec: StudySpec, tokens: TokenFile) -> Feed:
+    """Windows on the device: every training window, and evenly spread held-out ones for evaluation."""
+    data = spec.data
+    held_out = as_windows(tokens.validation, data.seq_len)
+    wanted = data.eval_batches * data.batch_size
+    spread = np.arange(wanted) * len(held_out) // wanted
+    evaluation = held_out[spread].reshape(data.eval_batches, data.batch_size, -1)
+    return Feed(jnp.asarray(as_windows(tokens.train, data.seq_len)), jnp.asarray(evaluation))
+
+
+def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
+    """Everything a study's cells are computed from."""
+    vocab_size = tokens.tokenizer().get_vocab_size()
+    config = spec.train_config(vocab_size)
+    plan = make_plan(config.model, spec.to.of(config.model))
+    cells = study_cells(spec, unwidened_lag(spec, plan))
+    return Context(spec, run, tokens, config, plan, make_feed(spec, tokens), cells, Programs(), StateCache())
+
+
+def unwidened_lag(spec: StudySpec, plan: WidthPlan) -> int:
+    """How far the unwidened control goes on: as many steps as the others, or as many FLOPs."""
+    if not spec.match_flops:
+        return spec.continuation_lag
+    ratio = flops_per_token(plan.target, spec.data.seq_len) / flops_per_token(plan.source, spec.data.seq_len)
+    return max(spec.continuation_lag, round(spec.continuation_lag * ratio / spec.eval_every) * spec.eval_every)
+
+
+def held_params(state: TrainState) -> Params:
+    """Parameters that outlive a run which uses their state up."""
+    return jax.tree.map(jnp.copy, state.params)

@@ -1,0 +1,248 @@
+"""How each kind of cell is filled. Every function here is pure but for what it stores in the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.config import canonical_json
+from growjax.digest import quick_hex
+from growjax.errors import CheckFailed
+from growjax.grow.operators import parse_operator
+from growjax.grow.widen import widen
+from growjax.measure.compare import compare
+from growjax.measure.curves import auc
+from growjax.measure.escape import activation_escape, clones_identical, tree_escape
+from growjax.model.decoder import Params, count_params
+from growjax.record.cells import Cell, Recipe
+from growjax.record.store import load_state, save_state, state_digest
+from growjax.streams import Streams, root_key
+from growjax.study.context import Context, held_params
+from growjax.study.recipes import Trajectory
+from growjax.study.spec import UNWIDENED
+from growjax.train.loop import Luck, Trace, copy_state, luck, run
+from growjax.train.state import TrainState, init_state
+
+Record = dict[str, Any]
+
+
+def fill_data(ctx: Context) -> Record:
+    """The cell that stands for the tokens: all other cells descend from it."""
+    info = ctx.tokens.info
+    inputs = {"corpus": info["corpus_digest"]}
+    found = ctx.run.find(ctx.cells.data, inputs)
+    if found is not None:
+        return found
+    metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
+    return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
+
+
+def _advance(
+    ctx: Context, state: TrainState, live: Luck, *, start: int, steps: int, every: int
+) -> tuple[TrainState, Trace]:
+    return run(
+        state,
+        ctx.feed,
+        live,
+        batch_size=ctx.spec.data.batch_size,
+        segments=steps // every,
+        segment_steps=every,
+        start=start,
+        programs=ctx.programs,
+        **ctx.sizes,
+    )
+
+
+def _lines(trace: Trace, start: int, every: int) -> list[Record]:
+    """metrics.jsonl: a line for each step, and one for each evaluation."""
+    steps = [
+        {"step": start + i + 1, "loss": float(loss), "grad_norm": float(norm), "params": quick_hex(words)}
+        for i, (loss, norm, words) in enumerate(zip(trace.loss, trace.grad_norm, trace.params_digest, strict=True))
+    ]
+    evaluations = [
+        {"evaluated": start + j * every, "loss": float(loss), "state": quick_hex(words)}
+        for j, (loss, words) in enumerate(zip(trace.eval_loss, trace.state_digest, strict=True))
+    ]
+    return steps + evaluations
+
+
+def _trace_digests(lines: list[Record]) -> Record:
+    text = "".join(canonical_json(line) + "\n" for line in lines)
+    return {
+        "trace": hashlib.sha256(text.encode()).hexdigest(),
+        "state_at": {str(line["evaluated"]): line["state"] for line in lines if "evaluated" in line},
+    }
+
+
+def fill_sources(ctx: Context, seed: int, done: Any) -> dict[str, Record]:
+    """A seed's chain of source states, each going on from the one before. Calls `done(recipe)` after each cell."""
+    spec, every = ctx.spec, ctx.spec.source_eval_every
+    streams = Streams(root_key(seed))
+    live = luck(streams, ("order", "dropout"))
+    parent_digest, at, records = ctx.tokens.digest, 0, {}
+    state: TrainState | None = None
+    for recipe, step in zip(ctx.cells.sources[str(seed)], spec.source_steps, strict=True):
+        inputs = {"tokens": ctx.tokens.digest, "parent": parent_digest}
+        found = ctx.run.find(recipe, inputs)
+        if found is None:
+            if state is None and at == 0:
+                state = init_state(ctx.config, key=streams.at("init", 0))
+            elif state is None:
+                state = load_state(ctx.run.cells / recipe.parents[0])
+            state, trace = _advance(ctx, state, live, start=at, steps=step - at, every=every)
+            lines = _lines(trace, at, every)
+            metrics = {
+                "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
+                "eval_loss": [float(x) for x in trace.eval_loss],
+                "final_loss": float(trace.eval_loss[-1]),
+            }
+            found = _store(ctx, recipe, inputs, state, metrics, lines)
+        else:
+            state = None
+        records[recipe.id] = found
+        parent_digest, at = found["digests"]["state"], step
+        done(recipe)
+    return records
+
+
+def _store(
+    ctx: Context, recipe: Recipe, inputs: dict, state: TrainState, metrics: Record, lines: list[Record]
+) -> Record:
+    digests = {"state": state_digest(state), **(_trace_digests(lines) if lines else {})}
+    return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines, fill=lambda folder: save_state(folder, state))
+
+
+def source_state(ctx: Context, source_id: str) -> TrainState:
+    """A source state, from its cell."""
+    return ctx.states.get(("state", source_id), lambda: load_state(ctx.run.cells / source_id))
+
+
+def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
+    """Widens a source and measures how much of its function is kept at step 0."""
+    inputs = {"tokens": ctx.tokens.digest, "parent": source["digests"]["state"]}
+    found = ctx.run.find(recipe, inputs)
+    if found is not None:
+        return found
+    before = source_state(ctx, recipe.parents[0])
+    operator = recipe.parameters["operator"]
+    state = widen(before, ctx.plan, operator=operator, key=root_key(ctx.spec.study_seed, "study"))
+    metrics = compare((ctx.config.model, before.params), (ctx.plan.target, state.params), ctx.feed.evaluation)
+    related = parse_operator(operator)[0].name != "scratch"
+    metrics |= {
+        "escape_weights": tree_escape(state.params, ctx.plan) if related else None,
+        "parameters": count_params(ctx.plan.target),
+    }
+    return _store(ctx, recipe, inputs, state, metrics, [])
+
+
+def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Params:
+    """The source's parameters after it went on, unwidened, for as long as a probe lasts, in the same luck."""
+
+    def make() -> Params:
+        state = copy_state(source_state(ctx, source_id))
+        live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
+        return _advance(ctx, state, live, start=0, steps=ctx.spec.probe_lag, every=ctx.spec.eval_every)[0].params
+
+    return ctx.states.get(("control", source_id, trajectory.regime, trajectory.replicate), make)
+
+
+def fill_trajectory(
+    ctx: Context, trajectory: Trajectory, candidate: Record, source_id: str, control: Record | None
+) -> tuple[Record, Record]:
+    """(probe, continuation) of a candidate in one regime and replicate.
+
+    The probe's state is not stored: a continuation that was interrupted runs the probe again, which gives the same
+    bits, and that is checked.
+    """
+    spec = ctx.spec
+    inputs = {"tokens": ctx.tokens.digest, "parent": candidate["digests"]["state"]}
+    if control is not None:
+        inputs["control"] = control["digests"]["state"]
+    probe = ctx.run.find(trajectory.probe, inputs)
+    if probe is not None:
+        goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
+        if goes_on is not None:
+            return probe, goes_on
+    start = source_state(ctx, trajectory.candidate.id) if control is None else _load_candidate(ctx, trajectory)
+    first = held_params(start)
+    live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
+    state, trace = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
+    if probe is None:
+        metrics = _probe_metrics(ctx, trajectory, first, state.params, trace, source_id)
+        lines = _lines(trace, 0, spec.eval_every)
+        digests = {"state": state_digest(state), **_trace_digests(lines)}
+        probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
+    elif state_digest(state) != probe["digests"]["state"]:
+        raise CheckFailed(f"cell {trajectory.probe.id} does not come out as recorded: run `doctor`, then --force")
+    return probe, _continue(ctx, trajectory, state, probe, live)
+
+
+def _load_candidate(ctx: Context, trajectory: Trajectory) -> TrainState:
+    return ctx.states.get(("state", trajectory.candidate.id), lambda: load_state(ctx.run.cells / trajectory.candidate.id))
+
+
+def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
+    return {"tokens": ctx.tokens.digest, "parent": probe["digests"]["state"]}
+
+
+def _continue(ctx: Context, trajectory: Trajectory, state: TrainState, probe: Record, live: Luck) -> Record:
+    spec, every = ctx.spec, ctx.spec.eval_every
+    lag = spec.probe_lag
+    state, trace = _advance(ctx, state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
+    steps = [*probe["metrics"]["eval_steps"], *range(lag + every, trajectory.final_lag + 1, every)]
+    losses = [*probe["metrics"]["eval_loss"], *(float(x) for x in trace.eval_loss[1:])]
+    shared = steps.index(spec.continuation_lag) + 1
+    metrics: Record = {
+        "eval_steps": steps,
+        "eval_loss": losses,
+        "auc": auc(steps[:shared], losses[:shared]),
+        "auc_after_start": auc(steps[1:shared], losses[1:shared]),
+        "final_loss": losses[shared - 1],
+    }
+    if _cloned(trajectory):
+        metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
+    lines = _lines(trace, lag, every)
+    digests = {"state": state_digest(state), **_trace_digests(lines)}
+    cell = Cell(trajectory.continuation, _continuation_inputs(ctx, probe), digests, metrics)
+    return ctx.run.write(cell, lines)
+
+
+def _cloned(trajectory: Trajectory) -> bool:
+    return trajectory.probe.label["operator"].partition(":")[0] in ("exact_copy", "lockstep", "asymmetric_reset")
+
+
+def _probe_metrics(
+    ctx: Context, trajectory: Trajectory, first: Params, params: Params, trace: Trace, source_id: str
+) -> Record:
+    operator = trajectory.probe.label["operator"]
+    model = ctx.config.model if operator == UNWIDENED else ctx.plan.target
+    source = source_state(ctx, source_id).params
+    windows = ctx.feed.evaluation
+    against_start = compare((ctx.config.model, source), (model, params), windows)
+    if operator == UNWIDENED:
+        ctx.states.get(("control", source_id, trajectory.regime, trajectory.replicate), lambda: jax.tree.map(jnp.copy, params))
+    continued = _control_params(ctx, trajectory, source_id)
+    against_continued = compare((ctx.config.model, continued), (model, params), windows)
+    metrics: Record = {
+        "eval_steps": [j * ctx.spec.eval_every for j in range(len(trace.eval_loss))],
+        "eval_loss": [float(x) for x in trace.eval_loss],
+        "loss": against_start["loss"],
+        "kl_start": against_start["kl"],
+        "rms_start": against_start["logit_rms"],
+        "kl_continued": against_continued["kl"],
+        "rms_continued": against_continued["logit_rms"],
+        "train_loss_mean": float(np.mean(trace.loss.astype(np.float64))),
+        "escape_weights": None,
+        "escape_updates": None,
+        "escape_activations": None,
+    }
+    if operator != UNWIDENED and parse_operator(operator)[0].name != "scratch":
+        change = jax.tree.map(jnp.subtract, params, first)
+        metrics["escape_weights"] = tree_escape(params, ctx.plan)
+        metrics["escape_updates"] = tree_escape(change, ctx.plan)
+        metrics["escape_activations"] = activation_escape(params, ctx.plan, windows[0])
+    return metrics

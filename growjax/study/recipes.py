@@ -1,0 +1,100 @@
+"""The cells of a study: which there are, what each depends on, and how each is labelled.
+
+Nothing here computes; a recipe holds exactly what its result depends on, so a cell of one study is a cell of another
+wherever they agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from growjax.record.cells import Recipe
+from growjax.study.spec import REGIMES, UNWIDENED, StudySpec, source_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+    """One candidate in one regime and replicate: a probe and the continuation that goes on from it."""
+
+    candidate: Recipe
+    probe: Recipe
+    continuation: Recipe
+    regime: str
+    replicate: int
+    final_lag: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyCells:
+    """All recipes of a study, in the order in which they can be filled."""
+
+    data: Recipe
+    sources: dict[str, list[Recipe]]
+    """By seed's name: one for each step, each a child of the one before."""
+    candidates: list[Recipe]
+    """Widened states; the unwidened control needs none of its own."""
+    trajectories: list[Trajectory]
+    """The unwidened control's first: other probes are measured against it."""
+
+    def all(self) -> list[Recipe]:
+        """Every recipe once."""
+        runs = [r for t in self.trajectories for r in (t.probe, t.continuation)]
+        return [self.data, *(r for chain in self.sources.values() for r in chain), *self.candidates, *runs]
+
+
+def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
+    """The recipes of a study. `unwidened_lag` is how far the unwidened control goes on (further than the others
+    where FLOPs are matched)."""
+    data = Recipe("data", {"data": spec.data.to_dict()})
+    sources = {str(seed): _chain(spec, seed, data) for seed in spec.source_seeds}
+    candidates, trajectories = [], []
+    for chain in sources.values():
+        for source in chain:
+            pool = [(UNWIDENED, source)]
+            for operator in spec.operators:
+                recipe = Recipe(
+                    "candidate",
+                    {"operator": operator, "to": spec.to.to_dict(), "study_seed": spec.study_seed},
+                    (source.id,),
+                    {"source": source.label["source"], "operator": operator},
+                )
+                candidates.append(recipe)
+                pool.append((operator, recipe))
+            control_probes: dict[tuple[str, int], Recipe] = {}
+            for operator, candidate in pool:
+                lag = unwidened_lag if operator == UNWIDENED else spec.continuation_lag
+                for regime in spec.regimes:
+                    for replicate in range(spec.replicates(regime)):
+                        control = control_probes.get((regime, replicate))
+                        run = _trajectory(spec, candidate, control, operator, regime, replicate, lag)
+                        control_probes.setdefault((regime, replicate), run.probe)
+                        trajectories.append(run)
+    trajectories.sort(key=lambda t: t.probe.label["operator"] != UNWIDENED)
+    return StudyCells(data, sources, candidates, trajectories)
+
+
+def _chain(spec: StudySpec, seed: int, data: Recipe) -> list[Recipe]:
+    chain: list[Recipe] = []
+    for step in spec.source_steps:
+        parameters = {
+            "model": spec.model.to_dict(),
+            "optim": spec.optim.to_dict(),
+            "seed": seed,
+            "step": step,
+            "eval_every": spec.source_eval_every,
+        }
+        parents = (chain[-1].id if chain else data.id,)
+        chain.append(Recipe("source", parameters, parents, {"source": source_name(seed, step)}))
+    return chain
+
+
+def _trajectory(
+    spec: StudySpec, candidate: Recipe, control: Recipe | None, operator: str, regime: str, replicate: int, lag: int
+) -> Trajectory:
+    luck = {"streams": list(REGIMES[regime]), "replicate": replicate, "study_seed": spec.study_seed}
+    label = {"source": candidate.label["source"], "operator": operator, "regime": regime, "replicate": replicate}
+    parents = (candidate.id,) if control is None else (candidate.id, control.id)
+    grid = {"eval_every": spec.eval_every}
+    probe = Recipe("probe", {**luck, **grid, "lag": spec.probe_lag}, parents, {**label, "lag": spec.probe_lag})
+    continuation = Recipe("continuation", {**luck, **grid, "lag": lag}, (probe.id,), {**label, "lag": lag})
+    return Trajectory(candidate, probe, continuation, regime, replicate, lag)

@@ -1,0 +1,145 @@
+"""What a study is, and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from growjax.errors import UserError
+
+REGIMES: dict[str, tuple[str, ...]] = {
+    "deterministic": (),
+    "stochastic": ("order", "dropout"),
+    "order": ("order",),
+    "dropout": ("dropout",),
+}
+"""A regime is the set of random streams that are live."""
+
+UNWIDENED = "unwidened"
+"""The control that goes on as the source it is."""
+
+FAMILIES = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
+"""The paper's four families of candidates."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetWidths(Config):
+    """Widths of the target; 0 takes twice the source's (of head_dim, the source's own)."""
+
+    d_model: int = 0
+    n_heads: int = 0
+    n_kv_heads: int = 0
+    head_dim: int = 0
+    d_ff: int = 0
+
+    def of(self, source: ModelConfig) -> ModelConfig:
+        """The target's configuration."""
+        doubled = {"d_model": 2, "n_heads": 2, "n_kv_heads": 2, "head_dim": 1, "d_ff": 2}
+        widths = {name: getattr(self, name) or getattr(source, name) * times for name, times in doubled.items()}
+        return source.replace(**widths)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySpec(Config):
+    """The whole experiment, as data. Its digest names it; every cell follows from it."""
+
+    preset: str = "quick"
+    model: ModelConfig = ModelConfig()
+    """The source model; its vocabulary and sequence length follow from `data`."""
+    to: TargetWidths = TargetWidths()
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
+    source_seeds: tuple[int, ...] = (0,)
+    source_steps: tuple[int, ...] = (400, 800)
+    """Training steps at which a source state is taken."""
+    operators: tuple[str, ...] = (*FAMILIES, "scratch")
+    """Candidates, each NAME or NAME:option=value,...; the unwidened source always runs beside them."""
+    regimes: tuple[str, ...] = ("deterministic", "stochastic")
+    stochastic_replicates: int = 3
+    """Replicates of a regime with a live stream: other draws in each, the same for every candidate."""
+    deterministic_replicates: int = 2
+    """Replicates of a regime with none: fixed batch orders 0, 1, ..."""
+    probe_lag: int = 16
+    continuation_lag: int = 128
+    eval_every: int = 8
+    """Steps between evaluations of a continuation."""
+    source_eval_every: int = 50
+    study_seed: int = 1
+    """Root of all luck of candidates and continuations; sources hang from their own seeds."""
+    match_flops: bool = True
+    """Whether the unwidened source goes on until it has used a wide continuation's FLOPs."""
+
+    def __post_init__(self):
+        def need(holds: bool, fault: str, mend: str) -> None:
+            if not holds:
+                raise UserError(fault, mend)
+
+        steps = self.source_steps
+        need(bool(steps) and list(steps) == sorted(set(steps)) and steps[0] >= 1,
+             f"source_steps are {steps}", "give rising step numbers of at least 1")  # fmt: skip
+        need(bool(self.source_seeds) and len(set(self.source_seeds)) == len(self.source_seeds),
+             f"source_seeds are {self.source_seeds}", "give at least one seed, each once")  # fmt: skip
+        need(all(s >= 0 for s in self.source_seeds) and self.study_seed >= 0, "a seed is negative", "give seeds of at least 0")
+        need(all(s % self.source_eval_every == 0 for s in steps),
+             f"source_steps {steps} are no multiples of source_eval_every {self.source_eval_every}",
+             "choose steps that evaluations fall on")  # fmt: skip
+        for name in ("probe_lag", "continuation_lag"):
+            need(getattr(self, name) >= 1 and getattr(self, name) % self.eval_every == 0,
+                 f"{name} {getattr(self, name)} is no multiple of eval_every {self.eval_every}",
+                 "choose lags that evaluations fall on")  # fmt: skip
+        need(self.probe_lag < self.continuation_lag,
+             f"probe_lag {self.probe_lag} is not under continuation_lag {self.continuation_lag}", "probe for a shorter lag")  # fmt: skip
+        for regime in self.regimes:
+            need(regime in REGIMES, f"no regime is named {regime!r}", f"choose among {', '.join(REGIMES)}")
+        for name in ("operators", "regimes"):
+            values = getattr(self, name)
+            need(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
+        need(self.stochastic_replicates >= 1 and self.deterministic_replicates >= 1, "a study has no replicates",
+             "give at least 1 of each kind")  # fmt: skip
+        need(UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control")
+
+    def train_config(self, vocab_size: int) -> TrainConfig:
+        """Model and optimizer of the sources, for a vocabulary that the tokenizer filled."""
+        model = self.model.replace(vocab_size=vocab_size, max_seq_len=max(self.model.max_seq_len, self.data.seq_len))
+        return TrainConfig(model=model, optim=self.optim)
+
+    def replicates(self, regime: str) -> int:
+        """How many replicates a regime has."""
+        return self.stochastic_replicates if REGIMES[regime] else self.deterministic_replicates
+
+
+def source_name(seed: int, step: int) -> str:
+    """How tables name a source state."""
+    return f"seed{seed}-step{step}"
+
+
+def presets() -> dict[str, StudySpec]:
+    """The studies that have a name."""
+    quick = StudySpec(
+        preset="quick",
+        optim=OptimConfig(learning_rate=4e-3, warmup_steps=50, total_steps=1200),
+    )
+    smoke = StudySpec(
+        preset="smoke",
+        model=ModelConfig(d_model=16, n_heads=2, n_kv_heads=2, head_dim=8, d_ff=32, n_layers=2),
+        optim=OptimConfig(learning_rate=4e-3, warmup_steps=5, total_steps=100),
+        data=DataConfig(stories=400, vocab_size=300, seq_len=16, batch_size=4, eval_batches=2),
+        source_steps=(10, 20),
+        source_eval_every=10,
+        probe_lag=4,
+        continuation_lag=12,
+        eval_every=4,
+        stochastic_replicates=2,
+        deterministic_replicates=1,
+    )
+    paper = StudySpec(
+        preset="paper",
+        model=ModelConfig(d_model=128, n_layers=4, n_heads=4, n_kv_heads=4, head_dim=32, d_ff=384),
+        optim=OptimConfig(learning_rate=2e-3, warmup_steps=100, total_steps=4000),
+        data=DataConfig(corpus="hf:roneneldan/TinyStories", stories=50000, vocab_size=2048, seq_len=128, batch_size=16),
+        source_seeds=(0, 1),
+        source_steps=(1000, 2000),
+        stochastic_replicates=8,
+        deterministic_replicates=8,
+    )
+    return {spec.preset: spec for spec in (quick, smoke, paper)}

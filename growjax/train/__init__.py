@@ -1,0 +1,1 @@
+"""Training: the optimizer, the full training state, and the compiled loop that advances it."""

@@ -1,0 +1,172 @@
+"""Many steps in one compiled program: batches gathered on the device, evaluations included.
+
+`run` is compiled once for a structure of state and a set of live streams. How many segments it runs and how long they
+are is data, so a source's training, a probe and a continuation of one shape share one program.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.data.batches import batch_at, window_ids
+from growjax.digest import quick_digest
+from growjax.model.decoder import forward
+from growjax.streams import Streams, at_step
+from growjax.train.programs import Programs
+from growjax.train.state import StepKeys, TrainState, token_losses, train_step
+
+
+class Feed(NamedTuple):
+    """Tokens on the device, cut into windows."""
+
+    train: jax.Array
+    """uint16 [N, T + 1]"""
+    evaluation: jax.Array
+    """uint16 [E, B, T + 1], the same at every evaluation."""
+
+
+class Luck(NamedTuple):
+    """The keys of the streams that are live (None: not live), and the fixed order that serves without one."""
+
+    order: jax.Array | None
+    dropout: jax.Array | None
+    fixed_order: jax.Array
+    """int32: number of the fixed batch order, used where `order` is None."""
+
+
+class Trace(NamedTuple):
+    """What a run writes down; rows beyond what it ran hold zeros."""
+
+    loss: jax.Array
+    """float32 [steps]: training loss of each step, before its update."""
+    grad_norm: jax.Array
+    """float32 [steps]"""
+    params_digest: jax.Array
+    """uint32 [steps, 2]: `quick_digest` of the parameters after each step."""
+    eval_loss: jax.Array
+    """float64 [evaluations]: held-out loss in nats per token, at the start and after each segment."""
+    state_digest: jax.Array
+    """uint32 [evaluations, 2]: `quick_digest` of the whole state there."""
+
+
+def luck(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> Luck:
+    """Keys for exactly the streams named in `live` (of `order` and `dropout`)."""
+    keys = {name: streams.stream(name) for name in live}
+    return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(fixed_order, jnp.int32))
+
+
+def evaluate(state: TrainState, windows_EBT: jax.Array) -> jax.Array:
+    """Mean held-out loss in nats per token: float64, from the logits in their own dtype."""
+
+    def one(windows: jax.Array) -> jax.Array:
+        inputs, targets = windows[:, :-1].astype(jnp.int32), windows[:, 1:].astype(jnp.int32)
+        logits = forward(state.config.model, state.params, inputs)
+        return jnp.mean(token_losses(logits.astype(jnp.float64), targets))
+
+    return jnp.mean(jax.lax.map(one, windows_EBT))
+
+
+@partial(jax.jit, static_argnames=("batch_size", "max_steps", "max_evals"), donate_argnames=("state",))
+def _run(
+    state: TrainState,
+    feed: Feed,
+    luck: Luck,
+    start: jax.Array,
+    segments: jax.Array,
+    segment_steps: jax.Array,
+    *,
+    batch_size: int,
+    max_steps: int,
+    max_evals: int,
+) -> tuple[TrainState, Trace]:
+    def step(i: jax.Array, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
+        state, trace = carry
+        lag = start + i
+        order_key = None if luck.order is None else at_step(luck.order, lag)
+        dropout_key = None if luck.dropout is None else at_step(luck.dropout, lag)
+        ids = window_ids(lag, batch_size, feed.train.shape[0], key=order_key, order=luck.fixed_order)
+        state, metrics = train_step(state, batch_at(feed.train, ids), keys=StepKeys(dropout_key))
+        return state, trace._replace(
+            loss=trace.loss.at[i].set(metrics["loss"].astype(jnp.float32)),
+            grad_norm=trace.grad_norm.at[i].set(metrics["grad_norm"].astype(jnp.float32)),
+            params_digest=trace.params_digest.at[i].set(quick_digest(state.params)),
+        )
+
+    def mark(j: jax.Array | int, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
+        state, trace = carry
+        return state, trace._replace(
+            eval_loss=trace.eval_loss.at[j].set(evaluate(state, feed.evaluation)),
+            state_digest=trace.state_digest.at[j].set(quick_digest(state)),
+        )
+
+    def segment(j: jax.Array, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
+        # The evaluation stands in one place of the program, so that the one at the start has the same bits as the
+        # others: segment 0 has no steps.
+        first = jnp.maximum(j - 1, 0) * segment_steps
+        carry = jax.lax.fori_loop(first, j * segment_steps, step, carry)
+        return mark(j, carry)
+
+    trace = Trace(
+        loss=jnp.zeros(max_steps, jnp.float32),
+        grad_norm=jnp.zeros(max_steps, jnp.float32),
+        params_digest=jnp.zeros((max_steps, 2), jnp.uint32),
+        eval_loss=jnp.zeros(max_evals, jnp.float64),
+        state_digest=jnp.zeros((max_evals, 2), jnp.uint32),
+    )
+    return jax.lax.fori_loop(0, segments + 1, segment, (state, trace))
+
+
+def run(
+    state: TrainState,
+    feed: Feed,
+    luck: Luck,
+    *,
+    batch_size: int,
+    segments: int,
+    segment_steps: int,
+    start: int = 0,
+    max_steps: int | None = None,
+    max_evals: int | None = None,
+    programs: Programs | None = None,
+) -> tuple[TrainState, Trace]:
+    """`segments` times `segment_steps` training steps, with an evaluation first and after each segment.
+
+    `start` is the number of the first step in the streams and in the batch order. `max_steps` and `max_evals` size
+    the trace (and are part of the program: give the same to share it). The state handed in is used up. The trace comes
+    back on the host, cut to what was run. With `programs` lanes share one compilation and its fingerprint is kept.
+    """
+    steps, evals = segments * segment_steps, segments + 1
+    numbers = (jnp.asarray(n, jnp.int32) for n in (start, segments, segment_steps))
+    arrays, sizes = (state, feed, luck, *numbers), _sizes(batch_size, max(max_steps or 0, steps), max(max_evals or 0, evals))
+    program = _run if programs is None else programs.get("run", _run, arrays, sizes)
+    new_state, trace = program(*arrays, **(sizes if programs is None else {}))
+    host: Any = jax.device_get(trace)
+    cut = [evals if name in ("eval_loss", "state_digest") else steps for name in Trace._fields]
+    return new_state, Trace(*(np.asarray(x)[:n] for x, n in zip(host, cut, strict=True)))
+
+
+def _sizes(batch_size: int, max_steps: int, max_evals: int) -> dict[str, int]:
+    return {"batch_size": batch_size, "max_steps": max_steps, "max_evals": max_evals}
+
+
+def compile_run(
+    state: Any, feed: Feed, luck: Luck, *, batch_size: int, max_steps: int, max_evals: int, programs: Programs
+) -> None:
+    """Compiles `run`'s program for a state of these shapes (arrays or `ShapeDtypeStruct`), and runs nothing."""
+    numbers = (jnp.asarray(0, jnp.int32),) * 3
+    programs.get("run", _run, (state, feed, luck, *numbers), _sizes(batch_size, max_steps, max_evals))
+
+
+def advance(state: TrainState, n: int, *, feed: Feed, luck: Luck, batch_size: int, start: int = 0) -> TrainState:
+    """The state `n` steps on, in one compiled program; the one handed in stays as it is."""
+    return run(copy_state(state), feed, luck, batch_size=batch_size, segments=1, segment_steps=n, start=start)[0]
+
+
+def copy_state(state: TrainState) -> TrainState:
+    """Arrays of its own, for a run that uses its state up."""
+    return jax.tree.map(jnp.copy, state)

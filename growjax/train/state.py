@@ -1,0 +1,75 @@
+"""`TrainState`: everything a run needs to go on, and the pure step that moves it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from growjax.config import TrainConfig
+from growjax.model.decoder import Params, forward, init_params, param_specs
+from growjax.train.optim import LawFactors, OptState, adamw, global_norm
+
+
+class TrainState(struct.PyTreeNode):
+    """The full training state, a pytree; `config` is static and travels with it."""
+
+    params: Params
+    opt_state: OptState
+    step: jax.Array
+    """int32: training steps behind these parameters, growth included."""
+    law: LawFactors | None = None
+    """Factors of the optimizer's constants, where growth asks for them."""
+    config: TrainConfig = struct.field(pytree_node=False, default=TrainConfig())
+
+
+class StepKeys(NamedTuple):
+    """Keys of one step. A stream that is not live has no key, and then nothing is drawn from it."""
+
+    dropout: jax.Array | None = None
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
+    """The transformation of a training configuration."""
+    return adamw(config.optim, param_specs(config.model))
+
+
+def init_state(config: TrainConfig, *, key: jax.Array) -> TrainState:
+    """A state at step 0. `key` is the init stream's key at step 0."""
+    params = init_params(config.model, key=key)
+    return fresh_state(config, params)
+
+
+def fresh_state(config: TrainConfig, params: Params) -> TrainState:
+    """Given parameters with an optimizer that has seen nothing."""
+    opt_state: Any = optimizer(config).init(params)
+    return TrainState(params=params, opt_state=opt_state, step=jnp.zeros((), jnp.int32), config=config)
+
+
+def token_losses(logits_BTV: jax.Array, targets_BT: jax.Array) -> jax.Array:
+    """Negative log-likelihood in nats of every target, in the logits' dtype."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
+
+
+def loss_fn(
+    params: Params, config: TrainConfig, batch: tuple[jax.Array, jax.Array], *, dropout_key: jax.Array | None
+) -> jax.Array:
+    """Mean negative log-likelihood in nats per token of a batch (inputs, targets), both int32 [B, T]."""
+    inputs, targets = batch
+    return jnp.mean(token_losses(forward(config.model, params, inputs, dropout_key=dropout_key), targets))
+
+
+def train_step(
+    state: TrainState, batch: tuple[jax.Array, jax.Array], *, keys: StepKeys | None = None
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One step on a batch (inputs, targets), both int32 [B, T]; metrics are of before the update."""
+    config = state.config
+    dropout_key = keys.dropout if keys else None
+    loss, grads = jax.value_and_grad(loss_fn)(state.params, config, batch, dropout_key=dropout_key)
+    updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params, law=state.law)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {"loss": loss, "grad_norm": global_norm(grads, state.law.clip if state.law else None)}
+    return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
