@@ -33,8 +33,6 @@ ENV_PINS: dict[str, str] = {
     # XLA's thread pool: sums are split by its size. Cores are filled by lanes, which are Python threads of their own.
     "NPROC": "1",
     "PJRT_NPROC": "1",
-    # Programs run on the thread that calls them: lanes stay side by side and never queue behind each other.
-    "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
     # Losses and divergences are summed in float64; every array of the model names its own dtype.
     "JAX_ENABLE_X64": "true",
     # A draw must not depend on how an array is sharded.
@@ -49,6 +47,12 @@ ENV_PINS: dict[str, str] = {
     # Nothing is fetched or reported behind the user's back, and progress belongs to growjax.
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+
+JAX_PINS: dict[str, Any] = {
+    # Programs run on the thread that calls them: lanes stay side by side and never queue behind one pool thread.
+    # (jax reads this from no environment variable.)
+    "jax_cpu_enable_async_dispatch": False,
 }
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "datasets")
@@ -83,6 +87,14 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     return notes
 
 
+def start() -> None:
+    """Imports jax and sets the pins that it takes only as options; call before the first computation."""
+    import jax
+
+    for name, value in JAX_PINS.items():
+        jax.config.update(name, value)
+
+
 def is_pinned(environ: MutableMapping[str, str] | None = None) -> bool:
     """Whether every pin stands in `environ` as growjax sets it."""
     environ = os.environ if environ is None else environ
@@ -97,6 +109,7 @@ def pins() -> dict[str, Any]:
         "pinned": is_pinned() and _jax_agrees(),
         "xla_flags": {name: flags.get(name) for name in sorted(set(XLA_PINS) | set(flags))},
         "env": {name: os.environ.get(name) for name in sorted(ENV_PINS)},
+        "jax": dict(JAX_PINS),
     }
 
 
@@ -111,6 +124,7 @@ def _jax_agrees() -> bool:
         and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_default_matmul_precision == "highest"  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_random_seed_offset == 0  # pyright: ignore[reportAttributeAccessIssue]
+        and all(jax.config.read(name) == value for name, value in JAX_PINS.items())
     )
 
 

@@ -21,27 +21,33 @@ from growjax.model.axes import ParamSpec
 from growjax.model.decoder import Params, activations, param_specs
 
 
-def _project_axis(x: jax.Array, weights: jax.Array, axis_map: AxisMap, position: int) -> tuple[jax.Array, jax.Array]:
-    """Sums of x and of its weights over the copies of each old position, along one axis."""
-    index = axis_map.index
+def _fold(x: jax.Array, axis_map: AxisMap, position: int) -> jax.Array:
+    """Sums over the copies of each old position, along one axis."""
+    sums = jax.ops.segment_sum(jnp.moveaxis(x, position, 0), axis_map.index, axis_map.old)
+    return jnp.moveaxis(sums, 0, position)
 
-    def fold(y: jax.Array) -> jax.Array:
-        return jnp.moveaxis(jax.ops.segment_sum(jnp.moveaxis(y, position, 0), index, axis_map.old), 0, position)
 
-    return fold(x), fold(weights)
+def _fold_factor(squares: np.ndarray, axis_map: AxisMap, position: int) -> np.ndarray:
+    """The same of a factor that may be one number for the whole axis, on the host: it is a constant of the program."""
+    along = np.moveaxis(squares, position, 0)
+    if along.shape[0] == 1:
+        along = np.repeat(along, axis_map.new, axis=0)
+    sums = np.zeros((axis_map.old, *along.shape[1:]))
+    np.add.at(sums, axis_map.index, along)
+    return np.moveaxis(sums, 0, position)
 
 
 def _residual_squares(x: jax.Array, factor: np.ndarray, axes: list[tuple[int, AxisMap]]) -> tuple[Any, Any]:
     """(squared distance of x to the subspace {factor * copy(.)}, squared length of x), in float64."""
     x = x.astype(jnp.float64)
-    scale = jnp.broadcast_to(jnp.asarray(factor, jnp.float64), x.shape)
-    top, bottom = x * scale, scale * scale
+    factor = factor.reshape((1,) * (x.ndim - factor.ndim) + factor.shape)
+    top, bottom = x * factor, factor * factor
     for position, axis_map in axes:
-        top, bottom = _project_axis(top, bottom, axis_map, position)
+        top, bottom = _fold(top, axis_map, position), _fold_factor(bottom, axis_map, position)
     theta = top / bottom
     for position, axis_map in axes:
         theta = jnp.take(theta, axis_map.index, axis=position)
-    return jnp.sum(jnp.square(x - scale * theta)), jnp.sum(jnp.square(x))
+    return jnp.sum(jnp.square(x - factor * theta)), jnp.sum(jnp.square(x))
 
 
 def _ratio(outside: Any, total: Any) -> float:

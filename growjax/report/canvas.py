@@ -67,7 +67,8 @@ def draw(make: Callable[[], Figure | None]) -> str | None:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
+        settings: Any = matplotlib.rcParams
+        settings.update(SETTINGS)
         figure = make()
         if figure is None:
             return None
@@ -90,7 +91,10 @@ def inline(svg: str, *, name: str, label: str) -> str:
     head = svg[: svg.index(">") + 1]
     plain = re.sub(r'\s(width|height)="[^"]*"', "", head)[:-1]
     safe = html.escape(label)
-    return f'{plain} role="img" aria-label="{safe}">\n <title>{safe}</title>{svg[len(head) :]}'
+    width = round(1.5 * float(head.split('width="')[1].split("pt")[0]))
+    return (
+        f'{plain} style="max-width:{width}px" role="img" aria-label="{safe}">\n <title>{safe}</title>{svg[len(head) :]}'
+    )
 
 
 def grid(

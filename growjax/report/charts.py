@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from growjax.report import canvas, style
 from growjax.report.values import Cast, Row, number, power, rows
@@ -88,13 +88,14 @@ def utility(summary: Row, cast: Cast) -> Figure | None:
         return None
     shown = cast.named(r["candidate"] for r in found)
     columns = canvas.columns_for(len(cast.regimes), len(panels))
-    figure, all_axes = canvas.grid(len(panels), columns, height=2.1, legend=shown, head=0.5, left=0.72)
+    figure, all_axes = canvas.grid(len(panels), columns, height=2.1, legend=shown, head=0.42, left=0.72)
     values = [kl[r["source"], r["candidate"]] for r in found]
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
         here = {r["candidate"]: r for r in found if (r["source"], r["regime"]) == (source, regime)}
         operators = [number(r["auc_mean"]) for r in here.values() if not r.get("control")]
         pool = sorted(operators or [number(r["auc_mean"]) for r in here.values()])
-        low, high = pool[0], min(pool[-1], pool[0] + 4 * max(pool[len(pool) // 2] - pool[0], 1e-4))
+        low = min(number(r["auc_mean"]) for r in here.values())
+        high = min(pool[-1], pool[0] + 4 * max(pool[len(pool) // 2] - pool[0], 1e-4))
         pad = 0.12 * (high - low) or 0.02
         axes.set_ylim(low - pad, high + pad)
         above = []
@@ -102,8 +103,12 @@ def utility(summary: Row, cast: Cast) -> Figure | None:
             auc, x = number(here[candidate.name]["auc_mean"]), max(kl[source, candidate.name], FLOOR)
             if auc > high + pad:
                 above.append(f"{candidate.name} ({auc:.2f})")
-            style_of = canvas.look(candidate) | {"markersize": 7}
-            axes.plot([x], [auc], linestyle="none", markeredgewidth=1.6 if candidate.control else 0, **style_of)
+            options: dict[str, Any] = {
+                **canvas.look(candidate),
+                "markersize": 7,
+                "markeredgewidth": 1.6 if candidate.control else 0,
+            }
+            axes.plot([x], [auc], linestyle="none", **options)
         _logarithmic(axes, values)
         canvas.title(axes, f"{source} · {regime}", "above this panel: " + ", ".join(above) if above else "")
         axes.set_xlabel("zero-step KL (nats/token)")
@@ -149,7 +154,7 @@ def escape(summary: Row, cast: Cast) -> Figure | None:
     ]  # fmt: skip
     margin = max(len(c.name) for c in shown) * canvas.CHARACTER + 0.25
     height = 0.26 * len(shown) + 0.1
-    figure, all_axes = canvas.grid(3, 3, height=height, left=0.25, width=2.5, foot=0.35, head=0.35, extra=keys)
+    figure, all_axes = canvas.grid(3, 3, height=height, left=0.2, right=0.2, width=2.5, foot=0.35, head=0.3, extra=keys)
     _widen(figure, all_axes, margin)
     for place, (axes, (key, word)) in enumerate(zip(all_axes, ESCAPES, strict=True)):
         values = [v for r in found if math.isfinite(v := number(r.get(key)))]
@@ -158,7 +163,7 @@ def escape(summary: Row, cast: Cast) -> Figure | None:
                 mine = [r for r in found if r["candidate"] == candidate.name and r["regime"] == regime]
                 points = [v for r in mine if math.isfinite(v := number(r.get(key)))]
                 shift = (faces[regime] - (len(regimes) - 1) / 2) * 0.3
-                hollow = {} if faces[regime] % 2 == 0 else {"markerfacecolor": style.PAPER}
+                hollow: dict[str, Any] = {} if faces[regime] % 2 == 0 else {"markerfacecolor": style.PAPER}
                 axes.plot(
                     [max(v, FLOOR) if _wide(values) else v for v in points], [row + shift] * len(points),
                     linestyle="none", **canvas.look(candidate), **hollow,

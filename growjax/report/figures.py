@@ -1,4 +1,4 @@
-"""Figures with a curve in them: continuations by step and by FLOPs, their gap to the pool, and the sources' training."""
+"""Figures with a curve in them: continuations by step and by FLOPs, their gap to the pool, the sources' training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _range(curves: list[Row], keys: Sequence[str]) -> tuple[float, float] | None
     pool = [s for found in series for s in found]
     if not pool:
         return None
-    low = min(min(_finite(s)) for s in pool)
+    low = min(min(_finite(s)) for c in curves for key in keys if (s := numbers(c.get(key))) and _finite(s))
     typical = statistics.median(_finite(s)[0] for s in pool)
     late = [max(_later(s)) for s in pool]
     high = min(max(typical, *late), low + 3 * max(max(typical, statistics.median(late)) - low, 1e-9))
@@ -78,7 +78,7 @@ def curves(summary: Row, cast: Cast, *, axis: str) -> Figure | None:
         return None
     shown = cast.named(c["candidate"] for c in found)
     columns = canvas.columns_for(len(cast.regimes), len(panels))
-    figure, all_axes = canvas.grid(len(panels), columns, height=2.3, legend=shown, head=0.55)
+    figure, all_axes = canvas.grid(len(panels), columns, height=2.3, legend=shown, head=0.42)
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
         here = {c["candidate"]: c for c in found if (c["source"], c["regime"]) == (source, regime)}
         limits = _range(list(here.values()), ("mean", "low", "high"))
@@ -129,7 +129,7 @@ def gaps(summary: Row, cast: Cast) -> Figure | None:
     panels = cast.panels(found)
     shown = cast.named(c["candidate"] for c in found)
     columns = canvas.columns_for(len(cast.regimes), len(panels))
-    figure, all_axes = canvas.grid(len(panels), columns, height=2.1, legend=shown, head=0.55, left=0.72)
+    figure, all_axes = canvas.grid(len(panels), columns, height=2.1, legend=shown, head=0.42, left=0.72)
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
         here = {
             c["candidate"]: c
@@ -139,7 +139,8 @@ def gaps(summary: Row, cast: Cast) -> Figure | None:
         sizes = sorted(max(map(abs, values)) for values in late if values)
         if sizes:
             reach = 4 * max(statistics.median(sizes), 1e-6)
-            low = max(min(min(v) for v in late if v), -reach)
+            lows = [min(values) for c in here.values() if (values := _later(numbers(c["mean"]), 0.8))]
+            low = max(min(lows), -reach)
             high = min(max(max(v) for v in late if v), reach)
             pad = 0.1 * (high - low) or 0.01
             axes.set_ylim(low - pad, high + pad)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from growjax.report.values import Candidate
 
-Line = str | tuple[int, tuple[int, ...]]
+Line = Any
+"""A line style as matplotlib takes it: a name, or an offset with lengths on and off."""
 
 PAPER, INK, SOFT, RULE = "#fffffe", "#1d2125", "#5b636b", "#d8dce0"
 """Of the figures; on the page each is a variable with a light and a dark value."""
@@ -93,16 +96,16 @@ nav{font-size:.88rem;margin:1.25rem 0 0}
 nav a{display:inline-block;margin:0 1rem .25rem 0}
 .soft{color:var(--soft)}
 .warn{background:var(--warn);padding:.5rem .75rem;border-radius:6px}
-dl.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:1px;margin:1.5rem 0;
-background:var(--rule);border:1px solid var(--rule);border-radius:6px;overflow:hidden}
-dl.facts div{background:var(--paper);padding:.6rem .8rem}
+dl.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(12rem,45%),1fr));gap:1px;
+margin:1.5rem 0;border:1px solid var(--rule);border-radius:6px;overflow:hidden}
+dl.facts div{box-shadow:0 0 0 1px var(--rule);padding:.6rem .8rem}
 dl.facts dt{font-size:.76rem;color:var(--soft)}
 dl.facts dd{margin:0;font-size:1.05rem;font-weight:600;font-variant-numeric:tabular-nums}
 dl.facts dd small{display:block;font-size:.76rem;font-weight:400;color:var(--soft)}
 figure{margin:1rem 0 1.5rem}
 figcaption,caption{font-size:.88rem;color:var(--soft);text-align:left;max-width:46rem}
 figcaption{margin-top:.25rem}
-caption{padding:0 0 .5rem;caption-side:top}
+caption{padding:0 0 .5rem;caption-side:top;max-width:min(46rem,calc(100vw - 2.5rem))}
 .wide{overflow-x:auto;margin:1rem 0}
 figure .wide{margin:0}
 figure svg{display:block;width:100%;height:auto;min-width:40rem}
@@ -113,7 +116,7 @@ th:first-child,td:first-child{padding-left:.2rem}
 thead th{font-weight:600;vertical-align:bottom;border-bottom:2px solid var(--rule)}
 .n{text-align:right}
 tr.control td{color:var(--soft)}
-tbody.group th{padding-top:1rem;font-weight:600}
+tr.group th{padding-top:.9rem;font-weight:600}
 td.won{background:var(--good);color:var(--goodink);font-weight:600}
 td.prose{white-space:normal;min-width:14rem}
 td.any{white-space:normal;overflow-wrap:anywhere}

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 DASH = "–"
 MINUS = "−"
-CONTROLS = ("scratch", "source")
+CONTROLS = ("scratch", "unwidened")
 REGIMES = ("deterministic", "stochastic")
 
 
@@ -80,8 +80,8 @@ def brief(value: Any) -> str:
         return DASH
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(x) >= size:
-            return f"{x / size:.3g} {unit}"
-    return f"{x:.3g}"
+            return f"{x / size:.3g} {unit}".replace("-", MINUS)
+    return f"{x:.3g}".replace("-", MINUS)
 
 
 def percent(value: Any) -> str:

@@ -54,6 +54,7 @@ def run_study(
 ) -> dict[str, Any]:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are."""
     watch = watch or Nobody()
+    runtime.start()
     head = header(spec)
     run.begin(head, force=force)
     watch.phase("reading and tokenizing stories", 1, 1)

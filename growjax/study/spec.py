@@ -50,7 +50,7 @@ class StudySpec(Config):
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
     source_seeds: tuple[int, ...] = (0,)
-    source_steps: tuple[int, ...] = (400, 800)
+    source_steps: tuple[int, ...] = (300, 600)
     """Training steps at which a source state is taken."""
     operators: tuple[str, ...] = (*FAMILIES, "scratch")
     """Candidates, each NAME or NAME:option=value,...; the unwidened source always runs beside them."""
@@ -117,7 +117,9 @@ def presets() -> dict[str, StudySpec]:
     """The studies that have a name."""
     quick = StudySpec(
         preset="quick",
-        optim=OptimConfig(learning_rate=4e-3, warmup_steps=50, total_steps=1200),
+        model=ModelConfig(d_model=48, n_layers=2, n_heads=3, n_kv_heads=3, head_dim=16, d_ff=144),
+        optim=OptimConfig(learning_rate=4e-3, warmup_steps=50, total_steps=1000),
+        source_steps=(300, 600),
     )
     smoke = StudySpec(
         preset="smoke",

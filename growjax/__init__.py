@@ -1,0 +1,44 @@
+"""growjax: width growth of dense language models under exact determinism.
+
+The public names are loaded when they are first used, so that `import growjax` imports no jax and the pins of
+`growjax.runtime` can still be set:
+
+    from growjax import runtime
+    runtime.pin()
+    from growjax import ModelConfig, TrainConfig, init_state, make_plan, widen
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "ModelConfig": "growjax.config",
+    "OptimConfig": "growjax.config",
+    "DataConfig": "growjax.config",
+    "TrainConfig": "growjax.config",
+    "StudySpec": "growjax.study.spec",
+    "TrainState": "growjax.train.state",
+    "StepKeys": "growjax.train.state",
+    "init_state": "growjax.train.state",
+    "train_step": "growjax.train.state",
+    "advance": "growjax.train.loop",
+    "make_plan": "growjax.grow.plan",
+    "widen": "growjax.grow.widen",
+    "operators": "growjax.grow.operators",
+    "Streams": "growjax.streams",
+    "root_key": "growjax.streams",
+}
+
+__all__ = [*_WHERE, "digest", "measure", "runtime"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    if name in ("measure", "runtime", "digest"):
+        return importlib.import_module(f"growjax.{name}")
+    raise AttributeError(f"module 'growjax' has no attribute {name!r}")

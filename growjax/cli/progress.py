@@ -1,0 +1,41 @@
+"""Progress on stderr, only where it is a terminal: what is running, how far it is, how long it will take."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class ProgressWatch:
+    """A `growjax.study.runner.Watch` that draws one bar for each phase."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> ProgressWatch:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def phase(self, name: str, cells: int, work: float) -> None:
+        text = name if cells == 1 else f"{name} ({cells} cells)"
+        self._task = self._bars.add_task(text, total=work) if work else None
+
+    def done(self, work: float) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, work)

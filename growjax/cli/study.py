@@ -1,0 +1,52 @@
+"""`study`: the whole experiment into a run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from growjax import runtime
+from growjax.cli.arguments import Common, option_value, parse
+from growjax.cli.progress import ProgressWatch
+from growjax.cli.tables import print_study
+from growjax.errors import UserError
+from growjax.record.rundir import RunDir
+from growjax.study.spec import StudySpec, presets
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyArguments(Common):
+    """Train sources, widen them by every operator, probe and continue the candidates in every regime, rank them."""
+
+    out: Path | None = None
+    """Run directory; runs/PRESET if not given. The same command goes on with an interrupted run."""
+    spec: Annotated[StudySpec, tyro.conf.arg(name="")] = StudySpec()
+
+
+def run(argv: list[str]) -> int:
+    """Runs the verb; returns its exit code."""
+    from growjax.report.page import write_report
+    from growjax.study.runner import run_study
+    from growjax.study.summary import summarise
+
+    name = option_value(argv, "--preset") or "quick"
+    known = presets()
+    if name not in known:
+        raise UserError(f"no preset is named {name!r}", f"choose one of {', '.join(known)}")
+    given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=known[name]))
+    directory = RunDir(given.out or Path("runs") / name)
+    with ProgressWatch() as watch:
+        receipt = run_study(given.spec, directory, lanes=given.lanes or runtime.cores(), force=given.force, watch=watch)
+        watch.phase("drawing the report", 1, 1)
+        summary = summarise(receipt)
+        write_report(directory.report, summary)
+        watch.done(1)
+    if given.json:
+        print(json.dumps({"run": str(directory.path), **summary}, sort_keys=True))
+    else:
+        print_study(directory.path, summary)
+    return 0

@@ -1,0 +1,66 @@
+"""Tables on stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def console() -> Console:
+    """stdout; a pipe gets rows that are not folded."""
+    out = Console()
+    return out if out.is_terminal else Console(width=160)
+
+
+def print_sources(out: Console, summary: dict[str, Any]) -> None:
+    """Validation loss of each source state beside the unigram entropy of its tokens."""
+    table = Table("source", "validation loss", "unigram entropy", "gain", title="Source states (nats per token)")
+    for row in summary["sources"]:
+        loss, entropy = row["validation_loss"], row["unigram_entropy"]
+        table.add_row(row["name"], _number(loss), _number(entropy), _number(entropy - loss))
+    out.print(table)
+
+
+def print_study(path: Path, summary: dict[str, Any]) -> None:
+    """Sources, rankings and the way to the page."""
+    out = console()
+    print_sources(out, summary)
+    longest = max((row["lag"] for row in summary["ranking"]), default=0)
+    for regime in dict.fromkeys(row["regime"] for row in summary["ranking"]):
+        table = Table(title=f"{regime}: AUC of the validation loss (nats per token, lower is better)")
+        for name in ("source", "lag", "rank", "candidate", "AUC", "sd", "final loss", "n", "tokens saved"):
+            table.add_column(name, justify="left" if name in ("source", "candidate") else "right")
+        rows = [row for row in summary["ranking"] if row["regime"] == regime]
+        rows.sort(key=lambda row: (row["source"], row["lag"], row["rank"] is None, row["rank"] or 0))
+        for row in rows:
+            saved = row["tokens_saved"]
+            table.add_row(
+                row["source"],
+                str(row["lag"]),
+                str(row["rank"] or "-"),
+                row["candidate"],
+                _number(row["auc_mean"]),
+                _number(row["auc_sd"]),
+                _number(row["final_mean"]),
+                str(row["n"]),
+                "-" if saved is None else f"{'> ' if row['tokens_saved_more'] else ''}{saved:,.0f}",
+                style="bold" if row["rank"] == 1 and row["lag"] == longest else None,
+            )
+        out.print(table)
+    for pair in summary["pairs"]:
+        if pair["lag"] == longest:
+            verdict = "separated" if pair["separated"] else "not separated"
+            interval = "" if pair["low"] is None else f" [{pair['low']:+.4f}, {pair['high']:+.4f}]"
+            out.print(
+                f"{pair['source']}, {pair['regime']}: {pair['best']} before {pair['second']} by "
+                f"{pair['difference']:.4f}{interval}: {verdict}",
+                highlight=False,
+            )
+    out.print(f"root  {summary['run']['root']}\npage  {path / 'report' / 'index.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,234 @@
+"""The tables as HTML, each with a caption that says what to read from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+from growjax.report.style import colour, css_variables
+from growjax.report.values import DASH, Cast, Row, brief, count, fixed, mean, number, percent, rows, significant, text
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A heading, how a row fills it, and whether it holds numbers (which are set to the right)."""
+
+    head: str
+    cell: Callable[[Row], str]
+    numeric: bool = True
+    kind: Callable[[Row], str] = lambda row: ""
+
+
+def table(
+    caption: str, columns: Sequence[Column], found: Iterable[Row], group: Callable[[Row], str] | None = None
+) -> str:
+    """An HTML table that scrolls sideways where it is too wide; `caption` is HTML.
+
+    With `group`, a row that tells the group stands before the first of its members.
+    """
+    head = "".join(f'<th scope="col"{_kinds("n" if c.numeric else "")}>{c.head}</th>' for c in columns)
+    body: list[str] = []
+    last = None
+    for row in found:
+        if group is not None and (told := group(row)) != last:
+            body.append(f'<tr class="group"><th scope="rowgroup" colspan="{len(columns)}">{told}</th></tr>')
+            last = told
+        cells = []
+        for column in columns:
+            kinds = _kinds("n" if column.numeric else "", column.kind(row))
+            cells.append(f"<td{kinds}>{column.cell(row)}</td>")
+        body.append(f"<tr{_kinds('control' if row.get('control') else '')}>{''.join(cells)}</tr>")
+    return (
+        f'<div class="wide" tabindex="0"><table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{chr(10).join(body)}\n</tbody></table></div>\n"
+    )
+
+
+def _kinds(*classes: str) -> str:
+    """A class attribute, or nothing where no class is given."""
+    told = " ".join(c for c in classes if c)
+    return f' class="{told}"' if told else ""
+
+
+def _name(cast: Cast) -> Column:
+    variables = css_variables()
+    swatches = {
+        c.name: f'<span class="swatch" style="background:{variables[colour(c)]}"></span>' for c in cast.candidates
+    }
+    return Column(
+        "candidate", lambda r: f"{swatches.get(r['candidate'], '')}<code>{text(r['candidate'])}</code>", False
+    )
+
+
+def _plain(head: str, key: str) -> Column:
+    return Column(head, lambda r: text(r.get(key)), False)
+
+
+def _number(head: str, key: str, form: Callable[..., str], *options: int, **named: bool) -> Column:
+    return Column(head, lambda r: form(r.get(key), *options, **named))
+
+
+def _in_order(found: list[Row], cast: Cast) -> list[Row]:
+    """Rows by source, regime and candidate, in the page's order."""
+    place = {c.name: i for i, c in enumerate(cast.candidates)}
+    regimes = {g: i for i, g in enumerate(cast.regimes)}
+    sources = {s: i for i, s in enumerate(cast.sources)}
+    controls = {c.name for c in cast.candidates if c.control}
+    found = [{**r, "control": r["candidate"] in controls} for r in found]
+    return sorted(
+        found, key=lambda r: (sources[r["source"]], regimes.get(r.get("regime", ""), 0), place[r["candidate"]])
+    )
+
+
+def saved(row: Row) -> str:
+    """Tokens saved against scratch; more than that where the curves do not cross."""
+    told = brief(row.get("tokens_saved"))
+    return f"&gt; {told}" if told != DASH and row.get("tokens_saved_more") else told
+
+
+def ranking(summary: Row, cast: Cast) -> str:
+    """A table per source and regime: the longest lag in full, the shorter ones by rank and AUC."""
+    found = rows(summary, "ranking")
+    parts = []
+    for source, regime in cast.panels(found):
+        here = [r for r in found if (r["source"], r["regime"]) == (source, regime)]
+        lags = sorted({r["lag"] for r in here})
+        longest = [r for r in here if r["lag"] == lags[-1]]
+        longest.sort(key=lambda r: (r.get("rank") is None, r.get("rank") or 0, r["candidate"]))
+        columns = [_name(cast), _plain("family", "family"), _number("n", "n", count)]
+        for lag in lags[:-1]:
+            early = {r["candidate"]: r for r in here if r["lag"] == lag}
+            columns += [
+                Column(f"rank<br>lag {lag}", lambda r, early=early: count(early.get(r["candidate"], {}).get("rank"))),
+                Column(
+                    f"AUC<br>lag {lag}", lambda r, early=early: fixed(early.get(r["candidate"], {}).get("auc_mean"))
+                ),
+            ]
+        columns += [
+            _number(f"rank<br>lag {lags[-1]}", "rank", count),
+            _number(f"AUC<br>lag {lags[-1]}", "auc_mean", fixed),
+            _number("sd of<br>AUC", "auc_sd", fixed),
+            _number("AUC after<br>step 0", "auc_after_start_mean", fixed),
+            _number("final<br>loss", "final_mean", fixed),
+            Column("tokens<br>saved", saved),
+        ]
+        parts.append(
+            table(
+                f"<strong>{text(source)} · {text(regime)}.</strong> Lower AUC is better; compare a gap between two "
+                "rows with the sd beside it before reading it as an order. Controls are grey; the unwidened source has "
+                "no rank.",
+                columns,
+                longest,
+            )
+        )
+    return "".join(parts)
+
+
+def pairs(summary: Row, cast: Cast) -> str:
+    """Best against second, with the interval that decides whether a winner may be named."""
+    regimes = {g: i for i, g in enumerate(cast.regimes)}
+    found = sorted(
+        rows(summary, "pairs"), key=lambda r: (regimes[r["regime"]], r["lag"], cast.sources.index(r["source"]))
+    )
+    columns = [
+        _plain("source", "source"),
+        Column("verdict", lambda r: "separated" if separated(r) else "not separated", False,
+               lambda r: "won" if separated(r) else ""),
+        Column("lowest AUC", lambda r: f"<code>{text(r.get('best'))}</code>", False),
+        Column("second", lambda r: f"<code>{text(r.get('second'))}</code>", False),
+        Column("second minus<br>best", lambda r: significant(r.get("difference"), 3, signed=True)),
+        Column("interval", interval),
+        _number("n", "n", count),
+    ]  # fmt: skip
+    asked = sorted({(r.get("confidence"), r.get("comparisons")) for r in found}, key=str)
+    level = "; ".join(f"{percent(c)} over {count(m)} comparisons" for c, m in asked if c is not None)
+    caption = (
+        "Read the interval: only where it lies wholly above 0 is the candidate with the lowest AUC named a winner. "
+        f"Paired t intervals over replicates{f' ({level})' if level else ''}, adjusted for the number of comparisons. "
+        "AUC in nats/token."
+    )
+    return table(caption, columns, found, lambda r: f"{text(r['regime'])} · lag {count(r['lag'])}")
+
+
+def separated(row: Row) -> bool:
+    """Whether a winner may be named: the record says so and its interval excludes 0."""
+    return bool(row.get("separated")) and number(row.get("low")) > 0
+
+
+def interval(row: Row) -> str:
+    """Both ends of an interval, a dash without one."""
+    low, high = (significant(row.get(key), 3, signed=True) for key in ("low", "high"))
+    return DASH if DASH in (low, high) else f"{low} to {high}"
+
+
+def preservation(summary: Row, cast: Cast) -> str:
+    """What each candidate keeps of the source's function before a single step."""
+    columns = [_name(cast)]
+    columns += [_number(head, key, significant) for head, key in (
+        ("KL", "kl"), ("logit RMS", "logit_rms"), ("logit max", "logit_max"))]  # fmt: skip
+    columns += [
+        _number("loss", "loss", fixed),
+        Column("loss gap", lambda r: significant(r.get("loss_gap"), signed=True)),
+    ]
+    columns += [_number("escape in<br>weights", "escape_weights", significant)]
+    caption = (
+        "Rows near 0 in KL start as the same function as the source. Compare with the ranking: keeping the function "
+        "is no promise of a low AUC. KL, loss and gap in nats/token."
+    )
+    return table(caption, columns, _in_order(rows(summary, "preservation"), cast), lambda r: text(r["source"]))
+
+
+def probes(summary: Row, cast: Cast) -> str:
+    """All probe measures, means over replicates."""
+    columns = [_name(cast), _number("n", "n", count)]
+    columns.append(_number("loss", "loss", fixed))
+    columns += [_number(head, key, significant) for head, key in (
+        ("KL to<br>start", "kl_start"), ("KL to<br>continued", "kl_continued"), ("RMS to<br>start", "rms_start"),
+        ("RMS to<br>continued", "rms_continued"), ("escape in<br>weights", "escape_weights"),
+        ("escape in<br>updates", "escape_updates"), ("escape in<br>activations", "escape_activations"))]  # fmt: skip
+    lag = cast.lags[0] if cast.lags else 16
+    caption = (
+        f"State of each candidate after {lag} steps, means over n replicates. Look for a column whose order agrees "
+        "with the long ranking; the selectors below put a number on that. A dash: the measure has no meaning there."
+    )
+    found = _in_order(rows(summary, "probes"), cast)
+    return table(caption, columns, found, lambda r: f"{text(r['source'])} · {text(r['regime'])}")
+
+
+def selector_means(summary: Row, cast: Cast) -> list[Row]:
+    """Each selector in each regime, over its sources: mean tau, share of top-1 hits, mean regret."""
+    groups: dict[tuple[int, str], list[Row]] = {}
+    for row in rows(summary, "selectors"):
+        groups.setdefault((cast.regimes.index(row["regime"]), row["selector"]), []).append(row)
+    found = [
+        {
+            "regime": cast.regimes[place],
+            "selector": selector,
+            "sources": len(group),
+            "tau_mean": mean(r.get("tau") for r in group),
+            "top1_share": mean(float(r["top1"]) for r in group if r.get("top1") is not None),
+            "regret_mean": mean(r.get("regret") for r in group),
+            "place": place,
+        }
+        for (place, selector), group in groups.items()
+    ]
+    found.sort(key=lambda r: (r["place"], -r["tau_mean"] if r["tau_mean"] == r["tau_mean"] else 2, r["selector"]))
+    return [{k: v for k, v in r.items() if k != "place"} for r in found]
+
+
+def selectors(summary: Row, cast: Cast) -> str:
+    """How far each cheap selector can be trusted, per regime."""
+    columns = [
+        _plain("regime", "regime"),
+        _plain("selector", "selector"),
+        _number("sources", "sources", count),
+        _number("mean tau", "tau_mean", fixed, 2, signed=True),
+        _number("top-1 share", "top1_share", percent),
+        _number("mean regret", "regret_mean", significant),
+    ]
+    caption = (
+        "A selector is useful where tau is near +1 and regret near 0, in both regimes; tau near 0 is no better than "
+        "chance, below 0 it misleads. Means over source states, best tau first; states of one seed are not "
+        "independent. Regret in nats/token of AUC."
+    )
+    return table(caption, columns, selector_means(summary, cast))

@@ -1,0 +1,178 @@
+"""Rankings, intervals and selectors, from the cells of a receipt alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from growjax.study.spec import UNWIDENED
+
+Record = dict[str, Any]
+
+TIE = 1e-9
+"""Values of a measure closer than this (relative to the larger) are one value: rounding decides nothing."""
+
+CONFIDENCE = 0.95
+
+SELECTORS = {
+    # name: (kind of cell, metric); all of them are better when lower
+    "zero-step KL": ("candidate", "kl"),
+    "zero-step loss": ("candidate", "loss"),
+    "probe loss": ("probe", "loss"),
+    "probe AUC": ("probe", "auc"),
+    "probe KL to start": ("probe", "kl_start"),
+    "probe KL to continued source": ("probe", "kl_continued"),
+    "probe RMS to start": ("probe", "rms_start"),
+    "probe RMS to continued source": ("probe", "rms_continued"),
+    "least escape in weights": ("probe", "escape_weights"),
+    "least escape in updates": ("probe", "escape_updates"),
+    "least escape in activations": ("probe", "escape_activations"),
+}
+"""The cheap selectors: each orders candidates by one measure taken before the long continuation."""
+
+
+def mean(values: Iterable[float]) -> float:
+    """Arithmetic mean, correctly rounded."""
+    values = list(values)
+    return math.fsum(values) / len(values)
+
+
+def deviation(values: list[float]) -> float | None:
+    """Sample standard deviation; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    centre = mean(values)
+    return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))
+
+
+def tied(a: float, b: float) -> bool:
+    """Whether two values differ by no more than rounding."""
+    return abs(a - b) <= TIE * max(abs(a), abs(b), 1e-300) or max(abs(a), abs(b)) < 1e-12
+
+
+def snapped(values: list[float]) -> list[int]:
+    """Ranks from 0 in which values tied at rounding level share one."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    ranks, rank = [0] * len(values), 0
+    for before, after in zip(order, order[1:], strict=False):
+        rank += not tied(values[before], values[after])
+        ranks[after] = rank
+    return ranks
+
+
+def kendall_tau_b(a: list[float], b: list[float]) -> float | None:
+    """Kendall's tau-b (1945): agreement of two orders, ties counted; None where one of them is all ties."""
+    from scipy.stats import kendalltau
+
+    x, y = snapped(a), snapped(b)
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return None
+    return float(kendalltau(x, y, variant="b").statistic)
+
+
+def paired_interval(differences: list[float], comparisons: int) -> tuple[float, float] | None:
+    """The t interval of a mean difference, at `CONFIDENCE` over all comparisons together (Bonferroni); None for fewer
+    than two pairs."""
+    from scipy.stats import t
+
+    spread = deviation(differences)
+    if spread is None:
+        return None
+    n, centre = len(differences), mean(differences)
+    reach = float(t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)) * spread / math.sqrt(n)
+    return centre - reach, centre + reach
+
+
+class Table:
+    """Cells of a receipt, found by kind, source, regime and operator."""
+
+    def __init__(self, cells: Iterable[Record]):
+        self.cells = list(cells)
+        self._rows: dict[tuple, dict[int, Record]] = {}
+        for cell in self.cells:
+            key = (cell["kind"], cell["source"], cell["regime"], cell["operator"])
+            self._rows.setdefault(key, {})[cell["replicate"] or 0] = cell
+
+    def values(self, kind: str, source: str, regime: str | None, operator: str, metric: str) -> list[float]:
+        """A metric over replicates, in their order; empty where it was not measured."""
+        rows = self._rows.get((kind, source, regime, operator), {})
+        found = [rows[i]["metrics"].get(metric) for i in sorted(rows)]
+        return [v for v in found if v is not None]
+
+    def rows(self, kind: str, source: str, regime: str | None, operator: str) -> list[Record]:
+        """The cells themselves, in the order of their replicates."""
+        rows = self._rows.get((kind, source, regime, operator), {})
+        return [rows[i] for i in sorted(rows)]
+
+    def names(self, field: str, kind: str) -> list[str]:
+        """All values of a label among cells of one kind."""
+        return sorted({cell[field] for cell in self.cells if cell["kind"] == kind and cell[field] is not None})
+
+
+def rank_by_auc(rows: list[Record]) -> None:
+    """Fills `rank` (1 is best; ties at rounding level share a rank) among the widened candidates of one comparison."""
+    ranked = [row for row in rows if row["candidate"] != UNWIDENED]
+    places = snapped([row["auc_mean"] for row in ranked])
+    for row, place in zip(ranked, places, strict=True):
+        row["rank"] = 1 + sum(other < place for other in places)
+
+
+def best_pair(
+    aucs: dict[str, list[float]], comparisons: int, *, source: str, regime: str, lag: int
+) -> Record | None:
+    """Best against second by AUC, paired over replicates; separated only where the interval excludes 0."""
+    order = sorted(aucs, key=lambda name: (mean(aucs[name]), name))
+    if len(order) < 2:
+        return None
+    best, second = order[:2]
+    differences = [b - a for a, b in zip(aucs[best], aucs[second], strict=True)]
+    interval = paired_interval(differences, comparisons)
+    return {
+        "source": source,
+        "regime": regime,
+        "lag": lag,
+        "best": best,
+        "second": second,
+        "difference": mean(differences),
+        "low": interval[0] if interval else None,
+        "high": interval[1] if interval else None,
+        "confidence": CONFIDENCE,
+        "comparisons": comparisons,
+        "n": len(differences),
+        "separated": bool(interval and interval[0] > 0),
+    }
+
+
+def judge_selector(name: str, scores: dict[str, float], aucs: dict[str, float]) -> Record | None:
+    """Tau-b, top-1 hit and regret (AUC nats lost by trusting it) of one cheap selector against the long AUC; None
+    where it could not be taken for every candidate, or tells no two apart."""
+    names = sorted(aucs)
+    if set(scores) != set(aucs) or len(names) < 2:
+        return None
+    tau = kendall_tau_b([scores[n] for n in names], [aucs[n] for n in names])
+    if tau is None:
+        return None
+    least = min(scores.values())
+    chosen = [n for n in names if tied(scores[n], least)]  # a tie is broken by chance: its mean is what it costs
+    best = min(aucs.values())
+    hits = mean(float(tied(aucs[n], best)) for n in chosen)
+    return {
+        "selector": name,
+        "tau": tau,
+        "top1": hits == 1.0,
+        "top1_share": hits,
+        "regret": mean(aucs[n] - best for n in chosen),
+    }
+
+
+def mean_curve(curves: list[list[float]]) -> tuple[list[float], list[float], list[float]]:
+    """(mean, lowest, highest) over replicates at every evaluation."""
+    stacked = np.asarray(curves, np.float64)
+    return (
+        [mean(column) for column in stacked.T.tolist()],
+        stacked.min(axis=0).tolist(),
+        stacked.max(axis=0).tolist(),
+    )
