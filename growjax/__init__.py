@@ -31,14 +31,15 @@ _WHERE = {
     "operators": "growjax.grow.operators",
     "Streams": "growjax.streams",
     "root_key": "growjax.streams",
+    "digest": "growjax.digests",
 }
 
-__all__ = [*_WHERE, "digest", "measure", "runtime"]
+__all__ = [*_WHERE, "measure", "runtime"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
-    if name in ("measure", "runtime", "digest"):
+    if name in ("measure", "runtime"):
         return importlib.import_module(f"growjax.{name}")
     raise AttributeError(f"module 'growjax' has no attribute {name!r}")

@@ -4,9 +4,14 @@ import sys
 
 from growjax import runtime
 
-_NOTES = runtime.pin()
 
-from growjax.cli import main  # noqa: E402  (jax reads the pins when it is imported)
+def entry() -> int:
+    """Sets the pins and runs the command line; also the console script `growjax`."""
+    notes = runtime.pin()
+    from growjax.cli import main  # only now: jax reads the pins when it is imported
+
+    return main(sys.argv[1:], notes=notes)
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], notes=_NOTES))
+    sys.exit(entry())

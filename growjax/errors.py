@@ -3,6 +3,8 @@
 Anything else that is raised is a fault of growjax itself and keeps its traceback.
 """
 
+from __future__ import annotations
+
 
 class UserError(Exception):
     """Bad input: `fault` says what is wrong, `mend` what to do about it. Exit code 2."""
@@ -12,6 +14,9 @@ class UserError(Exception):
         super().__init__(one_line)
         self.fault = fault
         self.mend = mend
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        return UserError, (self.fault, self.mend)  # so that a lane can hand it on
 
 
 class CheckFailed(Exception):

@@ -30,7 +30,8 @@ XLA_PINS: dict[str, str] = {
 }
 
 ENV_PINS: dict[str, str] = {
-    # XLA's thread pool: sums are split by its size. Cores are filled by lanes, which are Python threads of their own.
+    # XLA's thread pool: sums are split by its size. Cores are filled by lanes,
+    # each a process of its own.
     "NPROC": "1",
     "PJRT_NPROC": "1",
     # Losses and divergences are summed in float64; every array of the model names its own dtype.
@@ -47,12 +48,6 @@ ENV_PINS: dict[str, str] = {
     # Nothing is fetched or reported behind the user's back, and progress belongs to growjax.
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-}
-
-JAX_PINS: dict[str, Any] = {
-    # Programs run on the thread that calls them: lanes stay side by side and never queue behind one pool thread.
-    # (jax reads this from no environment variable.)
-    "jax_cpu_enable_async_dispatch": False,
 }
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "datasets")
@@ -88,11 +83,30 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
 
 
 def start() -> None:
-    """Imports jax and sets the pins that it takes only as options; call before the first computation."""
+    """Imports jax and gives it a place to keep compiled programs; call before the first computation."""
     import jax
 
-    for name, value in JAX_PINS.items():
-        jax.config.update(name, value)
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        directory = cache_directory()
+        if directory is not None:
+            jax.config.update("jax_compilation_cache_dir", str(directory))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def cache_directory() -> Path | None:
+    """Where compiled programs are kept between runs: one folder for each jaxlib and CPU, below the user's cache.
+
+    A program from the cache is the program that was compiled, so results do not depend on it. None where the folder
+    cannot be written. The environment variable JAX_COMPILATION_CACHE_DIR names another place (jax's own).
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kind = hashlib.sha256(f"{metadata.version('jaxlib')} {sorted(_cpu_model().items())}".encode()).hexdigest()[:12]
+    directory = base / "growjax" / f"xla-{kind}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return directory if os.access(directory, os.W_OK) else None
 
 
 def is_pinned(environ: MutableMapping[str, str] | None = None) -> bool:
@@ -109,7 +123,6 @@ def pins() -> dict[str, Any]:
         "pinned": is_pinned() and _jax_agrees(),
         "xla_flags": {name: flags.get(name) for name in sorted(set(XLA_PINS) | set(flags))},
         "env": {name: os.environ.get(name) for name in sorted(ENV_PINS)},
-        "jax": dict(JAX_PINS),
     }
 
 
@@ -124,7 +137,6 @@ def _jax_agrees() -> bool:
         and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_default_matmul_precision == "highest"  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_random_seed_offset == 0  # pyright: ignore[reportAttributeAccessIssue]
-        and all(jax.config.read(name) == value for name, value in JAX_PINS.items())
     )
 
 
@@ -148,9 +160,8 @@ def _cpu_model() -> dict[str, str]:
     """Model name, and a digest of its feature flags (the matrix library chooses kernels by them)."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = dict(
-                (part.strip() for part in line.split(":", 1)) for line in file.read().split("\n\n")[0].splitlines()
-            )
+            pairs = [line.partition(":") for line in file.read().split("\n\n")[0].splitlines()]
+        lines = {name.strip(): value.strip() for name, _, value in pairs}
     except (OSError, ValueError):
         return {"model": platform.processor(), "flags": ""}
     features = " ".join(sorted(lines.get("flags", "").split()))

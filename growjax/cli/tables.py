@@ -63,4 +63,6 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
                 f"{pair['difference']:.4f}{interval}: {verdict}",
                 highlight=False,
             )
-    out.print(f"root  {summary['run']['root']}\npage  {path / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
+    out.print(
+        f"root  {summary['run']['root']}\npage  {path / 'report' / 'index.html'}", highlight=False, soft_wrap=True
+    )

@@ -103,7 +103,10 @@ def law_factors(plan: WidthPlan) -> LawFactors:
         return map_specs(lambda spec: jnp.asarray(factor(leaf_law(spec, plan)), dtype), specs)
 
     return LawFactors(
-        lr=tree(lambda law: law.s), decay=tree(lambda law: 1 / law.s), eps=tree(lambda law: law.r), clip=tree(lambda law: law.w)
+        lr=tree(lambda law: law.s),
+        decay=tree(lambda law: 1 / law.s),
+        eps=tree(lambda law: law.r),
+        clip=tree(lambda law: law.w),
     )
 
 

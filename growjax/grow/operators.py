@@ -68,9 +68,9 @@ def exact_copy(state: TrainState, plan: WidthPlan, *, streams: Streams) -> Train
 
 
 def lockstep(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
-    """The exact copy with the whole law: learning rates, decay, epsilon and clipping too. The wide run is the narrow run.
+    """The exact copy under the whole law: learning rates, decay, epsilon and clipping too.
 
-    Source: the law in `growjax.grow.law`.
+    The wide run is then the narrow run, step after step (see `growjax.grow.law`).
     """
     new = _clone(state, plan)
     factors: Any = times_factors(new.law, law_factors(plan))

@@ -50,7 +50,7 @@ def clone_counts(count: Any, plan: WidthPlan) -> Any:
 
 
 def law_moments(opt_state: OptState, plan: WidthPlan) -> OptState:
-    """m' = r copy(m), v' = r^2 copy(v): the moments the wide model's own gradients would have left; counters carried."""
+    """m' = r copy(m), v' = r^2 copy(v): what the wide model's own gradients would have left; counters carried."""
     return OptState(
         mu=scaled_copy(opt_state.mu, plan, lambda law: law.r),
         nu=scaled_copy(opt_state.nu, plan, lambda law: law.r**2),

@@ -152,10 +152,21 @@ class HeadMap(AxisMap):
 
 
 def _check_same(source: ModelConfig, target: ModelConfig) -> None:
-    for name in ("n_layers", "vocab_size", "max_seq_len", "dialect", "tie_embeddings", "qk_norm", "rope_theta", "biased"):
+    for name in (
+        "n_layers",
+        "vocab_size",
+        "max_seq_len",
+        "dialect",
+        "tie_embeddings",
+        "qk_norm",
+        "rope_theta",
+        "biased",
+    ):
         old, new = getattr(source, name), getattr(target, name)
         if old != new:
-            raise UserError(f"growth in width leaves {name} at {old}, not {new}", f"the nearest reachable {name} is {old}")
+            raise UserError(
+                f"growth in width leaves {name} at {old}, not {new}", f"the nearest reachable {name} is {old}"
+            )
 
 
 def default_target(source: ModelConfig, factor: int = 2) -> ModelConfig:

@@ -1,1 +1,15 @@
 """Measures: how far two models are apart, how far a state has left the cloned subspace, what a loss curve is worth."""
+
+from growjax.measure.compare import compare
+from growjax.measure.curves import auc, steps_to_reach, tokens_saved
+from growjax.measure.escape import activation_escape, clones_identical, tree_escape
+
+__all__ = [
+    "activation_escape",
+    "auc",
+    "clones_identical",
+    "compare",
+    "steps_to_reach",
+    "tokens_saved",
+    "tree_escape",
+]

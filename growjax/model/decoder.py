@@ -121,16 +121,13 @@ class Decoder(_Owner):
             Block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast),
+            in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
             length=cfg.n_layers,
             metadata_params={},
         )(cfg, capture=self.capture, name="blocks")
         x_BTD, seen = blocks(x_BTD, jnp.arange(cfg.n_layers, dtype=jnp.uint32), dropout_key)
         x_BTD = self.norm("final_norm", x_BTD, scales("embed", "logits", "embed"))
-        if cfg.tie_embeddings:
-            head_VD = table_VD
-        else:
-            head_VD = self.weight("head", keeps("vocab"), reads("embed", "logits"))
+        head_VD = table_VD if cfg.tie_embeddings else self.weight("head", keeps("vocab"), reads("embed", "logits"))
         logits = jnp.einsum("btd,vd->btv", x_BTD, head_VD)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), seen
 

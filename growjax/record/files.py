@@ -27,14 +27,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def whole_directory(path: Path) -> Iterator[Path]:
-    """A folder to fill that takes its place at `path` only if the block ends well; otherwise nothing is left."""
+def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill that takes its place at `path` only if the block ends well; otherwise nothing is left, and with
+    `replace` what stood there still stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
     try:
         yield temporary
-        os.replace(temporary, path)
+        if replace and path.exists():
+            old = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -103,7 +103,9 @@ class RunDir:
             raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
         return cell
 
-    def write(self, cell: Cell, lines: Iterable[dict[str, Any]] = (), fill: Callable[[Path], Any] | None = None) -> dict:
+    def write(
+        self, cell: Cell, lines: Iterable[dict[str, Any]] = (), fill: Callable[[Path], Any] | None = None
+    ) -> dict:
         """Stores a cell, its metrics line by line, and what `fill` writes beside them, all or nothing."""
         with whole_directory(self.cells / cell.id) as folder:
             if fill is not None:

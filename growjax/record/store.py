@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from growjax.config import TrainConfig, canonical_json
-from growjax.digest import digest
+from growjax.digests import digest
 from growjax.errors import UserError
 from growjax.record.files import explain, write_text
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
+
+_RESTORE = "restore the folder from a copy, or make it again"
 
 _ONE_AT_A_TIME = threading.Lock()  # Orbax runs an event loop of its own for each call
 
@@ -66,7 +68,7 @@ def save_state(directory: Path, state: TrainState) -> str:
     _quietly()
     tree = as_tree(state)
     with _ONE_AT_A_TIME:
-        ocp.save(directory / "state", tree)
+        ocp.save(str(directory / "state"), tree)
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): [str(leaf.dtype), list(leaf.shape)]
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -101,22 +103,23 @@ def load_state(directory: Path) -> TrainState:
         abstract, config = _abstract(info["leaves"]), TrainConfig.from_dict(info["config"])
         recorded = info["digest"]
     except FileNotFoundError:
-        raise UserError(f"{directory} holds no growjax state", "name a folder that holds state.json and state/") from None
+        raise UserError(
+            f"{directory} holds no growjax state", "name a folder that holds state.json and state/"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{directory}/state.json is damaged", "restore the folder from a copy, or make it again") from None
+        raise UserError(f"{directory}/state.json is damaged", _RESTORE) from None
     try:
         with _ONE_AT_A_TIME:
-            tree = ocp.load(directory / "state", abstract)
+            tree = ocp.load(str(directory / "state"), abstract)
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
         told = explain(error)
         if isinstance(told, UserError) and "no such file" not in told.fault:
             raise told from None
         raise UserError(
             f"the checkpoint {directory}/state cannot be read ({type(error).__name__})",
-            "restore the folder from a copy, or make it again",
+            _RESTORE,
         ) from None
     state = from_tree(tree, config)  # pyright: ignore[reportArgumentType]
     if state_digest(state) != recorded:
-        raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one",
-                        "restore the folder from a copy, or make it again")
+        raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
     return state

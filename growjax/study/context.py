@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from growjax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-    """A study at work; shared by all lanes, changed by none (but for its caches, which hold pure results)."""
+    """A study at work; every lane has one of its own, and only its caches change."""
 
     spec: StudySpec
     run: RunDir
@@ -64,25 +64,19 @@ class Context:
 
 
 class StateCache:
-    """States and parameters that several cells need, each made once by whichever lane asks first."""
+    """States and parameters that several cells need; the latest few are kept."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made: dict[Any, tuple[threading.Lock, list[Any]]] = {}
+    def __init__(self, keep: int = 24) -> None:
+        self._keep = keep
+        self._made: dict[Any, Any] = {}
 
-    def get(self, key: Any, make: Any) -> Any:
-        """The value of `key`, made by `make()` at the first request."""
-        with self._lock:
-            lock, box = self._made.setdefault(key, (threading.Lock(), []))
-        with lock:
-            if not box:
-                box.append(make())
-        return box[0]
-
-    def drop(self, key: Any) -> None:
-        """Forgets a value that is no longer needed."""
-        with self._lock:
-            self._made.pop(key, None)
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The value of `key`, made by `make()` if it is not at hand."""
+        if key not in self._made:
+            if len(self._made) >= self._keep:
+                self._made.pop(next(iter(self._made)))
+            self._made[key] = make()
+        return self._made[key]
 
 
 def prepare_tokens(directory: Path, spec: StudySpec) -> TokenFile:

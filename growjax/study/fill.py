@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.config import canonical_json
-from growjax.digest import quick_hex
+from growjax.digests import quick_hex
 from growjax.errors import CheckFailed
 from growjax.grow.operators import parse_operator
 from growjax.grow.widen import widen
@@ -24,7 +25,7 @@ from growjax.streams import Streams, root_key
 from growjax.study.context import Context, held_params
 from growjax.study.recipes import Trajectory
 from growjax.study.spec import UNWIDENED
-from growjax.train.loop import Luck, Trace, copy_state, luck, run
+from growjax.train.loop import Luck, Run, Trace, copy_state, luck, run
 from growjax.train.state import TrainState, init_state
 
 Record = dict[str, Any]
@@ -41,9 +42,7 @@ def fill_data(ctx: Context) -> Record:
     return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
 
 
-def _advance(
-    ctx: Context, state: TrainState, live: Luck, *, start: int, steps: int, every: int
-) -> tuple[TrainState, Trace]:
+def _advance(ctx: Context, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
     return run(
         state,
         ctx.feed,
@@ -70,55 +69,54 @@ def _lines(trace: Trace, start: int, every: int) -> list[Record]:
     return steps + evaluations
 
 
-def _trace_digests(lines: list[Record]) -> Record:
+def _trace_digests(lines: Sequence[Record], program: str) -> Record:
     text = "".join(canonical_json(line) + "\n" for line in lines)
     return {
+        "program": program,
         "trace": hashlib.sha256(text.encode()).hexdigest(),
         "state_at": {str(line["evaluated"]): line["state"] for line in lines if "evaluated" in line},
     }
 
 
-def fill_sources(ctx: Context, seed: int, done: Any) -> dict[str, Record]:
-    """A seed's chain of source states, each going on from the one before. Calls `done(recipe)` after each cell."""
-    spec, every = ctx.spec, ctx.spec.source_eval_every
+def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
+    """A source state, going on from the one before (or from its first draw)."""
+    every, seed, step = ctx.spec.source_eval_every, recipe.parameters["seed"], recipe.parameters["step"]
+    inputs = {"tokens": ctx.tokens.digest, "parent": parent["digests"]["state" if parent["source"] else "tokens"]}
+    found = ctx.run.find(recipe, inputs)
+    if found is not None:
+        return found
     streams = Streams(root_key(seed))
+    if parent["source"]:
+        at, state = parent["parameters"]["step"], load_state(ctx.run.cells / parent["id"])
+    else:
+        at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
     live = luck(streams, ("order", "dropout"))
-    parent_digest, at, records = ctx.tokens.digest, 0, {}
-    state: TrainState | None = None
-    for recipe, step in zip(ctx.cells.sources[str(seed)], spec.source_steps, strict=True):
-        inputs = {"tokens": ctx.tokens.digest, "parent": parent_digest}
-        found = ctx.run.find(recipe, inputs)
-        if found is None:
-            if state is None and at == 0:
-                state = init_state(ctx.config, key=streams.at("init", 0))
-            elif state is None:
-                state = load_state(ctx.run.cells / recipe.parents[0])
-            state, trace = _advance(ctx, state, live, start=at, steps=step - at, every=every)
-            lines = _lines(trace, at, every)
-            metrics = {
-                "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
-                "eval_loss": [float(x) for x in trace.eval_loss],
-                "final_loss": float(trace.eval_loss[-1]),
-            }
-            found = _store(ctx, recipe, inputs, state, metrics, lines)
-        else:
-            state = None
-        records[recipe.id] = found
-        parent_digest, at = found["digests"]["state"], step
-        done(recipe)
-    return records
+    state, trace, program = _advance(ctx, state, live, start=at, steps=step - at, every=every)
+    lines = _lines(trace, at, every)
+    metrics = {
+        "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
+        "eval_loss": [float(x) for x in trace.eval_loss],
+        "final_loss": float(trace.eval_loss[-1]),
+    }
+    return _store(ctx, recipe, inputs, state, metrics, lines, program)
 
 
 def _store(
-    ctx: Context, recipe: Recipe, inputs: dict, state: TrainState, metrics: Record, lines: list[Record]
+    ctx: Context,
+    recipe: Recipe,
+    inputs: dict[str, str],
+    state: TrainState,
+    metrics: Record,
+    lines: Sequence[Record] = (),
+    program: str = "",
 ) -> Record:
-    digests = {"state": state_digest(state), **(_trace_digests(lines) if lines else {})}
+    digests = {"state": state_digest(state), **(_trace_digests(lines, program) if program else {})}
     return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines, fill=lambda folder: save_state(folder, state))
 
 
-def source_state(ctx: Context, source_id: str) -> TrainState:
-    """A source state, from its cell."""
-    return ctx.states.get(("state", source_id), lambda: load_state(ctx.run.cells / source_id))
+def stored_state(ctx: Context, cell_id: str) -> TrainState:
+    """The state that a source's or a candidate's cell holds."""
+    return ctx.states.get(("state", cell_id), lambda: load_state(ctx.run.cells / cell_id))
 
 
 def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
@@ -127,7 +125,7 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
     found = ctx.run.find(recipe, inputs)
     if found is not None:
         return found
-    before = source_state(ctx, recipe.parents[0])
+    before = stored_state(ctx, recipe.parents[0])
     operator = recipe.parameters["operator"]
     state = widen(before, ctx.plan, operator=operator, key=root_key(ctx.spec.study_seed, "study"))
     metrics = compare((ctx.config.model, before.params), (ctx.plan.target, state.params), ctx.feed.evaluation)
@@ -136,16 +134,16 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
         "escape_weights": tree_escape(state.params, ctx.plan) if related else None,
         "parameters": count_params(ctx.plan.target),
     }
-    return _store(ctx, recipe, inputs, state, metrics, [])
+    return _store(ctx, recipe, inputs, state, metrics)
 
 
 def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Params:
     """The source's parameters after it went on, unwidened, for as long as a probe lasts, in the same luck."""
 
     def make() -> Params:
-        state = copy_state(source_state(ctx, source_id))
+        state = copy_state(stored_state(ctx, source_id))
         live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
-        return _advance(ctx, state, live, start=0, steps=ctx.spec.probe_lag, every=ctx.spec.eval_every)[0].params
+        return _advance(ctx, state, live, start=0, steps=ctx.spec.probe_lag, every=ctx.spec.eval_every).state.params
 
     return ctx.states.get(("control", source_id, trajectory.regime, trajectory.replicate), make)
 
@@ -167,22 +165,18 @@ def fill_trajectory(
         goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
         if goes_on is not None:
             return probe, goes_on
-    start = source_state(ctx, trajectory.candidate.id) if control is None else _load_candidate(ctx, trajectory)
+    start = stored_state(ctx, trajectory.candidate.id)
     first = held_params(start)
     live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
-    state, trace = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
+    state, trace, program = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, first, state.params, trace, source_id)
         lines = _lines(trace, 0, spec.eval_every)
-        digests = {"state": state_digest(state), **_trace_digests(lines)}
+        digests = {"state": state_digest(state), **_trace_digests(lines, program)}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as recorded: run `doctor`, then --force")
     return probe, _continue(ctx, trajectory, state, probe, live)
-
-
-def _load_candidate(ctx: Context, trajectory: Trajectory) -> TrainState:
-    return ctx.states.get(("state", trajectory.candidate.id), lambda: load_state(ctx.run.cells / trajectory.candidate.id))
 
 
 def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
@@ -192,7 +186,7 @@ def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
 def _continue(ctx: Context, trajectory: Trajectory, state: TrainState, probe: Record, live: Luck) -> Record:
     spec, every = ctx.spec, ctx.spec.eval_every
     lag = spec.probe_lag
-    state, trace = _advance(ctx, state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
+    state, trace, program = _advance(ctx, state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
     steps = [*probe["metrics"]["eval_steps"], *range(lag + every, trajectory.final_lag + 1, every)]
     losses = [*probe["metrics"]["eval_loss"], *(float(x) for x in trace.eval_loss[1:])]
     shared = steps.index(spec.continuation_lag) + 1
@@ -206,7 +200,7 @@ def _continue(ctx: Context, trajectory: Trajectory, state: TrainState, probe: Re
     if _cloned(trajectory):
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
     lines = _lines(trace, lag, every)
-    digests = {"state": state_digest(state), **_trace_digests(lines)}
+    digests = {"state": state_digest(state), **_trace_digests(lines, program)}
     cell = Cell(trajectory.continuation, _continuation_inputs(ctx, probe), digests, metrics)
     return ctx.run.write(cell, lines)
 
@@ -220,11 +214,12 @@ def _probe_metrics(
 ) -> Record:
     operator = trajectory.probe.label["operator"]
     model = ctx.config.model if operator == UNWIDENED else ctx.plan.target
-    source = source_state(ctx, source_id).params
+    source = stored_state(ctx, source_id).params
     windows = ctx.feed.evaluation
     against_start = compare((ctx.config.model, source), (model, params), windows)
     if operator == UNWIDENED:
-        ctx.states.get(("control", source_id, trajectory.regime, trajectory.replicate), lambda: jax.tree.map(jnp.copy, params))
+        key = ("control", source_id, trajectory.regime, trajectory.replicate)
+        ctx.states.get(key, lambda: jax.tree.map(jnp.copy, params))
     continued = _control_params(ctx, trajectory, source_id)
     against_continued = compare((ctx.config.model, continued), (model, params), windows)
     metrics: Record = {

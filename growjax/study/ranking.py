@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -57,7 +58,7 @@ def snapped(values: list[float]) -> list[int]:
     """Ranks from 0 in which values tied at rounding level share one."""
     order = sorted(range(len(values)), key=lambda i: values[i])
     ranks, rank = [0] * len(values), 0
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         rank += not tied(values[before], values[after])
         ranks[after] = rank
     return ranks
@@ -70,7 +71,7 @@ def kendall_tau_b(a: list[float], b: list[float]) -> float | None:
     x, y = snapped(a), snapped(b)
     if len(set(x)) < 2 or len(set(y)) < 2:
         return None
-    return float(kendalltau(x, y, variant="b").statistic)
+    return float(kendalltau(x, y, variant="b")[0])  # pyright: ignore[reportArgumentType]
 
 
 def paired_interval(differences: list[float], comparisons: int) -> tuple[float, float] | None:
@@ -120,9 +121,7 @@ def rank_by_auc(rows: list[Record]) -> None:
         row["rank"] = 1 + sum(other < place for other in places)
 
 
-def best_pair(
-    aucs: dict[str, list[float]], comparisons: int, *, source: str, regime: str, lag: int
-) -> Record | None:
+def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, regime: str, lag: int) -> Record | None:
     """Best against second by AUC, paired over replicates; separated only where the interval excludes 0."""
     order = sorted(aucs, key=lambda name: (mean(aucs[name]), name))
     if len(order) < 2:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -11,11 +9,11 @@ import jax
 from growjax import runtime
 from growjax.record.cells import Recipe
 from growjax.record.rundir import SCHEMA, RunDir
-from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.fill import Record, fill_candidate, fill_data, fill_sources, fill_trajectory
-from growjax.study.lanes import side_by_side
-from growjax.study.spec import UNWIDENED, StudySpec
 from growjax.streams import Streams, root_key
+from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.fill import Record, fill_candidate, fill_data, fill_source, fill_trajectory
+from growjax.study.lanes import Lanes
+from growjax.study.spec import UNWIDENED, StudySpec
 from growjax.train.loop import compile_run
 from growjax.train.state import init_state
 
@@ -61,77 +59,90 @@ def run_study(
     tokens = prepare_tokens(run.data, spec)
     watch.done(1)
     ctx = make_context(spec, run, tokens)
-    records = {ctx.cells.data.id: fill_data(ctx)}
-    records |= _sources(ctx, lanes, watch)
-    records |= _candidates(ctx, records, lanes, watch)
-    records |= _trajectories(ctx, records, lanes, watch)
+    full = all((run.cells / recipe.id / "result.json").exists() for recipe in ctx.cells.all())
+    work = Work(ctx, watch)
+    with Lanes(1 if full else lanes, ctx) as pool:
+        work.sources(pool, ahead=not full and lanes > len(spec.source_seeds))
+        work.candidates(pool)
+        work.trajectories(pool)
     inputs = {"corpus": tokens.info["source"], "corpus_digest": tokens.info["corpus_digest"], "tokens": tokens.digest}
-    programs = {name: sorted(texts) for name, texts in sorted(ctx.programs.fingerprints.items())}
-    if not programs and (old := run.receipt()).get("cells"):
-        programs = old["programs"]  # nothing was computed anew
-    run.write_receipt({**head, "inputs": inputs, "programs": programs}, records.values())
+    run.write_receipt({**head, "inputs": inputs, "programs": work.programs()}, work.records.values())
     return run.receipt()
 
 
-def _sources(ctx: Context, lanes: int, watch: Watch) -> dict[str, Record]:
-    spec = ctx.spec
-    watch.phase("training sources", len(spec.source_seeds) * len(spec.source_steps),
-                len(spec.source_seeds) * spec.source_steps[-1])  # fmt: skip
-    previous = dict(zip(spec.source_steps, (0, *spec.source_steps), strict=False))
+class Work:
+    """The phases of a study: what is filled, and what is still to do."""
 
-    def done(recipe: Recipe) -> None:
-        step = recipe.parameters["step"]
-        watch.done(step - previous[step])
+    def __init__(self, ctx: Context, watch: Watch):
+        self.ctx, self.watch = ctx, watch
+        self.records: dict[str, Record] = {ctx.cells.data.id: fill_data(ctx)}
 
-    tasks: list[Any] = [partial(fill_sources, ctx, seed, done) for seed in spec.source_seeds]
-    if lanes > 1 and not all((ctx.run.cells / recipe.id).exists() for recipe in ctx.cells.all()):
-        tasks.append(partial(_compile_ahead, ctx))
-    records: dict[str, Record] = {}
-    for chain in side_by_side(tasks, lanes):
-        records |= chain
-    return records
+    def sources(self, pool: Lanes, *, ahead: bool) -> None:
+        """Every seed's chain, one step after the other; with a lane to spare, candidates' programs are compiled."""
+        chains, steps = list(self.ctx.cells.sources.values()), self.ctx.spec.source_steps
+        self.watch.phase("training sources", len(chains) * len(steps), len(chains) * steps[-1])
+        for number, step in enumerate(steps):
+            length = step - (steps[number - 1] if number else 0)
+            tasks: list[Any] = [(c[number], self.records[c[number].parents[0]]) for c in chains]
+            if ahead and number == 0 and self.ctx.cells.candidates:
+                tasks += [(regime, None) for regime in self.ctx.spec.regimes]
+            pool.run(source_or_ahead, tasks, lambda task, record, work=length: self._take(record, work))
+
+    def candidates(self, pool: Lanes) -> None:
+        """Every source widened by every operator."""
+        recipes = self.ctx.cells.candidates
+        self.watch.phase("widening", len(recipes), len(recipes))
+        tasks = [(recipe, self.records[recipe.parents[0]]) for recipe in recipes]
+        pool.run(_candidate, tasks, lambda task, record: self._take(record, 1))
+
+    def trajectories(self, pool: Lanes) -> None:
+        """The unwidened control's trajectories first, since other probes are measured against them, then all others."""
+        runs, narrow = self.ctx.cells.trajectories, 1 / 3  # a source's step costs about a third of a candidate's
+        work = [t.final_lag * (narrow if t.probe.label["operator"] == UNWIDENED else 1) for t in runs]
+        self.watch.phase("probing and continuing", 2 * len(runs), sum(work))
+
+        def take(task: Any, cells: tuple[Record, Record]) -> None:
+            self._take(cells[0], 0)
+            self._take(cells[1], work[task[0]])
+
+        numbers = range(len(runs))
+        for control in (True, False):
+            group = [n for n in numbers if (runs[n].probe.label["operator"] == UNWIDENED) == control]
+            pool.run(_trajectory, [self._task(n) for n in group], take)
+
+    def _task(self, number: int) -> tuple[int, str, Record, Record | None]:
+        trajectory = self.ctx.cells.trajectories[number]
+        parents = trajectory.probe.parents
+        control = self.records[parents[1]] if len(parents) > 1 else None
+        candidate = trajectory.candidate
+        return number, candidate.id if control is None else candidate.parents[0], self.records[candidate.id], control
+
+    def _take(self, record: Record | None, work: float) -> None:
+        if record is not None:
+            self.records[record["id"]] = record
+            self.watch.done(work)
+
+    def programs(self) -> dict[str, list[str]]:
+        """Fingerprints of the programs that filled the cells, by their name."""
+        prints = {cell["digests"]["program"] for cell in self.records.values() if "program" in cell["digests"]}
+        return {"run": sorted(prints)}
 
 
-def _compile_ahead(ctx: Context) -> dict[str, Record]:
-    """Compiles the candidates' programs while sources train: most candidates have the shape of a fresh state."""
+def source_or_ahead(ctx: Context, task: tuple[Any, Record | None]) -> Record | None:
+    """Fills a source's cell; or compiles a regime's program for states of a fresh candidate's shape."""
+    what, parent = task
+    if parent is not None:
+        return fill_source(ctx, what, parent)
     shapes = jax.eval_shape(lambda: init_state(ctx.target, key=Streams(root_key(0)).at("init", 0)))
-    for regime in ctx.spec.regimes if ctx.cells.candidates else ():
-        compile_run(shapes, ctx.feed, ctx.continuation_luck(regime, 0), batch_size=ctx.spec.data.batch_size,
-                    programs=ctx.programs, **ctx.sizes)  # fmt: skip
-    return {}
+    batch_size, live = ctx.spec.data.batch_size, ctx.continuation_luck(what, 0)
+    compile_run(shapes, ctx.feed, live, batch_size=batch_size, programs=ctx.programs, **ctx.sizes)
+    return None
 
 
-def _candidates(ctx: Context, records: dict[str, Record], lanes: int, watch: Watch) -> dict[str, Record]:
-    watch.phase("widening", len(ctx.cells.candidates), len(ctx.cells.candidates))
-
-    def one(recipe: Recipe) -> Record:
-        record = fill_candidate(ctx, recipe, records[recipe.parents[0]])
-        watch.done(1)
-        return record
-
-    filled = side_by_side([partial(one, recipe) for recipe in ctx.cells.candidates], lanes)
-    return {record["id"]: record for record in filled}
+def _candidate(ctx: Context, task: tuple[Recipe, Record]) -> Record:
+    return fill_candidate(ctx, *task)
 
 
-def _trajectories(ctx: Context, records: dict[str, Record], lanes: int, watch: Watch) -> dict[str, Record]:
-    runs = ctx.cells.trajectories
-    narrow = 1 / 3  # a source's step costs about so much of a candidate's
-    work = {id(t): t.final_lag * (narrow if t.probe.label["operator"] == UNWIDENED else 1) for t in runs}
-    watch.phase("probing and continuing", 2 * len(runs), sum(work.values()))
-    filled: dict[str, Record] = {}
-    lock = threading.Lock()
-
-    def one(trajectory) -> None:
-        recipe = trajectory.candidate
-        control = filled[trajectory.probe.parents[1]] if len(trajectory.probe.parents) > 1 else None
-        source_id = recipe.id if control is None else recipe.parents[0]
-        cells = fill_trajectory(ctx, trajectory, records[recipe.id], source_id, control)
-        with lock:
-            filled.update({cell["id"]: cell for cell in cells})
-        watch.done(work[id(trajectory)])
-
-    first = [t for t in runs if t.probe.label["operator"] == UNWIDENED]
-    rest = [t for t in runs if t.probe.label["operator"] != UNWIDENED]
-    for group in (first, rest):  # probes are measured against the unwidened control's
-        side_by_side([partial(one, t) for t in group], lanes)
-    return filled
+def _trajectory(ctx: Context, task: tuple[int, str, Record, Record | None]) -> tuple[Record, Record]:
+    number, source_id, candidate, control = task
+    return fill_trajectory(ctx, ctx.cells.trajectories[number], candidate, source_id, control)

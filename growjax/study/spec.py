@@ -79,7 +79,11 @@ class StudySpec(Config):
              f"source_steps are {steps}", "give rising step numbers of at least 1")  # fmt: skip
         need(bool(self.source_seeds) and len(set(self.source_seeds)) == len(self.source_seeds),
              f"source_seeds are {self.source_seeds}", "give at least one seed, each once")  # fmt: skip
-        need(all(s >= 0 for s in self.source_seeds) and self.study_seed >= 0, "a seed is negative", "give seeds of at least 0")
+        need(
+            all(s >= 0 for s in self.source_seeds) and self.study_seed >= 0,
+            "a seed is negative",
+            "give seeds of at least 0",
+        )
         need(all(s % self.source_eval_every == 0 for s in steps),
              f"source_steps {steps} are no multiples of source_eval_every {self.source_eval_every}",
              "choose steps that evaluations fall on")  # fmt: skip
@@ -88,7 +92,8 @@ class StudySpec(Config):
                  f"{name} {getattr(self, name)} is no multiple of eval_every {self.eval_every}",
                  "choose lags that evaluations fall on")  # fmt: skip
         need(self.probe_lag < self.continuation_lag,
-             f"probe_lag {self.probe_lag} is not under continuation_lag {self.continuation_lag}", "probe for a shorter lag")  # fmt: skip
+             f"probe_lag {self.probe_lag} is not under continuation_lag {self.continuation_lag}",
+             "probe for a shorter lag")  # fmt: skip
         for regime in self.regimes:
             need(regime in REGIMES, f"no regime is named {regime!r}", f"choose among {', '.join(REGIMES)}")
         for name in ("operators", "regimes"):
@@ -96,7 +101,9 @@ class StudySpec(Config):
             need(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
         need(self.stochastic_replicates >= 1 and self.deterministic_replicates >= 1, "a study has no replicates",
              "give at least 1 of each kind")  # fmt: skip
-        need(UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control")
+        need(
+            UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
+        )
 
     def train_config(self, vocab_size: int) -> TrainConfig:
         """Model and optimizer of the sources, for a vocabulary that the tokenizer filled."""

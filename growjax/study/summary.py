@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.config import ModelConfig
 from growjax.grow.operators import parse_operator
 from growjax.grow.plan import make_plan
@@ -198,7 +196,9 @@ def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[
         for name in pool:
             where = regime if kind == "probe" else None
             values = (
-                _aucs(table, source, regime, name, "probe") if metric == "auc" else table.values(kind, source, where, name, metric)
+                _aucs(table, source, regime, name, "probe")
+                if metric == "auc"
+                else table.values(kind, source, where, name, metric)
             )
             if values:
                 scores[name] = mean(values)
@@ -230,7 +230,7 @@ def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, f
 def _notes(spec: StudySpec) -> list[str]:
     notes = [
         "States of one seed at two steps are not independent: they are one run seen twice.",
-        "A deterministic continuation repeated is one number; its replicates are fixed batch orders, each named by its number.",
+        "A deterministic continuation repeated is one number; its replicates are fixed batch orders.",
     ]
     fewest = min(spec.replicates(regime) for regime in spec.regimes) if spec.regimes else 0
     if fewest < 8:

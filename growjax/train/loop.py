@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.data.batches import batch_at, window_ids
-from growjax.digest import quick_digest
+from growjax.digests import quick_digest
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
 from growjax.train.programs import Programs
@@ -52,6 +52,16 @@ class Trace(NamedTuple):
     """float64 [evaluations]: held-out loss in nats per token, at the start and after each segment."""
     state_digest: jax.Array
     """uint32 [evaluations, 2]: `quick_digest` of the whole state there."""
+
+
+class Run(NamedTuple):
+    """What `run` gives back."""
+
+    state: TrainState
+    trace: Trace
+    """On the host, cut to what was run."""
+    program: str
+    """Fingerprint of the compiled program."""
 
 
 def luck(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> Luck:
@@ -133,21 +143,25 @@ def run(
     max_steps: int | None = None,
     max_evals: int | None = None,
     programs: Programs | None = None,
-) -> tuple[TrainState, Trace]:
+) -> Run:
     """`segments` times `segment_steps` training steps, with an evaluation first and after each segment.
 
     `start` is the number of the first step in the streams and in the batch order. `max_steps` and `max_evals` size
-    the trace (and are part of the program: give the same to share it). The state handed in is used up. The trace comes
-    back on the host, cut to what was run. With `programs` lanes share one compilation and its fingerprint is kept.
+    the trace (and are part of the program: give the same to share it). The state handed in is used up. `programs`
+    keeps what was compiled for the next run of the same shapes; without it every call compiles anew.
     """
     steps, evals = segments * segment_steps, segments + 1
     numbers = (jnp.asarray(n, jnp.int32) for n in (start, segments, segment_steps))
-    arrays, sizes = (state, feed, luck, *numbers), _sizes(batch_size, max(max_steps or 0, steps), max(max_evals or 0, evals))
-    program = _run if programs is None else programs.get("run", _run, arrays, sizes)
-    new_state, trace = program(*arrays, **(sizes if programs is None else {}))
+    arrays, sizes = (
+        (state, feed, luck, *numbers),
+        _sizes(batch_size, max(max_steps or 0, steps), max(max_evals or 0, evals)),
+    )
+    program = (programs or Programs()).get("run", _run, arrays, sizes)
+    new_state, trace = program.call(*arrays)
     host: Any = jax.device_get(trace)
     cut = [evals if name in ("eval_loss", "state_digest") else steps for name in Trace._fields]
-    return new_state, Trace(*(np.asarray(x)[:n] for x, n in zip(host, cut, strict=True)))
+    cut_trace = Trace(*(np.asarray(x)[:n] for x, n in zip(host, cut, strict=True)))  # pyright: ignore[reportArgumentType]
+    return Run(new_state, cut_trace, program.fingerprint)
 
 
 def _sizes(batch_size: int, max_steps: int, max_evals: int) -> dict[str, int]:
@@ -162,9 +176,28 @@ def compile_run(
     programs.get("run", _run, (state, feed, luck, *numbers), _sizes(batch_size, max_steps, max_evals))
 
 
-def advance(state: TrainState, n: int, *, feed: Feed, luck: Luck, batch_size: int, start: int = 0) -> TrainState:
+def advance(
+    state: TrainState,
+    n: int,
+    *,
+    feed: Feed,
+    luck: Luck,
+    batch_size: int,
+    start: int = 0,
+    programs: Programs | None = None,
+) -> TrainState:
     """The state `n` steps on, in one compiled program; the one handed in stays as it is."""
-    return run(copy_state(state), feed, luck, batch_size=batch_size, segments=1, segment_steps=n, start=start)[0]
+    return run(
+        copy_state(state),
+        feed,
+        luck,
+        batch_size=batch_size,
+        segments=1,
+        segment_steps=n,
+        start=start,
+        max_steps=128,
+        programs=programs,
+    ).state
 
 
 def copy_state(state: TrainState) -> TrainState:

@@ -95,7 +95,7 @@ def adamw(config: OptimConfig, specs: Any) -> optax.GradientTransformationExtraA
             change = m_hat / (jnp.sqrt(v_hat) + config.eps * eps)
             if spec.decayed and config.weight_decay:
                 change = change + config.weight_decay * decay * p
-            return (-lr * lr_factor * change).astype(p.dtype)
+            return (-jnp.asarray(lr) * lr_factor * change).astype(p.dtype)
 
         factors = (law.lr, law.decay, law.eps) if law else (ones, ones, ones)
         updates = map_specs(step, specs, params, mu, nu, count, *factors)

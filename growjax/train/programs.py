@@ -1,39 +1,57 @@
-"""Compiled programs, shared by lanes: each is lowered and compiled once, and known by the digest of its text."""
+"""Compiled programs: each is lowered and compiled once, and known by the digest of its text."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import threading
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 
 
-class Programs:
-    """A table of compiled programs that many threads may ask at once.
+class Program(NamedTuple):
+    """A compiled program and the SHA-256 of its lowered text.
 
-    `fingerprints` maps a program's name to the SHA-256 of each lowered text that was compiled under it. The text is
-    the same in every process, so "the program changed" can be told from "the machine differs".
+    The text is the same in every process, so "the program changed" can be told from "the machine differs".
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._locks: dict[Any, threading.Lock] = {}
-        self._compiled: dict[Any, jax.stages.Compiled] = {}
-        self.fingerprints: dict[str, set[str]] = {}
+    call: jax.stages.Compiled
+    fingerprint: str
 
-    def get(self, name: str, function: Any, arrays: tuple, static: dict[str, Any]) -> jax.stages.Compiled:
+
+class Programs:
+    """A table of compiled programs, each found by the shapes and static values of its arguments."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[Any, Program] = {}
+
+    def get(self, name: str, function: Any, arrays: tuple, static: dict[str, Any]) -> Program:
         """The program of a jitted `function` for arguments of these shapes and static values."""
         leaves, structure = jax.tree.flatten(arrays)
         key = (name, structure, tuple((x.shape, x.dtype) for x in leaves), tuple(sorted(static.items())))
-        with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:  # the first lane compiles while the others wait
-            if key not in self._compiled:
-                lowered = function.lower(*arrays, **static)
-                text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
-                compiled = lowered.compile()
-                with self._lock:
-                    self.fingerprints.setdefault(name, set()).add(text)
-                    self._compiled[key] = compiled
-            return self._compiled[key]
+        if key not in self._compiled:
+            lowered = function.lower(*arrays, **static)
+            text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+            with _first_compiles(text):
+                self._compiled[key] = Program(lowered.compile(), text)
+        return self._compiled[key]
+
+
+@contextlib.contextmanager
+def _first_compiles(fingerprint: str) -> Iterator[None]:
+    """Lanes that need one program at once: the first compiles it, the others wait and find it in the cache."""
+    directory = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        import fcntl
+
+        file = open(Path(directory) / f"{fingerprint[:16]}.lock", "w") if directory else None  # noqa: SIM115
+    except (ImportError, OSError):
+        file = None
+    if file is None:
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

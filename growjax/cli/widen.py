@@ -1,0 +1,164 @@
+"""`widen`: one wide start from one trained state, told about before and after it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from growjax import runtime
+from growjax.cli.arguments import parse
+from growjax.cli.tables import console
+from growjax.errors import CheckFailed, UserError
+from growjax.record.files import whole_directory, write_text
+from growjax.study.spec import TargetWidths
+
+
+@dataclasses.dataclass(frozen=True)
+class WidenArguments:
+    """Make a wide start from a trained state: weights, moments, counters and schedule."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """A folder that holds a state (RUN/cells/ID, or what `widen` wrote), or a run directory (its last source state)."""
+    out: Path
+    """Folder to write; it must not be there yet."""
+    operator: str = "exact_copy"
+    """NAME or NAME:option=value,..."""
+    to: TargetWidths = TargetWidths()
+    seed: int = 1
+    """Root of the operator's own luck."""
+    tokens: Path | None = None
+    """Folder of the tokens to measure on (RUN/data); found beside the source if not given."""
+    force: bool = False
+    """Replace what stands at --out, if it is a state."""
+    json: bool = False
+    """Print one JSON document on stdout, and nothing else there."""
+
+
+def run(argv: list[str]) -> int:
+    """Runs the verb; returns its exit code."""
+    given = parse(WidenArguments, argv, verb="widen")
+    runtime.start()
+    from growjax.data.tokens import open_tokens
+    from growjax.grow.plan import make_plan
+    from growjax.grow.widen import widen
+    from growjax.record.store import load_state, save_state
+    from growjax.streams import root_key
+
+    source_dir = find_state(given.source)
+    _check_out(given)
+    state = load_state(source_dir)
+    plan = make_plan(state.config.model, given.to.of(state.config.model))
+    tokens_dir = given.tokens or _tokens_beside(source_dir)
+    windows = _windows(open_tokens(tokens_dir), state.config.model.max_seq_len)
+    wide = widen(state, plan, operator=given.operator, key=root_key(given.seed, "study"))
+    told = _describe(plan, given.operator, state, wide, windows)
+    if not given.json:
+        _print(told)
+    with whole_directory(given.out, replace=given.force) as folder:
+        told["digest"] = save_state(folder, wide)
+        told["stored"] = _measure(state, load_state(folder), windows)
+        if told["stored"] != told["zero_step"]:
+            raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
+        write_text(folder / "widen.json", json.dumps(told, sort_keys=True) + "\n")
+    if given.json:
+        print(json.dumps({"out": str(given.out), **told}, sort_keys=True))
+    else:
+        out = console()
+        out.print(f"read back from {given.out}: the same figures", highlight=False, soft_wrap=True)
+        out.print(f"state {told['digest']}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def find_state(path: Path) -> Path:
+    """The folder of the state that a path names: itself, or the last source state of a run directory."""
+    if (path / "state.json").exists():
+        return path
+    if (path / "receipt.json").exists():
+        from growjax.record.rundir import RunDir
+
+        sources = [c for c in RunDir(path).receipt()["cells"] if c["kind"] == "source"]
+        if sources:
+            last = max(sources, key=lambda c: (c["parameters"]["step"], -c["parameters"]["seed"]))
+            return path / "cells" / last["id"]
+    raise UserError(f"{path} holds no state", "name a run directory, or a folder with state.json in it")
+
+
+def _check_out(given: WidenArguments) -> None:
+    if given.out.exists() and not given.force:
+        raise UserError(f"{given.out} is there already", "choose another --out, or replace it with --force")
+    if given.out.exists() and not (given.out / "state.json").exists():
+        raise UserError(f"--force will not replace {given.out}, which is no state", "choose another --out")
+
+
+def _tokens_beside(source: Path) -> Path:
+    for folder in (source / "data", source.parent.parent / "data"):
+        if (folder / "tokens.json").exists():
+            return folder
+    raise UserError(f"no tokens lie beside {source} to measure on", "name them with --tokens RUN/data")
+
+
+def _windows(tokens: Any, seq_len: int) -> Any:
+    """uint16 [4, 8, T + 1]: held-out windows, spread evenly."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from growjax.data.batches import as_windows
+
+    windows = as_windows(tokens.validation, min(seq_len, tokens.info["config"]["seq_len"]))
+    spread = np.arange(32) * len(windows) // 32
+    return jnp.asarray(windows[spread].reshape(4, 8, -1))
+
+
+def _measure(source: Any, wide: Any, windows: Any) -> dict[str, float]:
+    from growjax.measure.compare import compare
+
+    return compare((source.config.model, source.params), (wide.config.model, wide.params), windows)
+
+
+def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> dict[str, Any]:
+    import jax
+
+    from growjax.model.decoder import count_params, flops_per_token
+
+    def size(s: Any) -> dict[str, float]:
+        model = s.config.model
+        return {
+            "parameters": count_params(model),
+            "flops_per_token": flops_per_token(model, windows.shape[-1] - 1),
+            "state_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(s)),
+        }
+
+    return {
+        "operator": operator,
+        "plan": [dict(zip(("axis", "old", "new", "copies"), row, strict=True)) for row in plan.rows()],
+        "not_exact": plan.notes(),
+        "before": size(state),
+        "after": size(wide),
+        "zero_step": _measure(state, wide, windows),
+    }
+
+
+def _print(told: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    out = console()
+    plan = Table("axis", "old", "new", "copies", title=f"{told['operator']}: which positions are copied")
+    for row in told["plan"]:
+        plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"])
+    out.print(plan)
+    sizes = Table("", "before", "after", title="what it costs")
+    for name in ("parameters", "flops_per_token", "state_bytes"):
+        sizes.add_row(name.replace("_", " "), f"{told['before'][name]:,.0f}", f"{told['after'][name]:,.0f}")
+    out.print(sizes)
+    for note in told["not_exact"]:
+        out.print(f"not exact  {note}", highlight=False)
+    zero = told["zero_step"]
+    out.print(
+        f"at step 0, on held-out tokens: KL {zero['kl']:.3g} nats per token, largest logit difference "
+        f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})",
+        highlight=False,
+    )

@@ -1,0 +1,60 @@
+"""The pins, before anything imports jax; and what many tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from growjax import runtime
+
+_NOTES = runtime.pin()
+runtime.start()
+
+import jax  # noqa: E402
+
+jax.config.update("jax_enable_key_reuse_checks", True)
+jax.config.update("jax_numpy_rank_promotion", "allow")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pinned():
+    assert _NOTES == [], _NOTES
+    assert runtime.pins()["pinned"]
+
+
+class Finished:
+    """A finished command: exit code and what it said."""
+
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+
+
+def growjax(*words: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Finished:
+    """Runs `python -m growjax` in a process of its own, as a user would."""
+    clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+    clean["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "growjax", *words],
+        cwd=cwd or ROOT,
+        env={**clean, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole study of the smallest size, run once for all tests that read it."""
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    done = growjax("study", "--preset", "smoke", "--out", str(out), "--json")
+    assert done.code == 0, done.err
+    (out.parent / "smoke.json").write_text(done.out)
+    return out

@@ -1,0 +1,190 @@
+"""The whole road: a study by command, resumed, repeated, reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, growjax
+
+from growjax.config import json_digest
+from growjax.grow.operators import operators
+from growjax.record.rundir import RunDir
+from growjax.record.store import load_state
+from growjax.study.spec import FAMILIES, UNWIDENED, StudySpec, presets
+from growjax.study.summary import summarise
+
+
+def fields(receipt: dict) -> dict:
+    """What must be the same of two runs: everything but where and under which Python they ran."""
+    return {cell["id"]: (cell["inputs"], cell["digests"], cell["metrics"]) for cell in receipt["cells"]}
+
+
+def test_a_run_holds_what_a_study_promises(smoke_run: Path):
+    receipt = RunDir(smoke_run).receipt()
+    assert set(receipt) >= {"schema", "environment", "pins", "config", "inputs", "programs", "cells", "root"}
+    assert receipt["pins"]["pinned"] and receipt["programs"]["run"]
+    body = {k: v for k, v in receipt.items() if k != "root"}
+    assert receipt["root"] == json_digest(body)
+    seen = {(c["kind"], c["operator"], c["regime"]) for c in receipt["cells"]}
+    for operator in (*FAMILIES, "scratch", UNWIDENED):
+        for regime in ("deterministic", "stochastic"):
+            assert ("probe", operator, regime) in seen and ("continuation", operator, regime) in seen
+    page = (smoke_run / "report" / "index.html").read_text()
+    assert all(operator in page for operator in (*FAMILIES, "scratch", UNWIDENED))
+    assert list((smoke_run / "report" / "figures").glob("*.svg")) and list(
+        (smoke_run / "report" / "tables").glob("*.csv")
+    )
+    assert not list(smoke_run.rglob(".*.tmp"))
+
+
+def test_json_is_one_document(smoke_run: Path):
+    document = json.loads((smoke_run.parent / "smoke.json").read_text())
+    assert document["run"] == str(smoke_run) and document["ranking"] and document["selectors"]
+
+
+def test_again_computes_nothing_anew(smoke_run: Path):
+    before = {p: p.stat().st_mtime_ns for p in (smoke_run / "cells").rglob("*")}
+    receipt = (smoke_run / "receipt.json").read_bytes()
+    done = growjax("study", "--preset", "smoke", "--out", str(smoke_run), "--json")
+    assert done.code == 0, done.err
+    assert {p: p.stat().st_mtime_ns for p in (smoke_run / "cells").rglob("*")} == before
+    assert (smoke_run / "receipt.json").read_bytes() == receipt
+    assert done.out == (smoke_run.parent / "smoke.json").read_text()
+
+
+def test_report_is_rebuilt_from_the_receipt_alone(smoke_run: Path, tmp_path: Path):
+    shutil.copy(smoke_run / "receipt.json", tmp_path)
+    done = growjax("report", str(tmp_path))
+    assert done.code == 0, done.err
+    for made in (tmp_path / "report").rglob("*.*"):
+        assert made.read_bytes() == (smoke_run / made.relative_to(tmp_path)).read_bytes()
+
+
+def test_killed_and_started_again_ends_the_same(smoke_run: Path, tmp_path: Path):
+    """SIGKILL after a third and after two thirds of the cells; one lane instead of two, so other company as well."""
+    out = tmp_path / "killed"
+    words = [sys.executable, "-m", "growjax", "study", "--preset", "smoke", "--out", str(out), "--lanes", "1", "--json"]
+    whole = len(list((smoke_run / "cells").iterdir()))
+    for share in (3, 1.5):
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list((out / "cells").glob("[!.]*"))) < whole / share:
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it could be killed"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    full = {p.name: (p / "result.json").stat().st_mtime_ns for p in (out / "cells").glob("[!.]*")}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all((out / "cells" / name / "result.json").stat().st_mtime_ns == at for name, at in full.items())
+    unbroken, resumed = RunDir(smoke_run).receipt(), RunDir(out).receipt()
+    assert fields(resumed) == fields(unbroken)
+    assert json.loads(done.stdout)["ranking"] == summarise(unbroken)["ranking"]
+    assert not list(out.rglob(".*.tmp"))
+
+
+def test_another_process_from_another_place_gives_the_same_bits(smoke_run: Path, tmp_path: Path):
+    """Again from the start: other directory, hash seed and time zone, no compilation cache, nobody watching."""
+    surroundings = {
+        "PYTHONHASHSEED": "7",
+        "TZ": "Asia/Kathmandu",
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    done = growjax("study", "--preset", "smoke", "--out", "again", cwd=tmp_path, env=surroundings)
+    assert done.code == 0, done.err
+    a, b = RunDir(smoke_run).receipt(), RunDir(tmp_path / "again").receipt()
+    assert fields(a) == fields(b) and a["programs"] == b["programs"] and a["root"] == b["root"]
+
+
+def test_continuations_share_their_luck_and_differ_in_nothing_else(smoke_run: Path):
+    cells = RunDir(smoke_run).receipt()["cells"]
+    for cell in cells:
+        if cell["kind"] == "probe":
+            same = [c for c in cells if c["kind"] == "probe" and c["regime"] == cell["regime"]]
+            twin = next(c for c in same if c["replicate"] == cell["replicate"] and c["source"] == cell["source"])
+            assert {k: v for k, v in twin["parameters"].items()} == cell["parameters"]
+
+
+def test_exact_copy_in_the_deterministic_regime_never_leaves_the_clones(smoke_run: Path):
+    for cell in RunDir(smoke_run).receipt()["cells"]:
+        if cell["operator"] == "exact_copy" and cell["kind"] == "continuation":
+            assert cell["metrics"]["clones_identical"] == (cell["regime"] == "deterministic")
+        if cell["operator"] == "exact_copy" and cell["kind"] == "probe" and cell["regime"] == "deterministic":
+            assert cell["metrics"]["escape_weights"] == cell["metrics"]["escape_activations"] == 0.0
+        if cell["operator"] == UNWIDENED and cell["kind"] == "probe":
+            assert cell["metrics"]["kl_continued"] == 0.0
+
+
+def test_stored_states_are_what_their_cells_say(smoke_run: Path):
+    receipt = RunDir(smoke_run).receipt()
+    for cell in receipt["cells"]:
+        if cell["kind"] in ("source", "candidate"):
+            state = load_state(smoke_run / "cells" / cell["id"])
+            assert (
+                json.loads((smoke_run / "cells" / cell["id"] / "state.json").read_text())["digest"]
+                == cell["digests"]["state"]
+            )
+            assert int(state.step) == (0 if cell["operator"] == "scratch" else int(cell["source"].partition("step")[2]))
+
+
+def test_widen_and_train_by_command(smoke_run: Path, tmp_path: Path):
+    out = tmp_path / "wide"
+    done = growjax(
+        "widen", str(smoke_run), "--to.d-model", "20", "--operator", "perturbed:sigma=0.1", "--out", str(out), "--json"
+    )
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert abs(told["zero_step"]["kl"]) < 1e-9 and told["stored"] == told["zero_step"]
+    assert told["after"]["parameters"] > told["before"]["parameters"]
+    assert load_state(out).config.model.d_model == 20
+    again = growjax("widen", str(out), "--out", str(tmp_path / "wider"), "--tokens", str(smoke_run / "data"))
+    assert again.code == 0 and "largest logit difference" in again.out, again.err
+    # `train` makes the very state that the study made of the same options
+    spec = presets()["smoke"]
+    words = [f"--{part}.{name.replace('_', '-')}={value}" for part, config, names in (
+        ("model", spec.model, ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff")),
+        ("optim", spec.optim, ("warmup_steps", "total_steps")),
+        ("data", spec.data, ("stories", "vocab_size", "seq_len", "batch_size", "eval_batches")),
+    ) for name in names for value in [getattr(config, name)]]  # fmt: skip
+    run = tmp_path / "train"
+    trained = growjax("train", "--out", str(run), "--steps", "10", "20", "--eval-every", "10", *words, "--json")
+    assert trained.code == 0, trained.err
+    mine = {c["source"]: c["digests"]["state"] for c in RunDir(run).receipt()["cells"] if c["kind"] == "source"}
+    theirs = {c["source"]: c["digests"]["state"] for c in RunDir(smoke_run).receipt()["cells"] if c["kind"] == "source"}
+    assert mine == theirs
+
+
+def test_a_study_is_data():
+    for name, spec in presets().items():
+        assert StudySpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec and spec.preset == name
+        assert all(operator in operators() for operator in spec.operators)
+
+
+def test_real_text_gives_a_source_worth_growing(tmp_path: Path):
+    """A short training on stories of a file beats the unigram entropy of its tokens."""
+    from growjax.data.grammar import stories
+
+    path = tmp_path / "stories.jsonl"
+    path.write_text("".join(json.dumps({"text": s}) + "\n" for s in stories(600, seed=5)))
+    done = growjax("train", "--out", str(tmp_path / "run"), "--steps", "150", "--data.corpus", str(path), "--json",
+                   "--data.batch-size", "8", "--model.d-model", "32", "--model.n-heads", "2", "--model.n-kv-heads", "2",
+                   "--model.d-ff", "64", "--data.eval-batches", "2")  # fmt: skip
+    assert done.code == 0, done.err
+    source = json.loads(done.out)["sources"][0]
+    assert source["validation_loss"] < source["unigram_entropy"] - 1.0
+    assert np.isfinite(source["validation_loss"])
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["study", "--help"], ["widen", "--help"]])
+def test_help(words: list[str]):
+    done = growjax(*words)
+    assert done.code == 0 and "usage:" in done.out and done.err == ""
