@@ -111,7 +111,7 @@ def test_continuations_share_their_luck_and_differ_in_nothing_else(smoke_run: Pa
         if cell["kind"] == "probe":
             same = [c for c in cells if c["kind"] == "probe" and c["regime"] == cell["regime"]]
             twin = next(c for c in same if c["replicate"] == cell["replicate"] and c["source"] == cell["source"])
-            assert {k: v for k, v in twin["parameters"].items()} == cell["parameters"]
+            assert twin["parameters"] == cell["parameters"]
 
 
 def test_exact_copy_in_the_deterministic_regime_never_leaves_the_clones(smoke_run: Path):

@@ -32,7 +32,9 @@ class Programs:
         leaves, structure = jax.tree.flatten(arrays)
         key = (name, structure, tuple((x.shape, x.dtype) for x in leaves), tuple(sorted(static.items())))
         if key not in self._compiled:
-            lowered = function.lower(*arrays, **static)
+            # From shapes alone: where an array came from would show in the program's text.
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+            lowered = function.lower(*shapes, **static)
             text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
             with _first_compiles(text):
                 self._compiled[key] = Program(lowered.compile(), text)
