@@ -69,17 +69,21 @@ class Block(_Owner):
         cfg = self.config
         heads_BTHK = self.attention(self.norm("attn_norm", x_BTD, scales("embed")))
         wo = self.weight("wo", reads("heads"), reads("head_dim", "value"), writes("embed"), residual=True)
-        out = jnp.einsum("bthk,hkd->btd", heads_BTHK, wo) + self.bias("bo", writes("embed"))
+        out = layers.project(heads_BTHK, wo, 2) + self.bias("bo", writes("embed"))
         x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
 
         y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
-        mlp_BTF = y_BTD @ self.weight("w_up", reads("embed"), writes("mlp")) + self.bias("b_up", writes("mlp"))
+        mlp_BTF = layers.project(y_BTD, self.weight("w_up", reads("embed"), writes("mlp"))) + self.bias(
+            "b_up", writes("mlp")
+        )
         if cfg.dialect == "rms":
-            gate = y_BTD @ self.weight("w_gate", reads("embed"), writes("mlp")) + self.bias("b_gate", writes("mlp"))
+            gate = layers.project(y_BTD, self.weight("w_gate", reads("embed"), writes("mlp"))) + self.bias(
+                "b_gate", writes("mlp")
+            )
             mlp_BTF = jax.nn.silu(gate) * mlp_BTF
         else:
             mlp_BTF = jax.nn.gelu(mlp_BTF, approximate=True)
-        out = mlp_BTF @ self.weight("w_down", reads("mlp"), writes("embed"), residual=True)
+        out = layers.project(mlp_BTF, self.weight("w_down", reads("mlp"), writes("embed"), residual=True))
         x_BTD = x_BTD + self.drop(out + self.bias("b_down", writes("embed")), dropout_key, "mlp", layer)
         seen = {"embed": x_BTD, "heads": heads_BTHK, "mlp": mlp_BTF} if self.capture else None
         return x_BTD, seen
@@ -90,9 +94,9 @@ class Block(_Owner):
         q_dims = (writes("heads"), writes("head_dim", raw))
         k_dims = (writes("kv_heads"), writes("head_dim", raw))
         v_dims = (writes("kv_heads"), writes("head_dim", "value"))
-        q = jnp.einsum("btd,dhk->bthk", x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
-        k = jnp.einsum("btd,dgk->btgk", x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
-        v = jnp.einsum("btd,dgk->btgk", x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
+        q = layers.project(x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
+        k = layers.project(x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
+        v = layers.project(x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
         if cfg.qk_norm:
             q = layers.rms_norm(q, self.weight("q_gain", scales("head_dim", "score", raw), init="ones"), cfg.norm_eps)
             k = layers.rms_norm(k, self.weight("k_gain", scales("head_dim", "score", raw), init="ones"), cfg.norm_eps)
@@ -128,7 +132,7 @@ class Decoder(_Owner):
         x_BTD, seen = blocks(x_BTD, jnp.arange(cfg.n_layers, dtype=jnp.uint32), dropout_key)
         x_BTD = self.norm("final_norm", x_BTD, scales("embed", "logits", "embed"))
         head_VD = table_VD if cfg.tie_embeddings else self.weight("head", keeps("vocab"), reads("embed", "logits"))
-        logits = jnp.einsum("btd,vd->btv", x_BTD, head_VD)
+        logits = layers.project(x_BTD, head_VD.T)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), seen
 
 

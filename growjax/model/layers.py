@@ -4,9 +4,21 @@ positions, D d_model, G kv heads, R query heads per kv head, K head_dim, F d_ff,
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+def project(x: jax.Array, w: jax.Array, contracted: int = 1) -> jax.Array:
+    """Contracts the last axes of x with the first of w, `contracted` of them, as one product of two matrices.
+
+    The same sum written over three axes runs at half the speed on a CPU, where XLA then leaves its matrix library.
+    """
+    size = math.prod(w.shape[:contracted])
+    flat = x.reshape(-1, size) @ w.reshape(size, -1)
+    return flat.reshape(*x.shape[: x.ndim - contracted], *w.shape[contracted:])
 
 
 def rms_norm(x: jax.Array, gain: jax.Array, eps: float) -> jax.Array:
