@@ -16,8 +16,7 @@ runtime.start()
 
 import jax  # noqa: E402
 
-jax.config.update("jax_enable_key_reuse_checks", True)
-jax.config.update("jax_numpy_rank_promotion", "allow")
+jax.config.update("jax_debug_key_reuse", True)
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,7 +17,8 @@ from growjax.grow.widen import widen
 from growjax.measure import clones_identical, compare, tree_escape
 from growjax.model.decoder import forward
 from growjax.streams import Streams, root_key
-from growjax.train.loop import Feed, advance, luck
+from growjax.train.loop import Feed, Luck, advance, luck
+from growjax.train.programs import Programs
 from growjax.train.state import StepKeys, TrainState, init_state, train_step
 
 BASE = ModelConfig(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
@@ -36,9 +37,17 @@ DETERMINISTIC = luck(Streams(root_key(0)), ())
 STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
 
 
+PROGRAMS = Programs()
+
+
+def on(state: TrainState, steps: int, live: Luck) -> TrainState:
+    """The state some steps later."""
+    return advance(state, steps, feed=FEED, luck=live, batch_size=4, programs=PROGRAMS)
+
+
 def trained(model: ModelConfig, steps: int = 8) -> TrainState:
     state = init_state(TrainConfig(model=model, optim=OPTIM), key=Streams(root_key(0)).at("init", 0))
-    return advance(state, steps, feed=FEED, luck=STOCHASTIC, batch_size=4)
+    return on(state, steps, STOCHASTIC)
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=str)
@@ -82,8 +91,8 @@ def test_lockstep_is_the_narrow_run(name: str, growth: str):
     source = trained(MODELS[name].replace(dtype="float64"))
     plan = make_plan(source.config.model, source.config.model.replace(**GROWTHS[growth]))
     wide = widen(source, plan, operator="lockstep", key=root_key(1, "study"))
-    narrow_on = advance(source, 20, feed=FEED, luck=DETERMINISTIC, batch_size=4)
-    wide_on = advance(wide, 20, feed=FEED, luck=DETERMINISTIC, batch_size=4)
+    narrow_on = on(source, 20, DETERMINISTIC)
+    wide_on = on(wide, 20, DETERMINISTIC)
     tokens = FEED.evaluation[0].astype(jnp.int32)[:, :-1]
     a = forward(source.config.model, narrow_on.params, tokens)
     b = forward(plan.target, wide_on.params, tokens)
@@ -131,8 +140,8 @@ def test_clones_stay_identical_without_dropout_and_part_with_it(name: str):
     source = trained(MODELS[name])
     plan = doubled(source)
     wide = widen(source, plan, operator="exact_copy", key=root_key(1, "study"))
-    still = advance(wide, 128, feed=FEED, luck=DETERMINISTIC, batch_size=4)
-    apart = advance(wide, 128, feed=FEED, luck=STOCHASTIC, batch_size=4)
+    still = on(wide, 128, DETERMINISTIC)
+    apart = on(wide, 128, STOCHASTIC)
     assert clones_identical(still.params, plan) and tree_escape(still.params, plan) == 0.0
     assert not clones_identical(apart.params, plan) and tree_escape(apart.params, plan) > 0
 
@@ -183,8 +192,8 @@ def test_growing_twice_composes_the_law():
     middle = widen(source, once, operator="lockstep", key=root_key(1, "study"))
     twice = make_plan(once.target, once.target.replace(d_model=40, d_ff=35))
     wide = widen(middle, twice, operator="lockstep", key=root_key(1, "study"))
-    a = advance(source, 10, feed=FEED, luck=DETERMINISTIC, batch_size=4)
-    b = advance(wide, 10, feed=FEED, luck=DETERMINISTIC, batch_size=4)
+    a = on(source, 10, DETERMINISTIC)
+    b = on(wide, 10, DETERMINISTIC)
     tokens = FEED.evaluation[0].astype(jnp.int32)[:, :-1]
     gap = forward(source.config.model, a.params, tokens) - forward(twice.target, b.params, tokens)
     assert float(jnp.max(jnp.abs(gap))) < 1e-12  # float64 rounding over 10 steps

@@ -48,7 +48,7 @@ def test_a_run_holds_what_a_study_promises(smoke_run: Path):
 
 def test_json_is_one_document(smoke_run: Path):
     document = json.loads((smoke_run.parent / "smoke.json").read_text())
-    assert document["run"] == str(smoke_run) and document["ranking"] and document["selectors"]
+    assert document["directory"] == str(smoke_run) and document["ranking"] and document["selectors"]
 
 
 def test_again_computes_nothing_anew(smoke_run: Path):

@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
     summary = summarise(receipt)
     write_report(directory.report, summary)
     if given.json:
-        print(json.dumps({"run": str(directory.path), **summary}, sort_keys=True))
+        print(json.dumps({"directory": str(directory.path), **summary}, sort_keys=True))
     else:
         print_study(directory.path, summary)
     return 0

@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
         write_report(directory.report, summary)
         watch.done(1)
     if given.json:
-        print(json.dumps({"run": str(directory.path), **summary}, sort_keys=True))
+        print(json.dumps({"directory": str(directory.path), **summary}, sort_keys=True))
     else:
         print_study(directory.path, summary)
     return 0

@@ -65,7 +65,7 @@ def run(argv: list[str]) -> int:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
         write_text(folder / "widen.json", json.dumps(told, sort_keys=True) + "\n")
     if given.json:
-        print(json.dumps({"out": str(given.out), **told}, sort_keys=True))
+        print(json.dumps({"directory": str(given.out), **told}, sort_keys=True))
     else:
         out = console()
         out.print(f"read back from {given.out}: the same figures", highlight=False, soft_wrap=True)

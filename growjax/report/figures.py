@@ -73,6 +73,8 @@ def _curve(axes: Axes, curve: Row, candidate: Candidate, x: list[float], order: 
 def curves(summary: Row, cast: Cast, *, axis: str) -> Figure | None:
     """Validation loss of every continuation against `axis` (`steps` or `flops`), a panel per source and regime."""
     found = [c for c in rows(summary, "curves") if _finite(numbers(c.get("mean")))]
+    if axis == "steps":
+        found = _shared_steps(found)
     panels = cast.panels(found)
     if not panels:
         return None
@@ -96,6 +98,18 @@ def curves(summary: Row, cast: Cast, *, axis: str) -> Figure | None:
             axes.xaxis.set_major_formatter(_flops)
             axes.locator_params(axis="x", nbins=6)
     return figure
+
+
+def _shared_steps(found: list[Row]) -> list[Row]:
+    """Curves cut where the shortest ends: a control may go on for longer, to use up as many FLOPs."""
+    ends = [max(_finite(numbers(c.get("steps"))), default=math.inf) for c in found]
+    last = min(ends, default=math.inf)
+
+    def cut(curve: Row) -> Row:
+        size = sum(step <= last for step in numbers(curve.get("steps")))
+        return {**curve, **{key: (curve.get(key) or [])[:size] for key in ("steps", "mean", "low", "high")}}
+
+    return [cut(curve) for curve in found]
 
 
 def _flops(value: float, _position: object = None) -> str:

@@ -126,7 +126,7 @@ def presets() -> dict[str, StudySpec]:
         preset="quick",
         model=ModelConfig(d_model=48, n_layers=2, n_heads=3, n_kv_heads=3, head_dim=16, d_ff=144),
         optim=OptimConfig(learning_rate=4e-3, warmup_steps=50, total_steps=1000),
-        data=DataConfig(stories=8000),
+        data=DataConfig(stories=8000, batch_size=12),
         source_steps=(300, 600),
     )
     smoke = StudySpec(

@@ -1,0 +1,66 @@
+"""What the README shows is what runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, growjax
+
+from growjax.cli import VERBS
+from growjax.grow.operators import operators
+
+README = (ROOT / "README.md").read_text()
+
+
+def block(name: str) -> str:
+    """The shell block behind a marker."""
+    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", README, re.S)
+    assert found, name
+    return found[1]
+
+
+def test_examples_run(tmp_path: Path):
+    shown = [shlex.split(line) for line in block("example commands").splitlines()]
+    assert {words[3] for words in shown} == set(VERBS)
+    for words in shown:
+        assert words[:3] == ["python", "-m", "growjax"]
+        done = growjax(*words[3:], cwd=tmp_path)
+        assert done.code == 0, (words, done.err)
+
+
+def test_python_example_runs(tmp_path: Path):
+    code = re.search(r"```python\n(.*?)```", README, re.S)
+    assert code
+    told = "\nassert wide.params['embedding'].shape[1] == 96 and wide.law is not None\n"
+    done = subprocess.run([sys.executable, "-c", code[1] + told], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_two_commands_differ_only_in_what_they_run():
+    study, test = block("study command").strip(), block("test command").strip()
+    assert study.rpartition("&& ")[0] == test.rpartition("&& ")[0]
+    assert study.endswith(".venv/bin/python -m growjax study") and test.endswith(".venv/bin/python -m pytest")
+
+
+def test_every_operator_is_named():
+    assert all(f"`{name}`" in README for name in operators())
+
+
+@pytest.mark.parametrize("words", [["check"], ["format", "--check"]])
+def test_style(words: list[str]):
+    done = subprocess.run(["ruff", *words, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True,
+                          env={"PATH": str(Path(sys.executable).parent)})  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_lock_names_no_index_and_hashes_everything():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert not any(line.startswith("-") or "://" in line for line in lines)
+    pinned = [line for line in lines if not line.startswith(" ")]
+    assert all("==" in line and line.endswith("\\") for line in pinned)
+    assert any(line.startswith("jax==0.10.2 ") for line in pinned)
