@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import sys
+import warnings
 from collections.abc import MutableMapping
 from importlib import metadata
 from pathlib import Path
@@ -86,6 +87,8 @@ def start() -> None:
     """Imports jax and gives it a place to keep compiled programs; call before the first computation."""
     import jax
 
+    # A cache that cannot be read or written costs time, never a result.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         directory = cache_directory()
         if directory is not None:

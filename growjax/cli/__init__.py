@@ -49,7 +49,7 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = ()) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        from growjax.record.files import explain
+        from growjax.files import explain
 
         told = explain(error)
         if told is None:

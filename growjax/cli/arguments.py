@@ -36,7 +36,7 @@ def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None
                 kind,
                 prog=f"python -m growjax {verb}",
                 args=argv,
-                default=tyro.MISSING if default is None else default,  # pyright: ignore[reportArgumentType]
+                **({} if default is None else {"default": default}),
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as end:

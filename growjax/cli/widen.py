@@ -13,7 +13,7 @@ from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.errors import CheckFailed, UserError
-from growjax.record.files import whole_directory, write_text
+from growjax.files import whole_directory, write_text
 from growjax.study.spec import TargetWidths
 
 

@@ -110,7 +110,7 @@ def write_tokens(directory: Path, corpus: Corpus, config: DataConfig) -> TokenFi
     """Train a vocabulary on the train side and write tokenizer.json, train.bin, validation.bin, tokens.json.
 
     `directory` is made if missing; what it held under these names is replaced, whole or not at all. Raises
-    `UserError` where a side is too short for a batch, or the folder cannot be written.
+    `UserError` where a side is too short for a batch, `OSError` where the folder cannot be written.
     """
     tokenizer = train_tokenizer(corpus.train, config.vocab_size)
     train, validation = encode(tokenizer, corpus.train), encode(tokenizer, corpus.validation)
@@ -134,11 +134,8 @@ def write_tokens(directory: Path, corpus: Corpus, config: DataConfig) -> TokenFi
         "config": config.to_dict(),
         "unigram_entropy": unigram_entropy(train),
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _write_all(directory, {**contents, INFO: (canonical_json(info) + "\n").encode()})
-    except OSError as error:
-        raise UserError(f"tokens cannot be written to {directory} ({error.strerror})", "give another folder") from error
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_all(directory, {**contents, INFO: (canonical_json(info) + "\n").encode()})
     return open_tokens(directory)
 
 

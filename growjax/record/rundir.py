@@ -10,8 +10,8 @@ from typing import Any
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
+from growjax.files import sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe
-from growjax.record.files import sweep, whole_directory, write_text
 
 SCHEMA = 1
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from growjax.config import TrainConfig, canonical_json
 from growjax.digests import digest
 from growjax.errors import UserError
-from growjax.record.files import explain, write_text
+from growjax.files import explain, write_text
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 
@@ -57,7 +57,7 @@ def state_digest(state: TrainState) -> str:
 
 
 def _quietly():
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
     warnings.filterwarnings("ignore", module="orbax")
 
 
@@ -68,7 +68,7 @@ def save_state(directory: Path, state: TrainState) -> str:
     _quietly()
     tree = as_tree(state)
     with _ONE_AT_A_TIME:
-        ocp.save(str(directory / "state"), tree)
+        ocp.save(str(directory.resolve() / "state"), tree)  # Orbax takes no relative path
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): [str(leaf.dtype), list(leaf.shape)]
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -110,7 +110,7 @@ def load_state(directory: Path) -> TrainState:
         raise UserError(f"{directory}/state.json is damaged", _RESTORE) from None
     try:
         with _ONE_AT_A_TIME:
-            tree = ocp.load(str(directory / "state"), abstract)
+            tree = ocp.load(str(directory.resolve() / "state"), abstract)
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
         told = explain(error)
         if isinstance(told, UserError) and "no such file" not in told.fault:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from growjax.config import canonical_json
+from growjax.files import write_text
 from growjax.report import canvas, charts, figures, sheets, style, tables, words
 from growjax.report.values import Cast, Row, cast, fixed, rows, text
 
@@ -38,11 +38,8 @@ def write_report(directory: Path, summary: dict[str, Any]) -> list[Path]:
 
 
 def _write(path: Path, body: str) -> Path:
-    """Write under a temporary name beside `path`, then take its place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(body.encode())
-    os.replace(temporary, path)
+    write_text(path, body)
     return path
 
 

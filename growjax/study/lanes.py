@@ -21,7 +21,7 @@ from typing import Any
 
 from growjax import runtime
 from growjax.errors import CheckFailed, UserError
-from growjax.record.files import explain
+from growjax.files import explain
 from growjax.record.rundir import RunDir
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.spec import StudySpec

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import jax
 
 from growjax import runtime
+from growjax.grow.operators import parse_operator
+from growjax.grow.plan import make_plan
 from growjax.record.cells import Recipe
 from growjax.record.rundir import SCHEMA, RunDir
 from growjax.streams import Streams, root_key
@@ -36,6 +38,13 @@ class Nobody:
     def done(self, work: float) -> None: ...
 
 
+def check(spec: StudySpec) -> None:
+    """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached."""
+    for operator in spec.operators:
+        parse_operator(operator)
+    make_plan(spec.model, spec.to.of(spec.model))
+
+
 def header(spec: StudySpec) -> dict[str, Any]:
     """What a receipt says of a run before its first cell."""
     return {
@@ -52,6 +61,7 @@ def run_study(
 ) -> dict[str, Any]:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are."""
     watch = watch or Nobody()
+    check(spec)
     runtime.start()
     head = header(spec)
     run.begin(head, force=force)
