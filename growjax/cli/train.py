@@ -56,12 +56,7 @@ def run(argv: list[str]) -> int:
     summary = summarise(receipt)
     states = {c["source"]: str(directory.cells / c["id"]) for c in receipt["cells"] if c["kind"] == "source"}
     if given.json:
-        document = {
-            "directory": str(given.out),
-            "sources": summary["sources"],
-            "states": states,
-            "root": receipt["root"],
-        }
+        told = {"sources": summary["sources"], "states": states, "root": receipt["root"]}
         print(json.dumps({"directory": str(given.out), **told}, sort_keys=True))
         return 0
     out = console()
