@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from typing import Any, Literal, Self
 
 from growjax.errors import UserError
@@ -204,8 +203,3 @@ class DataConfig(Config):
             value = getattr(self, name)
             _require(value >= 1, f"data.{name} is {value}", "give a whole number of at least 1")
         _require(bool(self.corpus), "data.corpus is empty", "give builtin, a path, a pattern or hf:NAME")
-
-
-def finite(value: float) -> float | str:
-    """A float as JSON can hold it: itself, or the text of what is not finite."""
-    return value if math.isfinite(value) else repr(value)

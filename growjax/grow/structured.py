@@ -113,17 +113,41 @@ def _only(plan: WidthPlan, without: tuple[str, ...]) -> WidthPlan:
     return WidthPlan(plan.source, plan.target, {**plan.maps, **same})
 
 
+def _old_gradients(spec: ParamSpec, plan: WidthPlan) -> np.ndarray:
+    """What gradients of old entries are multiplied by: one over the scale at which those entries are carried.
+
+    Exact but for what writes the residual stream: there the norms' radial part of the gradient is shared with the new
+    positions, which the law's clones share evenly and mixtures do not.
+    """
+    gauge, ndim = gauges(plan), len(spec.dims)
+    mixed = tuple(axis for axis in MIXED if plan.maps[axis].grown)
+    times = leaf_law(spec, _only(plan, without=mixed)).r
+    for position, dim in enumerate(spec.dims):
+        if dim.axis not in mixed:
+            continue
+        tied = dim.gauge == "logits" and plan.source.tie_embeddings
+        power = {"writes": 1 if tied else -1, "reads": 1, "scales": 2 if tied else 0, "keeps": 0}[dim.role]
+        along = gauge[dim.axis][plan.maps[dim.axis].index] ** power
+        times = times * along.reshape([-1 if i == position else 1 for i in range(ndim)])
+    return times
+
+
 def structured_moments(opt_state: OptState, plan: WidthPlan) -> OptState:
-    """Old entries carry their moments; new ones start with no direction (m = 0) but at the scale of the entry they
-    stand beside (v copied), so that their first steps are neither frozen nor huge. Counters are carried."""
+    """Old entries carry their moments, at the scale of their gradients; new ones start with no direction (m = 0) but at
+    the size of the entry they stand beside (v copied), so that their first steps are neither frozen nor huge. Counters
+    are carried."""
     specs = param_specs(plan.source)
 
     def mu(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
-        return jnp.where(new_entries(spec, plan), jnp.zeros((), leaf.dtype), copy_leaf(leaf, spec, plan))
+        scaled = copy_leaf(leaf, spec, plan) * jnp.asarray(_old_gradients(spec, plan), leaf.dtype)
+        return jnp.where(new_entries(spec, plan), jnp.zeros((), leaf.dtype), scaled)
+
+    def nu(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+        return copy_leaf(leaf, spec, plan) * jnp.asarray(_old_gradients(spec, plan) ** 2, leaf.dtype)
 
     return OptState(
         mu=map_specs(mu, specs, opt_state.mu),
-        nu=map_specs(lambda spec, leaf: copy_leaf(leaf, spec, plan), specs, opt_state.nu),
+        nu=map_specs(nu, specs, opt_state.nu),
         count=clone_counts(opt_state.count, plan),
         schedule_step=opt_state.schedule_step,
     )

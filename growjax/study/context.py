@@ -46,10 +46,6 @@ class Context:
         return self.config.replace(model=self.plan.target)
 
     @property
-    def tokens_per_step(self) -> int:
-        return self.spec.data.batch_size * self.spec.data.seq_len
-
-    @property
     def sizes(self) -> dict[str, int]:
         """Sizes of the traces: one for the whole study, so that runs of a shape share their program."""
         spec, lag = self.spec, max(t.final_lag for t in self.cells.trajectories) if self.cells.trajectories else 0
