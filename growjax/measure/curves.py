@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -12,7 +13,8 @@ def auc(steps: Sequence[int], losses: Sequence[float]) -> float:
     """
     if len(steps) < 2 or len(steps) != len(losses):
         raise ValueError("a curve needs at least two points, and one loss for each step")
-    area = sum((steps[i + 1] - steps[i]) * (losses[i] + losses[i + 1]) / 2 for i in range(len(steps) - 1))
+    # fsum is rounded once; the built-in sum is rounded in one way by Python 3.11 and in another from 3.12 on.
+    area = math.fsum((steps[i + 1] - steps[i]) * (losses[i] + losses[i + 1]) / 2 for i in range(len(steps) - 1))
     return area / (steps[-1] - steps[0])
 
 
