@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,16 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
         else:
             os.replace(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _remove(directory: Path) -> None:
+    """Removes a folder into which threads of a library that failed may still be writing their last files."""
+    for _ in range(50):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+        time.sleep(0.1)
 
 
 def sweep(directory: Path) -> None:
