@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,14 +16,13 @@ from growjax.data.corpus import read_stories, source_digests
 from growjax.data.tokens import TokenFile, open_tokens, write_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import WidthPlan, make_plan
-from growjax.model.decoder import Params, flops_per_token
+from growjax.model.decoder import flops_per_token
 from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import REGIMES, StudySpec
 from growjax.train.loop import Feed, Luck, luck
 from growjax.train.programs import Programs
-from growjax.train.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,8 +113,3 @@ def unwidened_lag(spec: StudySpec, plan: WidthPlan) -> int:
         return spec.continuation_lag
     ratio = flops_per_token(plan.target, spec.data.seq_len) / flops_per_token(plan.source, spec.data.seq_len)
     return max(spec.continuation_lag, round(spec.continuation_lag * ratio / spec.eval_every) * spec.eval_every)
-
-
-def held_params(state: TrainState) -> Params:
-    """Parameters that outlive a run which uses their state up."""
-    return jax.tree.map(jnp.copy, state.params)

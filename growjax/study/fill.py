@@ -22,7 +22,7 @@ from growjax.model.decoder import Params, count_params
 from growjax.record.cells import Cell, Recipe
 from growjax.record.store import load_state, save_state, state_digest
 from growjax.streams import Streams, root_key
-from growjax.study.context import Context, held_params
+from growjax.study.context import Context
 from growjax.study.recipes import Trajectory
 from growjax.study.spec import UNWIDENED
 from growjax.train.loop import Luck, Run, Trace, copy_state, luck, run
@@ -166,16 +166,15 @@ def fill_trajectory(
         if goes_on is not None:
             return probe, goes_on
     start = stored_state(ctx, trajectory.candidate.id)
-    first = held_params(start)
     live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
     state, trace, program = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
     if probe is None:
-        metrics = _probe_metrics(ctx, trajectory, first, state.params, trace, source_id)
+        metrics = _probe_metrics(ctx, trajectory, start.params, state.params, trace, source_id)
         lines = _lines(trace, 0, spec.eval_every)
         digests = {"state": state_digest(state), **_trace_digests(lines, program)}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
-        raise CheckFailed(f"cell {trajectory.probe.id} does not come out as recorded: run `doctor`, then --force")
+        raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
     return probe, _continue(ctx, trajectory, state, probe, live)
 
 
