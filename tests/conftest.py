@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from growjax import runtime
 
@@ -51,9 +52,14 @@ def growjax(*words: str, cwd: Path | None = None, env: dict[str, str] | None = N
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole study of the smallest size, run once for all tests that read it."""
-    out = tmp_path_factory.mktemp("runs") / "smoke"
-    done = growjax("study", "--preset", "smoke", "--out", str(out), "--json")
-    assert done.code == 0, done.err
-    (out.parent / "smoke.json").write_text(done.out)
+    """A whole study of the smallest size, run once for all tests (of all test processes) that read it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    out = shared / "smoke"
+    with FileLock(shared / "smoke.lock"):
+        if not (shared / "smoke.json").exists():
+            done = growjax("study", "--preset", "smoke", "--out", str(out), "--json")
+            assert done.code == 0, done.err
+            (shared / "smoke.json").write_text(done.out)
     return out

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -30,13 +30,14 @@ class Common:
 def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None) -> T:
     """The arguments of a verb. A wrong one raises `UserError`; `--help` prints and exits."""
     said = io.StringIO()
+    start: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(
                 kind,
                 prog=f"python -m growjax {verb}",
                 args=argv,
-                **({} if default is None else {"default": default}),
+                **start,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as end:
