@@ -43,7 +43,7 @@ def test_a_run_holds_what_a_study_promises(smoke_run: Path):
     assert list((smoke_run / "report" / "figures").glob("*.svg")) and list(
         (smoke_run / "report" / "tables").glob("*.csv")
     )
-    assert not list(smoke_run.rglob(".*.tmp"))
+    assert not list((smoke_run / "cells").rglob(".*.tmp"))
 
 
 def test_json_is_one_document(smoke_run: Path):
