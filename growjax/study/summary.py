@@ -165,16 +165,16 @@ def _ranking_row(table: Table, spec: StudySpec, source: str, regime: str, lag: i
     }
     scratch = [row["metrics"] for row in table.rows(kind, source, regime, "scratch")]
     if scratch and name != "scratch":
-        steps, own, _ = _mean_shared(spec, cells, lag)
-        _, control, _ = _mean_shared(spec, scratch, lag)
+        steps, own = _mean_shared(spec, cells, lag)
+        _, control = _mean_shared(spec, scratch, lag)
         tokens = tokens_saved(steps, control, own, spec.data.batch_size * spec.data.seq_len)
         row["tokens_saved"], row["tokens_saved_more"] = tokens
     return row
 
 
-def _mean_shared(spec: StudySpec, cells: list[Record], lag: int) -> tuple[list[int], list[float], None]:
+def _mean_shared(spec: StudySpec, cells: list[Record], lag: int) -> tuple[list[int], list[float]]:
     curves = [_shared(spec, m, lag) for m in cells]
-    return curves[0][0], mean_curve([losses for _, losses in curves])[0], None
+    return curves[0][0], mean_curve([losses for _, losses in curves])[0]
 
 
 def _probe(table: Table, source: str, regime: str, name: str) -> Record:
