@@ -106,6 +106,7 @@ def test_files_hold_the_stories(made):
     assert info["source"] == found.source
     assert DataConfig.from_dict(info["config"]) == CONFIG
     shares = np.unique(file.train, return_counts=True)[1] / len(file.train)
+    # The file keeps nine decimals, so that no library of logarithms can change it.
     assert info["unigram_entropy"] == pytest.approx(-np.sum(shares * np.log(shares)), abs=1e-9)
     assert file.digest == json_digest(info["files"])
     assert sorted(os.listdir(file.directory)) == ["tokenizer.json", "tokens.json", "train.bin", "validation.bin"]
