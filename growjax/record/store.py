@@ -57,7 +57,9 @@ def state_digest(state: TrainState) -> str:
 
 
 def _quietly():
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
+    # What goes wrong is raised as well; asyncio logs the failures of whichever reads came second.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="orbax")
 
 
