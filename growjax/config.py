@@ -90,7 +90,9 @@ class ModelConfig(Config):
     rope_dim: int | None = None
     """Positions of a head in one rotation table; a longer head repeats it. None is the head's length."""
     norm_eps: float = 1e-5
-    """Of every norm over `embed` and, with `qk_norm`, over `head_dim`."""
+    """Of every norm over `embed`, and of those over `head_dim` where they have none of their own."""
+    qk_norm_eps: float | None = None
+    """With `qk_norm`, of the norms over `head_dim`; None takes `norm_eps`."""
     init_std: float = 0.02
     dtype: Dtype = "float32"
     """Of the computation; parameters are kept in float32 (float64 where this is float64)."""
@@ -128,8 +130,10 @@ class ModelConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig(Config):
-    """AdamW with decoupled decay, global clipping, linear warm-up and cosine decay."""
+    """An optimizer with decoupled decay, global clipping, linear warm-up and cosine decay."""
 
+    name: Literal["adamw", "lion", "muon", "sgd"] = "adamw"
+    """`muon` orthogonalises the hidden matrices and takes AdamW for the rest; `sgd` has momentum `b1`."""
     learning_rate: float = 3e-3
     warmup_steps: int = 50
     total_steps: int = 2000
@@ -138,6 +142,8 @@ class OptimConfig(Config):
     """Final learning rate over the peak."""
     b1: float = 0.9
     b2: float = 0.95
+    muon_beta: float = 0.95
+    """Momentum of the matrices that Muon orthogonalises."""
     eps: float = 1e-8
     weight_decay: float = 0.1
     clip_norm: float = 1.0
@@ -150,7 +156,7 @@ class OptimConfig(Config):
             f"optim.warmup_steps {self.warmup_steps} does not fit into total_steps {self.total_steps}",
             "warm up for fewer steps than the whole schedule",
         )
-        for name in ("b1", "b2", "end_fraction"):
+        for name in ("b1", "b2", "muon_beta", "end_fraction"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"optim.{name} is {value}", "give a number from 0 to 1")
         for name in ("eps", "weight_decay", "clip_norm"):

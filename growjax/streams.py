@@ -64,3 +64,7 @@ class Streams:
     def replicate(self, index: int) -> Streams:
         """Streams of a replicate: other luck in all of them, from the same seed."""
         return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("replicate")), index))
+
+    def part(self, index: int) -> Streams:
+        """Streams of the parts that change a candidate, other than the operator's own and than each other's."""
+        return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("part")), index))

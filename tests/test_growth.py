@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from growjax.grow.blocks import orthogonal
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError
 from growjax.grow.law import law_tree
-from growjax.grow.operators import operators, parse_operator
-from growjax.grow.parts import new_entries
+from growjax.grow.copying import new_entries
 from growjax.grow.plan import default_target, make_plan
-from growjax.grow.structured import orthogonal
+from growjax.grow.registry import operators, parse_operator
 from growjax.grow.widen import widen
 from growjax.measure import clones_identical, compare, tree_escape
 from growjax.model.axes import map_specs
@@ -181,7 +181,7 @@ def test_cancelling_noise_cancels_and_other_noise_does_not():
         assert tree_escape(wide.params, plan) > 0.01
         return compare((source.config.model, source.params), (plan.target, wide.params), FEED.evaluation)["kl"]
 
-    assert abs(kl("perturbed:sigma=0.3")) < 1e-9 < kl("perturbed:sigma=0.3,cancelling=false")
+    assert abs(kl("perturbed:sigma=0.3")) < 1e-9 < kl("perturbed:sigma=0.3,cancel=none")
 
 
 @pytest.mark.parametrize("name", ["rms tied", "rms untied"])

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, growjax
 
 from growjax.cli import VERBS
-from growjax.grow.operators import operators
+from growjax.grow.registry import operators
 
 README = (ROOT / "README.md").read_text()
 

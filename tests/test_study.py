@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, growjax
 
 from growjax.config import json_digest
-from growjax.grow.operators import operators
+from growjax.grow.registry import operators
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
 from growjax.study.spec import FAMILIES, UNWIDENED, StudySpec, presets

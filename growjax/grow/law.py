@@ -1,4 +1,4 @@
-"""The exact-trajectory law: what cloning does to weights, gradients and the optimizer's constants.
+"""The exact-trajectory law: what cloning does to weights and gradients.
 
 Give every axis its index map g, multiplicity c and a gauge a, the scale by which its values are carried in the wide
 model. A parameter that writes an axis is multiplied by a, one that reads it by 1/(c a), one that scales it by
@@ -14,14 +14,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import Dim, ParamSpec, map_specs
 from growjax.model.decoder import param_specs
-from growjax.train.optim import LawFactors
 
 
 class LeafLaw(NamedTuple):
@@ -80,9 +77,30 @@ def leaf_law(spec: ParamSpec, plan: WidthPlan) -> LeafLaw:
     for position, dim in enumerate(spec.dims):
         axis_map = plan.maps[dim.axis]
         s = s * _along(_dim_factor(dim, axis_map, gauge), axis_map, position, ndim)
-        copies = copies * _along(axis_map.counts.astype(np.float64), axis_map, position, ndim)
+        if dim.role != "keeps":  # a row of its own has gradients of its own
+            copies = copies * _along(axis_map.counts.astype(np.float64), axis_map, position, ndim)
     r = 1 / (s * copies)
     return LeafLaw(s, r, s / r)
+
+
+def stretch(spec: ParamSpec, plan: WidthPlan) -> tuple[float, list[str]]:
+    """(n, axes): by how much r copy(M) is longer than M, singular value by singular value, and the axes along which
+    that is no one number.
+
+    r copy(M) = A M B with A and B copies times factors. Where the columns of A, and the rows of B, are of one length,
+    A and B are isometries times n, and whatever maps singular values alone commutes with the widening. A column's
+    squared length is c rho^2, with rho that axis's own factor of r.
+    """
+    gauge, n, uneven = gauges(plan), 1.0, []
+    for dim in spec.dims:
+        if dim.role in ("reads", "writes"):
+            axis_map = plan.maps[dim.axis]
+            rho = 1 / (_dim_factor(dim, axis_map, gauge) * axis_map.counts)
+            lengths = np.sqrt(axis_map.counts) * rho
+            n *= float(lengths[0])
+            if not np.allclose(lengths, lengths[0], rtol=1e-12):  # float64 rounding of a handful of factors
+                uneven.append(dim.axis)
+    return n, uneven
 
 
 def law_tree(plan: WidthPlan) -> Any:
@@ -93,35 +111,3 @@ def law_tree(plan: WidthPlan) -> Any:
 def is_law(node: Any) -> bool:
     """Whether a node is a `LeafLaw`."""
     return isinstance(node, LeafLaw)
-
-
-def law_factors(plan: WidthPlan) -> LawFactors:
-    """The optimizer's factors under which the wide run is the narrow run."""
-    specs, dtype = param_specs(plan.source), plan.target.param_dtype
-
-    def tree(factor) -> Any:
-        return map_specs(lambda spec: jnp.asarray(factor(leaf_law(spec, plan)), dtype), specs)
-
-    return LawFactors(
-        lr=tree(lambda law: law.s),
-        decay=tree(lambda law: 1 / law.s),
-        eps=tree(lambda law: law.r),
-        clip=tree(lambda law: law.w),
-    )
-
-
-def copy_factors(factors: LawFactors, plan: WidthPlan) -> LawFactors:
-    """The factors a state has already, copied along the plan like the parameters they belong to."""
-
-    def one(spec: ParamSpec, factor: jax.Array) -> jax.Array:
-        for position, dim in enumerate(spec.dims):
-            if factor.shape[position] > 1:
-                factor = jnp.take(factor, plan.maps[dim.axis].index, axis=position)
-        return factor
-
-    return LawFactors(*(map_specs(one, param_specs(plan.source), tree) for tree in factors))
-
-
-def times_factors(first: LawFactors | None, second: LawFactors) -> LawFactors:
-    """Both sets of factors at once: a state that was grown before is grown again."""
-    return second if first is None else jax.tree.map(jnp.multiply, first, second)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 
-WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff")
+WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
 """Fields of `ModelConfig` that growth may enlarge."""
 
 
@@ -23,6 +24,15 @@ class AxisMap:
     old: int
     index: np.ndarray
     """int64 [new]; the first `old` positions are the old ones in place."""
+
+    def _key(self) -> tuple[Any, ...]:
+        return (type(self), self.axis, self.old, self.index.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AxisMap) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     @property
     def new(self) -> int:
@@ -38,6 +48,20 @@ class AxisMap:
         return self.new > self.old
 
     @property
+    def in_rounds(self) -> bool:
+        """Whether the new axis is the old one some whole times over, so that copying it is tiling it."""
+        return self.new % self.old == 0 and bool(np.all(self.index == np.arange(self.new) % self.old))
+
+    @property
+    def copy_number(self) -> np.ndarray:
+        """int64 [new]: how many copies of the same old position stand before each."""
+        order = np.argsort(self.index, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
+        number = np.empty(self.new, np.int64)
+        number[order] = np.arange(self.new) - starts[self.index[order]]
+        return number
+
+    @property
     def uneven(self) -> bool:
         """Whether some positions have more copies than others."""
         return len(set(self.counts.tolist())) > 1
@@ -48,7 +72,7 @@ class AxisMap:
         return np.arange(self.new) >= self.old
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class WidthPlan:
     """Source and target, and the map of every axis that either of them names."""
 
@@ -56,23 +80,52 @@ class WidthPlan:
     target: ModelConfig
     maps: Mapping[str, AxisMap]
 
-    def notes(self) -> list[str]:
-        """What cannot stay exact under this plan, and why; empty where everything can."""
-        notes = []
+    def __hash__(self) -> int:
+        return hash((self.source, self.target, tuple(self.maps.items())))
+
+    def inexact(self) -> dict[str, str]:
+        """Axes along which something cannot stay exact under this plan, and why; empty where everything can."""
+        told = {}
         if self.source.dialect == "layer" and self.maps["embed"].uneven:
-            notes.append(
-                "embed: LayerNorm subtracts a plain mean, which uneven copies shift; "
+            told["embed"] = (
+                "LayerNorm subtracts a plain mean, which uneven copies shift; "
                 f"d_model {nearest_multiple(self.target.d_model, self.source.d_model)} would be exact"
             )
-        return notes
+        if self.maps["vocab"].grown:
+            told["vocab"] = (
+                "the old tokens' logits are kept, their probabilities shrink by what the new tokens' softmax takes"
+            )
+        return told
 
-    def rows(self) -> list[tuple[str, int, int, str]]:
-        """(axis, old, new, multiplicities) of every axis, for a table."""
-        rows = []
+    def rows(self) -> list[PlanRow]:
+        """Every axis, for a table."""
+        told, rows = self.inexact(), []
         for m in self.maps.values():
-            counts = sorted(set(m.counts.tolist()))
-            rows.append((m.axis, m.old, m.new, " and ".join(f"x{c}" for c in counts)))
+            kept = "as it was" if not m.grown else "exact"
+            if m.axis == "vocab" and m.grown:
+                copies = "new rows: the mean row"
+            else:
+                copies = " and ".join(f"x{c}" for c in sorted(set(m.counts.tolist())))
+            rows.append(PlanRow(m.axis, m.old, m.new, copies, f"not exact: {told[m.axis]}" if m.axis in told else kept))
         return rows
+
+    def __str__(self) -> str:
+        """The plan as a table of plain text."""
+        rows = [("axis", "old", "new", "copies", "exact")] + [tuple(map(str, row)) for row in self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        return "\n".join(
+            "  ".join((*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4])) for row in rows
+        )
+
+
+class PlanRow(NamedTuple):
+    """One axis of a plan, as it is told."""
+
+    axis: str
+    old: int
+    new: int
+    copies: str
+    exact: str
 
 
 def nearest_multiple(value: int, unit: int) -> int:
@@ -146,6 +199,9 @@ class HeadMap(AxisMap):
     groups: AxisMap
     inner: AxisMap
 
+    def _key(self) -> tuple[Any, ...]:
+        return (*super()._key(), self.groups, self.inner)
+
     @property
     def is_new(self) -> np.ndarray:
         return (self.groups.is_new[:, None] | self.inner.is_new[None, :]).reshape(-1)
@@ -154,7 +210,6 @@ class HeadMap(AxisMap):
 def _check_same(source: ModelConfig, target: ModelConfig) -> None:
     for name in (
         "n_layers",
-        "vocab_size",
         "max_seq_len",
         "dialect",
         "tie_embeddings",

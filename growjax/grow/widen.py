@@ -5,19 +5,31 @@ from __future__ import annotations
 import jax
 
 from growjax.errors import UserError
-from growjax.grow.operators import parse_operator
+from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan
+from growjax.grow.registry import parse_operator
+from growjax.grow.vocab import grow_vocab
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
 
-def widen(state: TrainState, plan: WidthPlan, *, operator: str = "exact_copy", key: jax.Array) -> TrainState:
-    """The candidate that `operator` (a name, with options as in `perturbed:sigma=0.05`) makes of `state`.
+def widen(
+    state: TrainState,
+    plan: WidthPlan,
+    *,
+    operator: str = "exact_copy",
+    key: jax.Array,
+    data: GrowthData | None = None,
+) -> TrainState:
+    """The candidate that `operator` (as in `perturbed:sigma=0.05+moments:become=zeroed`) makes of `state`.
 
-    A pure pytree transform; `key` is the candidate's root key, of which the operator draws
-    only its own streams at step 0. Raises `UserError` for an unknown operator or a plan for another source.
+    A pure pytree transform; `key` is the candidate's root key, of which the operator draws only its own streams at step
+    0. New tokens are added first, for every operator in the same way. `data` is for operators that train. Raises
+    `UserError` for an unknown operator, a plan for another source, or one that the operator cannot follow.
     """
     if plan.source != state.config.model:
         raise UserError("the plan is for another source model", "make the plan from this state's own configuration")
-    chosen, options = parse_operator(operator)
-    return chosen.fn(state, plan, streams=Streams(key), **options)
+    made = parse_operator(operator)
+    made.check(plan, state.config.optim)
+    state, plan = grow_vocab(state, plan)
+    return made.apply(state, plan, streams=Streams(key), data=data)

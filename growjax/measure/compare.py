@@ -21,11 +21,13 @@ def _compare(
         inputs, targets = windows[:, :-1].astype(jnp.int32), windows[:, 1:].astype(jnp.int32)
         a = forward(reference_config, reference, inputs).astype(jnp.float64)
         b = forward(config, params, inputs).astype(jnp.float64)
-        log_p, log_q = jax.nn.log_softmax(a), jax.nn.log_softmax(b)
+        shared = a.shape[-1]  # new tokens take part in b's softmax, and in nothing else
+        log_p, log_q = jax.nn.log_softmax(a), jax.nn.log_softmax(b)[..., :shared]
+        apart = b[..., :shared] - a
         return {
             "kl": jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)),
-            "logit_square": jnp.mean(jnp.square(b - a)),
-            "logit_max": jnp.max(jnp.abs(b - a)),
+            "logit_square": jnp.mean(jnp.square(apart)),
+            "logit_max": jnp.max(jnp.abs(apart)),
             "loss": jnp.mean(token_losses(b, targets)),
             "reference_loss": jnp.mean(token_losses(a, targets)),
         }
@@ -42,7 +44,8 @@ def compare(
 
     kl: KL(reference || model), nats per token, >= 0 but for rounding, 0 is the same function. logit_rms: root mean
     square of logit differences. logit_max: the largest. loss: the model's, nats per token. loss_gap: its loss minus
-    the reference's, negative is better. Logits are taken to float64 before any of it.
+    the reference's, negative is better. A model with more tokens is compared on the reference's. Logits are taken to
+    float64 before any of it.
     """
     values: Any = _compare(reference[1], model[1], windows_EBT, reference_config=reference[0], config=model[0])
     host = {name: float(value) for name, value in jax.device_get(values).items()}

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.config import ModelConfig
 from growjax.grow.law import LeafLaw, gauges, is_law, law_tree
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import ParamSpec
@@ -58,7 +59,7 @@ def _ratio(outside: Any, total: Any) -> float:
 @partial(jax.jit, static_argnames="plan")
 def _tree_squares(tree: Any, *, plan: WidthPlan) -> tuple[Any, Any]:
     def one(spec: ParamSpec, x: jax.Array, law: LeafLaw) -> jax.Array:
-        axes = [(i, plan.maps[d.axis]) for i, d in enumerate(spec.dims) if plan.maps[d.axis].grown]
+        axes = [(i, m) for i, d in enumerate(spec.dims) if d.role != "keeps" and (m := plan.maps[d.axis]).grown]
         return jnp.stack(_residual_squares(x, law.s, axes))
 
     leaves = jax.tree.map(
@@ -67,10 +68,10 @@ def _tree_squares(tree: Any, *, plan: WidthPlan) -> tuple[Any, Any]:
     return tuple(jnp.sum(jnp.stack(jax.tree.leaves(leaves)), axis=0))
 
 
-@partial(jax.jit, static_argnames="plan")
-def _activation_squares(params: Params, inputs: jax.Array, *, plan: WidthPlan) -> tuple[Any, Any]:
+@partial(jax.jit, static_argnames=("config", "plan"))
+def _activation_squares(params: Params, inputs: jax.Array, *, config: ModelConfig, plan: WidthPlan) -> tuple[Any, Any]:
     gauge, pairs = gauges(plan), []
-    for axis, x in activations(plan.target, params, inputs).items():
+    for axis, x in activations(config, params, inputs).items():
         # [L, B, T, axis, ...]: the named axis is the fourth, and a head's own positions follow it
         axes = [(3, plan.maps[axis])]
         if axis == "heads":
@@ -85,9 +86,9 @@ def tree_escape(tree: Any, plan: WidthPlan) -> float:
     return _ratio(*_tree_squares(tree, plan=plan))
 
 
-def activation_escape(params: Params, plan: WidthPlan, windows_BT: jax.Array) -> float:
+def activation_escape(config: ModelConfig, params: Params, plan: WidthPlan, windows_BT: jax.Array) -> float:
     """Escape of the residual stream, of attention's values and of the hidden units together, on windows [B, T + 1]."""
-    return _ratio(*_activation_squares(params, windows_BT[:, :-1].astype(jnp.int32), plan=plan))
+    return _ratio(*_activation_squares(params, windows_BT[:, :-1].astype(jnp.int32), config=config, plan=plan))
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -95,6 +96,8 @@ def _identical(tree: Any, *, plan: WidthPlan) -> jax.Array:
     def one(spec: ParamSpec, x: jax.Array) -> jax.Array:
         first = x
         for position, dim in enumerate(spec.dims):
+            if dim.role == "keeps":
+                continue
             index = plan.maps[dim.axis].index
             places = np.unique(index, return_index=True)[1]
             first = jnp.take(first, places[index], axis=position)

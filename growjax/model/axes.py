@@ -60,6 +60,15 @@ class ParamSpec(NamedTuple):
         """Weight decay is for what reads an axis or is looked up; gains and biases are left alone."""
         return any(d.role == "reads" or (d.role == "keeps" and d.axis != "layers") for d in self.dims)
 
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it maps one kind of values to another: what Muon orthogonalises."""
+        return {"reads", "writes"} <= {d.role for d in self.dims}
+
+    def positions(self, role: Role) -> tuple[int, ...]:
+        """Which of its axes have that role."""
+        return tuple(i for i, d in enumerate(self.dims) if d.role == role)
+
 
 class Named(struct.PyTreeNode, meta.AxisMetadata[Any]):
     """The box in which the module hands over a parameter with its `ParamSpec`."""

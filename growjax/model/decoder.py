@@ -98,8 +98,9 @@ class Block(_Owner):
         k = layers.project(x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
         v = layers.project(x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
         if cfg.qk_norm:
-            q = layers.rms_norm(q, self.weight("q_gain", scales("head_dim", "score", raw), init="ones"), cfg.norm_eps)
-            k = layers.rms_norm(k, self.weight("k_gain", scales("head_dim", "score", raw), init="ones"), cfg.norm_eps)
+            eps = cfg.norm_eps if cfg.qk_norm_eps is None else cfg.qk_norm_eps
+            q = layers.rms_norm(q, self.weight("q_gain", scales("head_dim", "score", raw), init="ones"), eps)
+            k = layers.rms_norm(k, self.weight("k_gain", scales("head_dim", "score", raw), init="ones"), eps)
         if cfg.dialect == "rms":
             rope = cfg.rope_dim or cfg.head_dim
             cos, sin = layers.rope_tables(x_BTD.shape[1], cfg.head_dim, rope, cfg.rope_theta, x_BTD.dtype)

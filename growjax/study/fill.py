@@ -13,7 +13,8 @@ import numpy as np
 from growjax.config import canonical_json
 from growjax.digests import quick_hex
 from growjax.errors import CheckFailed
-from growjax.grow.operators import parse_operator
+from growjax.grow.operator import GrowthData
+from growjax.grow.registry import parse_operator
 from growjax.grow.widen import widen
 from growjax.measure.compare import compare
 from growjax.measure.curves import auc
@@ -127,11 +128,13 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
         return found
     before = stored_state(ctx, recipe.parents[0])
     operator = recipe.parameters["operator"]
-    state = widen(before, ctx.plan, operator=operator, key=root_key(ctx.spec.study_seed, "study"))
-    metrics = compare((ctx.config.model, before.params), (ctx.plan.target, state.params), ctx.feed.evaluation)
-    related = parse_operator(operator)[0].name != "scratch"
+    data = GrowthData(ctx.feed.train, ctx.spec.data.batch_size)
+    state = widen(before, ctx.plan, operator=operator, key=root_key(ctx.spec.study_seed, "study"), data=data)
+    metrics = compare((ctx.config.model, before.params), (state.config.model, state.params), ctx.feed.evaluation)
+    related = parse_operator(operator).operator.from_source
     metrics |= {
         "escape_weights": tree_escape(state.params, ctx.plan) if related else None,
+        "clones_identical": clones_identical(state.params, ctx.plan),
         "parameters": count_params(ctx.plan.target),
     }
     return _store(ctx, recipe, inputs, state, metrics)
@@ -169,20 +172,23 @@ def fill_trajectory(
     live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
     state, trace, program = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
     if probe is None:
-        metrics = _probe_metrics(ctx, trajectory, start.params, state.params, trace, source_id)
+        metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
         lines = _lines(trace, 0, spec.eval_every)
         digests = {"state": state_digest(state), **_trace_digests(lines, program)}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
-    return probe, _continue(ctx, trajectory, state, probe, live)
+    cloned = candidate["metrics"].get("clones_identical", False)
+    return probe, _continue(ctx, trajectory, state, probe, live, cloned=cloned)
 
 
 def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
     return {"tokens": ctx.tokens.digest, "parent": probe["digests"]["state"]}
 
 
-def _continue(ctx: Context, trajectory: Trajectory, state: TrainState, probe: Record, live: Luck) -> Record:
+def _continue(
+    ctx: Context, trajectory: Trajectory, state: TrainState, probe: Record, live: Luck, *, cloned: bool
+) -> Record:
     spec, every = ctx.spec, ctx.spec.eval_every
     lag = spec.probe_lag
     state, trace, program = _advance(ctx, state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
@@ -196,7 +202,7 @@ def _continue(ctx: Context, trajectory: Trajectory, state: TrainState, probe: Re
         "auc_after_start": auc(steps[1:shared], losses[1:shared]),
         "final_loss": losses[shared - 1],
     }
-    if _cloned(trajectory):
+    if cloned:
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
     lines = _lines(trace, lag, every)
     digests = {"state": state_digest(state), **_trace_digests(lines, program)}
@@ -204,23 +210,18 @@ def _continue(ctx: Context, trajectory: Trajectory, state: TrainState, probe: Re
     return ctx.run.write(cell, lines)
 
 
-def _cloned(trajectory: Trajectory) -> bool:
-    return trajectory.probe.label["operator"].partition(":")[0] in ("exact_copy", "lockstep", "asymmetric_reset")
-
-
 def _probe_metrics(
-    ctx: Context, trajectory: Trajectory, first: Params, params: Params, trace: Trace, source_id: str
+    ctx: Context, trajectory: Trajectory, first: Params, state: TrainState, trace: Trace, source_id: str
 ) -> Record:
-    operator = trajectory.probe.label["operator"]
-    model = ctx.config.model if operator == UNWIDENED else ctx.plan.target
+    operator, params = trajectory.probe.label["operator"], state.params
     source = stored_state(ctx, source_id).params
     windows = ctx.feed.evaluation
-    against_start = compare((ctx.config.model, source), (model, params), windows)
+    against_start = compare((ctx.config.model, source), (state.config.model, params), windows)
     if operator == UNWIDENED:
         key = ("control", source_id, trajectory.regime, trajectory.replicate)
         ctx.states.get(key, lambda: jax.tree.map(jnp.copy, params))
     continued = _control_params(ctx, trajectory, source_id)
-    against_continued = compare((ctx.config.model, continued), (model, params), windows)
+    against_continued = compare((ctx.config.model, continued), (state.config.model, params), windows)
     metrics: Record = {
         "eval_steps": [j * ctx.spec.eval_every for j in range(len(trace.eval_loss))],
         "eval_loss": [float(x) for x in trace.eval_loss],
@@ -234,9 +235,9 @@ def _probe_metrics(
         "escape_updates": None,
         "escape_activations": None,
     }
-    if operator != UNWIDENED and parse_operator(operator)[0].name != "scratch":
+    if operator != UNWIDENED and parse_operator(operator).operator.from_source:
         change = jax.tree.map(jnp.subtract, params, first)
         metrics["escape_weights"] = tree_escape(params, ctx.plan)
         metrics["escape_updates"] = tree_escape(change, ctx.plan)
-        metrics["escape_activations"] = activation_escape(params, ctx.plan, windows[0])
+        metrics["escape_activations"] = activation_escape(state.config.model, params, ctx.plan, windows[0])
     return metrics

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import jax
 
 from growjax import runtime
-from growjax.grow.operators import parse_operator
 from growjax.grow.plan import make_plan
+from growjax.grow.registry import parse_operator
 from growjax.record.cells import Recipe
 from growjax.record.rundir import SCHEMA, RunDir
 from growjax.streams import Streams, root_key
@@ -40,9 +40,9 @@ class Nobody:
 
 def check(spec: StudySpec) -> None:
     """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached."""
+    plan = make_plan(spec.model, spec.to.of(spec.model))
     for operator in spec.operators:
-        parse_operator(operator)
-    make_plan(spec.model, spec.to.of(spec.model))
+        parse_operator(operator).check(plan, spec.optim)
 
 
 def header(spec: StudySpec) -> dict[str, Any]:

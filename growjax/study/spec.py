@@ -31,10 +31,12 @@ class TargetWidths(Config):
     n_kv_heads: int = 0
     head_dim: int = 0
     d_ff: int = 0
+    vocab_size: int = 0
+    """0 takes the source's own; more adds tokens."""
 
     def of(self, source: ModelConfig) -> ModelConfig:
         """The target's configuration."""
-        doubled = {"d_model": 2, "n_heads": 2, "n_kv_heads": 2, "head_dim": 1, "d_ff": 2}
+        doubled = {"d_model": 2, "n_heads": 2, "n_kv_heads": 2, "head_dim": 1, "d_ff": 2, "vocab_size": 1}
         widths = {name: getattr(self, name) or getattr(source, name) * times for name, times in doubled.items()}
         return source.replace(**widths)
 

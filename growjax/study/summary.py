@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from growjax.config import ModelConfig
-from growjax.grow.operators import parse_operator
 from growjax.grow.plan import make_plan
+from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc, tokens_saved
 from growjax.model.decoder import count_params, flops_per_token
 from growjax.study.ranking import (
@@ -134,7 +134,7 @@ def _aucs(table: Table, source: str, regime: str, name: str, kind: str) -> list[
 
 def family(name: str) -> str:
     """The paper's family of a candidate."""
-    return "control" if name == UNWIDENED else parse_operator(name)[0].family
+    return "control" if name == UNWIDENED else parse_operator(name).operator.family
 
 
 def _shared(spec: StudySpec, metrics: Record, lag: int) -> tuple[list[int], list[float]]:

@@ -1,8 +1,8 @@
-"""AdamW as an Optax transformation that can follow the law of growth.
+"""Optimizers that can follow the law of growth: AdamW, Lion, Muon and SGD with momentum.
 
-Optax's own AdamW has one epsilon, one count and one learning rate for everything. A widened state may need them entry
-by entry (see `growjax.grow.law`), so the moments are kept here, with Optax's formulas and in Optax's order:
-clip, moments, decay, rate.
+Optax's own have one epsilon, one count and one learning rate for everything. A widened state may need them entry by
+entry (see `growjax.grow.factors`), so the moments are kept here, with Optax's formulas and in Optax's order: clip,
+moments, direction, decay, rate. Without factors the updates are Optax's.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import optax
 
 from growjax.config import OptimConfig
 from growjax.model.axes import map_specs
+from growjax.train.directions import DIRECTIONS, keeps_nu
 
 
 class OptState(NamedTuple):
-    """State of AdamW, each tree of the parameters' structure."""
+    """State of an optimizer, each tree of the parameters' structure."""
 
     mu: Any
     nu: Any
+    """A scalar 0 for every leaf of which the optimizer keeps no second moment."""
     count: Any
     """int32, a scalar for each leaf, or one count for each entry where part of a leaf was started anew."""
     schedule_step: jax.Array
@@ -31,14 +33,16 @@ class OptState(NamedTuple):
 class LawFactors(NamedTuple):
     """What multiplies the optimizer's constants, as trees of arrays that broadcast to each parameter.
 
-    With them a widened model's run is the narrow model's (growth_law: lr' = s lr, wd' = wd / s, eps' = r eps, and
-    squared gradients counted w times in the global norm).
+    With the law's own a widened model's run is the narrow model's (`growjax.grow.factors`).
     """
 
     lr: Any
     decay: Any
     eps: Any
     clip: Any
+    """How often each squared gradient counts in the global norm."""
+    warm: Any = None
+    """int32: steps over which an entry's rate rises from 0, by its own count; 0 leaves the rate alone. None: all 0."""
 
 
 def schedule(config: OptimConfig) -> optax.Schedule:
@@ -60,17 +64,24 @@ def global_norm(grads: Any, clip_weights: Any | None = None) -> jax.Array:
     return jnp.sqrt(optax.tree.sum(squares))
 
 
-def adamw(config: OptimConfig, specs: Any) -> optax.GradientTransformationExtraArgs:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2; decay times the rate, as in Optax).
+def _warmed(rate: jax.Array, count: jax.Array, warm: jax.Array) -> jax.Array:
+    """The rate of entries that still warm up: count/warm of it."""
+    share = jnp.where(warm > 0, jnp.minimum(count / jnp.maximum(warm, 1), 1.0), 1.0)
+    return rate * share
 
-    `specs` is the tree of `ParamSpec`: it says which parameters decay. `update` takes `law`, a `LawFactors` or None.
+
+def transformation(config: OptimConfig, specs: Any) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of a configuration, with decoupled decay (decay times the rate, as in Optax).
+
+    `specs` is the tree of `ParamSpec`: it says which parameters decay, and which are matrices. `update` takes `law`,
+    a `LawFactors` or None.
     """
-    rate = schedule(config)
+    rate, direction = schedule(config), DIRECTIONS[config.name]
 
     def init(params: Any) -> OptState:
         return OptState(
             mu=optax.tree.zeros_like(params),
-            nu=optax.tree.zeros_like(params),
+            nu=map_specs(lambda s, p: jnp.zeros(p.shape if keeps_nu(config, s) else (), p.dtype), specs, params),
             count=jax.tree.map(lambda _: jnp.zeros((), jnp.int32), params),
             schedule_step=jnp.zeros((), jnp.int32),
         )
@@ -82,23 +93,21 @@ def adamw(config: OptimConfig, specs: Any) -> optax.GradientTransformationExtraA
             norm = global_norm(grads, law.clip if law else None)
             shrink = jnp.where(norm < config.clip_norm, jnp.ones_like(norm), config.clip_norm / norm)
             grads = jax.tree.map(lambda g: g * shrink.astype(g.dtype), grads)
-        mu = optax.tree.update_moment(grads, state.mu, config.b1, 1)
-        nu = optax.tree.update_moment_per_elem_norm(grads, state.nu, config.b2, 2)
         count = jax.tree.map(lambda c: c + 1, state.count)
-        lr = rate(state.schedule_step)
-        ones = jax.tree.map(lambda _: 1.0, mu) if law is None else None
+        lr = jnp.asarray(rate(state.schedule_step))
+        ones = jax.tree.map(lambda _: 1.0, grads) if law is None else None
 
-        def step(spec, p, m, v, c, lr_factor, decay, eps):
-            # Powers in the leaf's own precision, as optax.tree.bias_correction has them.
-            m_hat = m / (1 - config.b1 ** c.astype(m.dtype))
-            v_hat = v / (1 - config.b2 ** c.astype(v.dtype))
-            change = m_hat / (jnp.sqrt(v_hat) + config.eps * eps)
+        def step(spec, p, g, m, v, c, lr_factor, decay, eps, warm):
+            change, m, v = direction(config, spec, g, m, v, c, eps)
             if spec.decayed and config.weight_decay:
                 change = change + config.weight_decay * decay * p
-            return (-jnp.asarray(lr) * lr_factor * change).astype(p.dtype)
+            own = lr if warm is None else _warmed(lr, c, warm)
+            return (-own * lr_factor * change).astype(p.dtype), m, v
 
         factors = (law.lr, law.decay, law.eps) if law else (ones, ones, ones)
-        updates = map_specs(step, specs, params, mu, nu, count, *factors)
+        warm = jax.tree.map(lambda _: None, grads) if law is None or law.warm is None else law.warm
+        moved = map_specs(step, specs, params, grads, state.mu, state.nu, count, *factors, warm)
+        updates, mu, nu = (map_specs(lambda _, out, i=i: out[i], specs, moved) for i in range(3))
         return updates, OptState(mu, nu, count, state.schedule_step + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]

@@ -11,7 +11,7 @@ from flax import struct
 
 from growjax.config import TrainConfig
 from growjax.model.decoder import Params, forward, init_params, param_specs
-from growjax.train.optim import LawFactors, OptState, adamw, global_norm
+from growjax.train.optim import LawFactors, OptState, global_norm, transformation
 
 
 class TrainState(struct.PyTreeNode):
@@ -34,7 +34,7 @@ class StepKeys(NamedTuple):
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
     """The transformation of a training configuration."""
-    return adamw(config.optim, param_specs(config.model))
+    return transformation(config.optim, param_specs(config.model))
 
 
 def init_state(config: TrainConfig, *, key: jax.Array) -> TrainState:

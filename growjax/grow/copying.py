@@ -1,0 +1,86 @@
+"""Copies along a plan: the one place where arrays grow. Leaf by leaf, each in a compiled program of its own, so that
+widening a state needs no more memory than the source, the target and the leaf at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.grow.law import LeafLaw, is_law, law_tree
+from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.model.axes import ParamSpec, map_specs
+from growjax.model.decoder import param_specs
+
+Maps = tuple[AxisMap | None, ...]
+"""The map of each axis of a leaf; None where it does not grow."""
+
+
+def leaf_maps(spec: ParamSpec, plan: WidthPlan) -> Maps:
+    """The maps of a parameter's axes."""
+    return tuple(m if (m := plan.maps[dim.axis]).grown else None for dim in spec.dims)
+
+
+@partial(jax.jit, static_argnames="maps")
+def _copied(leaf: jax.Array, times: jax.Array | None, *, maps: Maps) -> jax.Array:
+    for position, axis_map in enumerate(maps):
+        if axis_map is not None and axis_map.in_rounds:
+            leaf = jnp.tile(leaf, [axis_map.new // axis_map.old if i == position else 1 for i in range(leaf.ndim)])
+        elif axis_map is not None:
+            leaf = jnp.take(leaf, axis_map.index, axis=position)
+    return leaf if times is None else leaf * times
+
+
+def copy_leaf(leaf: jax.Array, spec: ParamSpec, plan: WidthPlan, times: np.ndarray | None = None) -> jax.Array:
+    """Every new entry takes the value of the old entry it copies, times a factor if there is one (1 is left out, so
+    that copies stay exact). A scalar stands for all entries and stays."""
+    if leaf.ndim == 0:
+        return leaf
+    factor = None if times is None or np.all(times == 1) else jnp.asarray(times, leaf.dtype)
+    return _copied(leaf, factor, maps=leaf_maps(spec, plan))
+
+
+def scaled_copy(tree: Any, plan: WidthPlan, factor: Callable[[LeafLaw], np.ndarray | None]) -> Any:
+    """Copies of every leaf, times a factor of the law."""
+
+    def one(spec: ParamSpec, leaf: jax.Array, law: LeafLaw) -> jax.Array:
+        return copy_leaf(leaf, spec, plan, factor(law))
+
+    trees = (param_specs(plan.source), tree, law_tree(plan))
+    return jax.tree.map(one, *trees, is_leaf=lambda n: isinstance(n, ParamSpec) or is_law(n))
+
+
+def clone_params(params: Any, plan: WidthPlan) -> Any:
+    """theta' = s copy(theta): the function is kept."""
+    return scaled_copy(params, plan, lambda law: law.s)
+
+
+def clone_counts(count: Any, plan: WidthPlan) -> Any:
+    """Counts carried: a scalar stays one, counts by entry are copied."""
+    return map_specs(lambda spec, c: copy_leaf(c, spec, plan), param_specs(plan.source), count)
+
+
+def along(values: np.ndarray, position: int, ndim: int) -> np.ndarray:
+    """A vector laid along one axis of an array of that rank."""
+    return values.reshape([-1 if i == position else 1 for i in range(ndim)])
+
+
+def new_entries(spec: ParamSpec, plan: WidthPlan) -> np.ndarray:
+    """bool of the new parameter's rank, broadcasting to it: entries with at least one new coordinate."""
+    new = np.zeros((1,) * len(spec.dims), bool)
+    for position, dim in enumerate(spec.dims):
+        axis_map = plan.maps[dim.axis]
+        if axis_map.grown:
+            new = new | along(axis_map.is_new, position, len(spec.dims))
+    return new
+
+
+def without(plan: WidthPlan, axes: tuple[str, ...]) -> WidthPlan:
+    """The plan with some axes taken as not grown."""
+    same = {axis: AxisMap(axis, plan.maps[axis].old, np.arange(plan.maps[axis].old)) for axis in axes}
+    return WidthPlan(plan.source, plan.target, {**plan.maps, **same})

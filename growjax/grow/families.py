@@ -1,0 +1,116 @@
+"""The paper's four families of candidates (arXiv 2604.04281), the reference and the control."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from growjax.grow.blocks import Start, mixtures, started_params
+from growjax.grow.copying import clone_params
+from growjax.grow.factors import copy_factors, law_factors, times_factors
+from growjax.grow.moments import law_moments, restart_new_entries, started_moments
+from growjax.grow.noise import input_noise, sigma_of_snr
+from growjax.grow.operator import Operator, check_law, check_noise, never, unless_noise_shows, where_clones_are_exact
+from growjax.grow.plan import WidthPlan
+from growjax.streams import Streams
+from growjax.train.state import TrainState, init_state
+
+
+def clone(state: TrainState, plan: WidthPlan) -> TrainState:
+    """Weights, moments and counters by the law, with whatever factors the source's optimizer had."""
+    return TrainState(
+        params=clone_params(state.params, plan),
+        opt_state=law_moments(state.opt_state, plan),
+        step=state.step,
+        law=None if state.law is None else copy_factors(state.law, plan),
+        config=state.config.replace(model=plan.target),
+    )
+
+
+def restarted(new: TrainState, plan: WidthPlan) -> TrainState:
+    """With moments and counts anew in every entry that has a new coordinate."""
+    opt_state: Any = restart_new_entries(new.opt_state, plan)
+    return new.replace(opt_state=opt_state)
+
+
+def started(state: TrainState, plan: WidthPlan, starts: dict[str, Start]) -> TrainState:
+    """Weights and moments by starts of their own; counters, schedule and the optimizer's factors as for clones."""
+    return TrainState(
+        params=started_params(state.params, plan, starts),
+        opt_state=started_moments(state.opt_state, plan, starts),
+        step=state.step,
+        law=None if state.law is None else copy_factors(state.law, plan),
+        config=state.config.replace(model=plan.target),
+    )
+
+
+def exact_copy(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """Every unit cloned, moments by the law, counters and schedule carried: the function is kept.
+
+    The optimizer's constants stay the target's own, so training leaves the narrow run from the first step on.
+    """
+    return clone(state, plan)
+
+
+def lockstep(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """The exact copy under the whole law: learning rates, decay, epsilon and clipping too.
+
+    The wide run is then the narrow run, step after step (see `growjax.grow.factors`).
+    """
+    new, law = clone(state, plan), law_factors(plan, state.config.optim)
+    both: Any = times_factors(new.law, law)
+    return new.replace(law=both)
+
+
+def perturbed(
+    state: TrainState,
+    plan: WidthPlan,
+    *,
+    streams: Streams,
+    sigma: float = 0.2,
+    snr_db: float | None = None,
+    cancel: str = "inputs",
+) -> TrainState:
+    """The exact copy plus normal noise on what reads cloned axes, by default cancelling over the copies.
+
+    The noise's root mean square is `sigma` times each parameter's, or `snr_db` decibels under it. Noise that cancels
+    over `inputs` keeps the function and breaks the clones' symmetry; over `both` sides it is dead; `none` does not
+    keep the function.
+    """
+    new = clone(state, plan)
+    size = sigma if snr_db is None else sigma_of_snr(snr_db)
+    return new.replace(params=input_noise(new.params, plan, size, cancel, key=streams.at("perturb", 0)))
+
+
+def asymmetric_reset(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """The exact copy whose moments and counts start anew in every entry with a new coordinate; the rest are carried.
+
+    Three quarters of a matrix doubled both ways. Each such entry has a count of its own.
+    """
+    return restarted(clone(state, plan), plan)
+
+
+def structured(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """New units are orthogonal mixtures inside the subspace the source's weights span, read by nothing at first.
+
+    The function is kept; no unit is a copy, so nothing holds new units together in training. The form is our own: the
+    paper's is not public.
+    """
+    starts = mixtures(plan, key=streams.at("structure", 0))
+    return started(state, plan, starts)
+
+
+def scratch(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """The target drawn afresh, optimizer and schedule at step 0: the control that owes the source nothing."""
+    return init_state(state.config.replace(model=plan.target), key=streams.at("init", 0))
+
+
+_PAPER = "arXiv 2604.04281"
+
+FAMILIES = (
+    Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact),
+    Operator("perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, check_noise),
+    Operator("asymmetric_reset", asymmetric_reset, "asymmetric reset", _PAPER, where_clones_are_exact),
+    Operator("structured", structured, "structured non-clone", _PAPER, where_clones_are_exact),
+    Operator("lockstep", lockstep, "reference", "growjax", where_clones_are_exact, check_law),
+    Operator("scratch", scratch, "control", _PAPER, never),
+)

@@ -1,0 +1,63 @@
+"""Noise on what reads cloned axes: the part that breaks the clones' symmetry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.grow.copying import along
+from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.model.axes import ParamSpec
+from growjax.model.decoder import param_specs
+from growjax.streams import at_site
+
+CANCEL = ("inputs", "both", "none")
+
+
+def sigma_of_snr(snr_db: float) -> float:
+    """The noise's root mean square over the signal's at a signal-to-noise ratio in dB: 10^(-dB/20)."""
+    return 10 ** (-snr_db / 20)
+
+
+def _less_mean(noise: jax.Array, axis_map: AxisMap, position: int) -> jax.Array:
+    """The noise less its mean over the copies of each position, with its variance restored: sums over copies are 0.
+
+    A position that has one copy has no noise left.
+    """
+    counts = axis_map.counts
+    moved = jnp.moveaxis(noise, position, 0)
+    means = jax.ops.segment_sum(moved, axis_map.index, num_segments=axis_map.old)
+    means = jnp.moveaxis(means / counts.reshape(-1, *(1,) * (noise.ndim - 1)), 0, position)
+    scale = np.where(counts > 1, np.sqrt(counts / np.maximum(counts - 1, 1)), 0.0)[axis_map.index]
+    less = noise - jnp.take(means, axis_map.index, axis=position)
+    return (less * along(scale, position, noise.ndim)).astype(noise.dtype)
+
+
+def input_noise(params: Any, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array) -> Any:
+    """Adds normal noise of `sigma` times each leaf's root mean square to every parameter that reads a cloned axis.
+
+    `inputs`: it sums to zero over the copies of each input, so copies that carry equal values add nothing and the
+    function is kept while the copies' own weights differ. `both`: over the copies of each output as well, in
+    parameters that have such; gradients then cancel too, and the noise is dead: nothing ever comes of it (as long as
+    no dropout tells the copies apart). `none`: it does not cancel. `key` is the perturb stream's at step 0; every
+    parameter is a site of its own.
+    """
+
+    def one(path: Any, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+        maps = [plan.maps[d.axis] for d in spec.dims]
+        inputs, outputs = ([i for i in spec.positions(role) if maps[i].grown] for role in ("reads", "writes"))
+        if not inputs or (cancel == "both" and not outputs):
+            return leaf
+        site = jax.tree_util.keystr(path, simple=True, separator="/")
+        scale = sigma * jnp.sqrt(jnp.mean(jnp.square(leaf)))
+        noise = scale * jax.random.normal(at_site(key, site), leaf.shape, leaf.dtype)
+        # Copies along one input axis carry equal values, so cancelling along the first is enough.
+        for position in {"inputs": inputs[:1], "both": (*inputs[:1], *outputs[:1]), "none": ()}[cancel]:
+            noise = _less_mean(noise, maps[position], position)
+        return leaf + noise
+
+    specs = param_specs(plan.source)
+    return jax.tree_util.tree_map_with_path(one, specs, params, is_leaf=lambda n: isinstance(n, ParamSpec))

@@ -1,0 +1,84 @@
+"""Small models, trained a little, and the tokens they see: what the tests of growth share."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.config import ModelConfig, OptimConfig, TrainConfig
+from growjax.grow.operator import GrowthData
+from growjax.grow.plan import default_target, make_plan
+from growjax.streams import Streams, root_key
+from growjax.train.loop import Feed, Luck, advance, luck
+from growjax.train.programs import Programs
+from growjax.train.state import TrainState, init_state, train_step
+
+BASE = ModelConfig(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
+MODELS = {
+    "rms tied": BASE,
+    "rms untied": BASE.replace(tie_embeddings=False, qk_norm=True),
+    "layer tied": BASE.replace(dialect="layer"),
+    "layer untied": BASE.replace(dialect="layer", tie_embeddings=False),
+}
+GROWTHS = {
+    "doubled": {"d_model": 32, "n_heads": 8, "n_kv_heads": 4, "d_ff": 48},
+    "uneven": {"d_model": 20, "n_heads": 6, "n_kv_heads": 3, "d_ff": 31},
+    "longer heads": {"head_dim": 8, "d_model": 18, "n_heads": 8},
+}
+OPTIM = OptimConfig(learning_rate=3e-3, warmup_steps=2, total_steps=100, clip_norm=0.1, eps=1e-3)
+RNG = np.random.default_rng(0)
+FEED = Feed(
+    jnp.asarray(RNG.integers(0, 37, (64, 13)), jnp.uint16), jnp.asarray(RNG.integers(0, 37, (2, 4, 13)), jnp.uint16)
+)
+DATA = GrowthData(FEED.train, 4)
+DETERMINISTIC = luck(Streams(root_key(0)), ())
+STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
+KEY = root_key(1, "study")
+PROGRAMS = Programs()
+
+
+def on(state: TrainState, steps: int, live: Luck) -> TrainState:
+    """The state some steps later."""
+    return advance(state, steps, feed=FEED, luck=live, batch_size=4, programs=PROGRAMS)
+
+
+def trained(model: ModelConfig, steps: int = 8, optim: OptimConfig = OPTIM) -> TrainState:
+    """A model that has learned for some steps, with dropout."""
+    state = init_state(TrainConfig(model=model, optim=optim), key=Streams(root_key(0)).at("init", 0))
+    return on(state, steps, STOCHASTIC)
+
+
+def doubled(state: TrainState):
+    """The plan to twice the width."""
+    return make_plan(state.config.model, default_target(state.config.model))
+
+
+@partial(jax.jit, static_argnames="steps")
+def path(state: TrainState, windows: jax.Array, *, steps: int) -> TrainState:
+    """All states on the way, those after 0, 1, ... `steps` steps, stacked; windows [N, B, T + 1], taken in turn."""
+
+    def step(state: TrainState, i: jax.Array) -> tuple[TrainState, TrainState]:
+        batch = windows[i % windows.shape[0]].astype(jnp.int32)
+        return train_step(state, (batch[:, :-1], batch[:, 1:]))[0], state
+
+    last, before = jax.lax.scan(step, state, jnp.arange(steps))
+    return jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), before, last)
+
+
+def at(states: TrainState, n: int) -> TrainState:
+    """One of the states on the way."""
+    return jax.tree.map(lambda x: x[n], states)
+
+
+def furthest(a: object, b: object) -> float:
+    """The largest difference between two trees, leaf by leaf over the leaf's largest value."""
+
+    def one(x: jax.Array, y: jax.Array) -> float:
+        assert x.shape == y.shape and x.dtype == y.dtype
+        gap, size = float(jnp.max(jnp.abs(x - y))), float(jnp.max(jnp.abs(x)))
+        return gap / size if size else gap
+
+    return max(jax.tree.leaves(jax.tree.map(one, a, b)))
