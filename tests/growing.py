@@ -10,7 +10,8 @@ import numpy as np
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.grow.operator import GrowthData
-from growjax.grow.plan import default_target, make_plan
+from growjax.grow.plan import WidthPlan, default_target, make_plan
+from growjax.grow.widen import widen
 from growjax.streams import Streams, root_key
 from growjax.train.loop import Feed, Luck, advance, luck
 from growjax.train.programs import Programs
@@ -74,11 +75,26 @@ def at(states: TrainState, n: int) -> TrainState:
 
 
 def furthest(a: object, b: object) -> float:
-    """The largest difference between two trees, leaf by leaf over the leaf's largest value."""
+    """The largest difference between two trees over the first one's largest value."""
+    jax.tree.map(lambda x, y: np.testing.assert_equal((x.shape, x.dtype), (y.shape, y.dtype)), a, b)
+    gaps = jax.tree.map(lambda x, y: float(jnp.max(jnp.abs(x - y))), a, b)
+    size = max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(a))
+    return max(jax.tree.leaves(gaps)) / (size or 1.0)
 
-    def one(x: jax.Array, y: jax.Array) -> float:
-        assert x.shape == y.shape and x.dtype == y.dtype
-        gap, size = float(jnp.max(jnp.abs(x - y))), float(jnp.max(jnp.abs(x)))
-        return gap / size if size else gap
 
-    return max(jax.tree.leaves(jax.tree.map(one, a, b)))
+def furthest_state(a: TrainState, b: TrainState) -> float:
+    """The same of weights, first and second moments, each over its own; counts and steps must be equal."""
+    jax.tree.map(np.testing.assert_array_equal, (a.opt_state.count, a.step), (b.opt_state.count, b.step))
+    pairs = ((a.params, b.params), (a.opt_state.mu, b.opt_state.mu), (a.opt_state.nu, b.opt_state.nu))
+    return max(furthest(x, y) for x, y in pairs)
+
+
+def lockstep_gap(narrow: TrainState, plan: WidthPlan, windows: np.ndarray, begin: int) -> tuple[float, TrainState]:
+    """(gap, last wide state): `narrow` holds the states on a way, as `path` gives them. The wide run sets out from the
+    one at `begin`; at every step after, its state is compared with the narrow one's, widened there.
+    """
+    grow = jax.jit(lambda s: widen(s, plan, operator="lockstep", key=KEY))
+    rest = jax.tree.map(lambda x: x[begin:], narrow)
+    steps = len(rest.step) - 1
+    wide = path(grow(at(rest, 0)), np.roll(windows, -begin, axis=0), steps=steps)
+    return furthest_state(jax.jit(jax.vmap(grow))(rest), wide), at(wide, steps)

@@ -1,4 +1,7 @@
-"""The exact-trajectory law: the wide run is the narrow run, for every growth and every optimizer that has a law."""
+"""The exact-trajectory law: the wide run is the narrow run, for every growth and both dialects.
+
+Other optimizers than AdamW are in test_optimizers.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing import BASE, DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, OPTIM, at, furthest, on, path, trained
-from hypothesis import HealthCheck, given, settings
+from growing import DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, at, lockstep_gap, on, path, trained
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
-from growjax.errors import UserError
 from growjax.grow.law import law_tree
-from growjax.grow.plan import WidthPlan, default_target, make_plan
+from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen
 from growjax.model.decoder import forward
 from growjax.streams import Streams, root_key
@@ -36,12 +38,10 @@ FACTORS = {"2": 2.0, "3": 3.0, "4": 4.0, "9/8": 9 / 8, "1.5": 1.5, "random": 0.0
 
 
 @st.composite
-def growths(draw: st.DrawFn) -> tuple[ModelConfig, ModelConfig, int | None, float, set[str]]:
+def growths(draw: st.DrawFn, dialect: str, factor: str) -> tuple[ModelConfig, ModelConfig, int | None, float, set[str]]:
     """(source, target, seed of a random plan, epsilon, the branches taken)."""
-    dialect = draw(st.sampled_from(("rms", "layer")))
     tied, qk_norm, longer = (draw(st.booleans()) for _ in range(3))
     bias = draw(st.sampled_from((None, True)))
-    factor = draw(st.sampled_from(tuple(FACTORS)))
     n_kv, group = draw(st.sampled_from((1, 2))), draw(st.sampled_from((1, 2)))
     source = ModelConfig(
         d_model=8, n_layers=2, n_heads=n_kv * group, n_kv_heads=n_kv, head_dim=4, d_ff=8, vocab_size=19, max_seq_len=6,
@@ -62,7 +62,7 @@ def growths(draw: st.DrawFn) -> tuple[ModelConfig, ModelConfig, int | None, floa
         d_model=d_model, d_ff=d_ff, n_heads=groups * inner, n_kv_heads=groups, head_dim=8 if longer else 4
     )
     eps = draw(st.sampled_from((1e-3, 1e-8)))
-    taken = {f"x {factor}", dialect, "tied" if tied else "untied", f"eps {eps:g}"}
+    taken = {f"x {factor}", "tied" if tied else "untied", f"eps {eps:g}"}
     taken |= {name for name, on in {
         "qk norm": qk_norm, "bias": source.biased, "longer heads": longer, "grouped queries": group > 1,
         "heads grow within groups": inner > group, "one more group": groups == n_kv + 1,
@@ -72,9 +72,8 @@ def growths(draw: st.DrawFn) -> tuple[ModelConfig, ModelConfig, int | None, floa
 
 
 BRANCHES = {
-    *(f"x {name}" for name in FACTORS), "rms", "layer", "tied", "untied", "eps 0.001", "eps 1e-08", "qk norm", "bias",
-    "longer heads", "grouped queries", "heads grow within groups", "one more group", "one kv head", "uneven embed",
-    "uneven mlp",
+    *(f"x {name}" for name in FACTORS), "tied", "untied", "eps 0.001", "eps 1e-08", "qk norm", "bias", "longer heads",
+    "grouped queries", "heads grow within groups", "one more group", "one kv head", "uneven embed", "uneven mlp",
 }  # fmt: skip
 
 
@@ -84,32 +83,94 @@ def check_lockstep(source: ModelConfig, target: ModelConfig, seed: int | None, e
     start = init_state(TrainConfig(model=source, optim=optim), key=Streams(root_key(0)).at("init", 0))
     plan = make_plan(source, target, key=None if seed is None else root_key(seed))
     narrow = path(start, TOKENS, steps=STEPS + 3)
-    wide = path(widen(at(narrow, 3), plan, operator="lockstep", key=KEY), np.roll(TOKENS, -3, axis=0), steps=STEPS)
-    for n in range(STEPS + 1):
-        grown = widen(at(narrow, 3 + n), plan, operator="lockstep", key=KEY)
-        reached = at(wide, n)
-        gap = furthest(grown, reached)
-        worst["state"] = max(worst["state"], gap)
-        assert gap < 1e-9, (n, gap)  # of each leaf's largest entry; second moments are tiny squares
-        counts = jax.tree.map(jnp.array_equal, grown.opt_state.count, reached.opt_state.count)
-        assert all(jax.tree.leaves(counts)) and grown.step == reached.step
-    last = at(wide, STEPS)
+    gap, last = lockstep_gap(narrow, plan, TOKENS, 3)
+    worst["state"] = max(worst["state"], gap)
+    assert gap < 1e-12  # at every step, of the largest entry; float64 rounding over 50 steps
     gap = logit_gap(at(narrow, 3 + STEPS), last, TOKENS[0][:, :-1])
     worst["logits"] = max(worst["logits"], gap)
     assert gap < 1e-12  # float64 rounding over 50 steps
 
 
-def test_lockstep_for_every_growth():
-    """Shows that the generator's every branch was reached."""
+@pytest.mark.parametrize("dialect", ["rms", "layer"])
+def test_lockstep_for_every_growth(dialect: str):
+    """Shows that the generator's every branch was reached. Widening commutes with training, at every step."""
     reached, worst = Counter(), Counter()
 
-    @settings(max_examples=30, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(growths())
-    def each(drawn: Any) -> None:
+    def check(drawn: Any) -> None:
         source, target, seed, eps, taken = drawn
         check_lockstep(source, target, seed, eps, worst)
         reached.update(taken)
+        jax.clear_caches()  # every example has programs of its own
 
-    each()
-    print(dict(reached), dict(worst))
-    assert set(reached) == BRANCHES
+    for factor in FACTORS:
+        drawn = settings(
+            max_examples=3,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        )(given(growths(dialect, factor))(check))
+        drawn()
+    print(dialect, dict(reached), dict(worst))
+    # Under LayerNorm uneven copies of the residual stream have no law (the plan says so).
+    assert set(reached) == BRANCHES - ({"uneven embed"} if dialect == "layer" else set())
+
+
+def test_lockstep_in_float32():
+    """The same in float32, on every model: rounding only, which training magnifies."""
+    worst = 0.0
+    for model in MODELS.values():
+        source = trained(model)
+        plan = make_plan(model, model.replace(**GROWTHS["doubled"]))
+        a, b = on(source, 50, DETERMINISTIC), on(widen(source, plan, operator="lockstep", key=KEY), 50, DETERMINISTIC)
+        worst = max(worst, logit_gap(a, b, FEED.evaluation[0].astype(jnp.int32)[:, :-1]))
+    print(f"float32, largest logit difference after 50 steps: {worst:.2e}")
+    assert worst < 1e-4
+
+
+def test_the_table_of_the_law():
+    """growth_law's table for whole multiples k, read off the parameters by name."""
+    k = 3
+    model = MODELS["layer untied"]
+    plan = make_plan(model, default_target(model, k))
+    laws = law_tree(plan)
+    block, one = laws["blocks"], np.ones(1)
+
+    def is_(law, s, r):
+        # One division in float64: 1/k may be an ulp away from the law's own product.
+        assert np.allclose(law.s, s * one, rtol=1e-15) and np.allclose(
+            law.r, r * one, rtol=1e-15
+        )  # divisions in float64
+        assert np.array_equal(law.w, law.s / law.r)
+
+    for name in ("wq", "wk", "wv", "wo", "w_up", "w_down"):
+        is_(block[name], 1 / k, 1 / k)
+    for name in ("bq", "b_up", "bo", "attn_norm_gain", "attn_norm_bias"):
+        is_(block[name], 1, 1 / k)
+    is_(laws["embedding"], 1, 1 / k)
+    is_(laws["positions"], 1, 1 / k)
+    is_(laws["head"], 1 / k, 1)
+    tied = law_tree(make_plan(MODELS["rms tied"], default_target(MODELS["rms tied"], k)))
+    is_(tied["embedding"], 1, 1 / k)
+    is_(tied["final_norm_gain"], 1 / k, 1)
+
+
+def test_single_kv_head_and_shared_gain():
+    model = MODELS["rms untied"].replace(n_kv_heads=1)
+    law = law_tree(make_plan(model, model.replace(d_model=32, n_heads=8)))["blocks"]
+    assert law["wk"].s.item() == 0.5 and law["wk"].r.item() == 1.0
+    assert law["q_gain"].s.item() == law["q_gain"].r.item() == 1.0
+
+
+def test_growing_twice_composes_the_law():
+    source = trained(MODELS["rms tied"].replace(dtype="float64"))
+    once = make_plan(source.config.model, source.config.model.replace(d_model=20, d_ff=30))
+    middle = widen(source, once, operator="lockstep", key=root_key(1, "study"))
+    twice = make_plan(once.target, once.target.replace(d_model=40, d_ff=35))
+    wide = widen(middle, twice, operator="lockstep", key=root_key(1, "study"))
+    a = on(source, 10, DETERMINISTIC)
+    b = on(wide, 10, DETERMINISTIC)
+    tokens = FEED.evaluation[0].astype(jnp.int32)[:, :-1]
+    gap = forward(source.config.model, a.params, tokens) - forward(twice.target, b.params, tokens)
+    assert float(jnp.max(jnp.abs(gap))) < 1e-12  # float64 rounding over 10 steps

@@ -16,13 +16,14 @@ VERBS = {
     "train": "train a source model and keep its full state at named steps",
     "widen": "make a wide start from a trained state",
     "study": "the whole experiment: sources, candidates, probes, continuations, rankings, report",
+    "operators": "list the ways to widen, with what each preserves, measured here",
     "report": "rebuild tables, figures and the page of a run",
 }
 
 
 def usage() -> str:
     """What `python -m growjax --help` prints."""
-    rows = "\n".join(f"  {verb:<8}{text}" for verb, text in VERBS.items())
+    rows = "\n".join(f"  {verb:<10}{text}" for verb, text in VERBS.items())
     return f"usage: python -m growjax VERB [options]\n\n{rows}\n\npython -m growjax VERB --help lists a verb's options."
 
 

@@ -43,6 +43,7 @@ def run(argv: list[str]) -> int:
     given = parse(WidenArguments, argv, verb="widen")
     runtime.start()
     from growjax.data.tokens import open_tokens
+    from growjax.grow.operator import GrowthData
     from growjax.grow.plan import make_plan
     from growjax.grow.widen import widen
     from growjax.record.store import load_state, save_state
@@ -52,9 +53,10 @@ def run(argv: list[str]) -> int:
     _check_out(given)
     state = load_state(source_dir)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
-    tokens_dir = given.tokens or _tokens_beside(source_dir)
-    windows = _windows(open_tokens(tokens_dir), state.config.model.max_seq_len)
-    wide = widen(state, plan, operator=given.operator, key=root_key(given.seed, "study"))
+    tokens = open_tokens(given.tokens or _tokens_beside(source_dir))
+    windows = _windows(tokens, state.config.model.max_seq_len)
+    data = GrowthData(_training_windows(tokens, windows), windows.shape[1])
+    wide = widen(state, plan, operator=given.operator, key=root_key(given.seed, "study"), data=data)
     told = _describe(plan, given.operator, state, wide, windows)
     if not given.json:
         _print(told)
@@ -113,6 +115,15 @@ def _windows(tokens: Any, seq_len: int) -> Any:
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 
 
+def _training_windows(tokens: Any, windows: Any) -> Any:
+    """uint16 [N, T + 1]: what an operator that trains is given."""
+    import jax.numpy as jnp
+
+    from growjax.data.batches import as_windows
+
+    return jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1))
+
+
 def _measure(source: Any, wide: Any, windows: Any) -> dict[str, float]:
     from growjax.measure.compare import compare
 
@@ -122,7 +133,10 @@ def _measure(source: Any, wide: Any, windows: Any) -> dict[str, float]:
 def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> dict[str, Any]:
     import jax
 
+    from growjax.measure.preservation import escapes, law_parts
     from growjax.model.decoder import count_params, flops_per_token
+
+    seen = escapes(wide, plan, windows[0])
 
     def size(s: Any) -> dict[str, float]:
         model = s.config.model
@@ -134,11 +148,13 @@ def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> 
 
     return {
         "operator": operator,
-        "plan": [dict(zip(("axis", "old", "new", "copies"), row, strict=True)) for row in plan.rows()],
-        "not_exact": plan.notes(),
+        "plan": [row._asdict() for row in plan.rows()],
         "before": size(state),
         "after": size(wide),
         "zero_step": _measure(state, wide, windows),
+        "schedule": {"step": int(wide.opt_state.schedule_step), "horizon": wide.config.optim.total_steps},
+        "law": law_parts(state, plan, wide),
+        "escape": {**seen._asdict(), "dead": seen.dead},
     }
 
 
@@ -146,16 +162,34 @@ def _print(told: dict[str, Any]) -> None:
     from rich.table import Table
 
     out = console()
-    plan = Table("axis", "old", "new", "copies", title=f"{told['operator']}: which positions are copied")
+    plan = Table("axis", "old", "new", "copies", "", title=f"{told['operator']}: which positions are copied")
     for row in told["plan"]:
-        plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"])
+        plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"], row["exact"])
     out.print(plan)
     sizes = Table("", "before", "after", title="what it costs")
     for name in ("parameters", "flops_per_token", "state_bytes"):
         sizes.add_row(name.replace("_", " "), f"{told['before'][name]:,.0f}", f"{told['after'][name]:,.0f}")
     out.print(sizes)
-    for note in told["not_exact"]:
-        out.print(f"not exact  {note}", highlight=False)
+    for holds, word in ((True, "holds for"), (False, "does not hold for")):
+        parts = [name for name, value in told["law"].items() if value is holds]
+        if parts:
+            out.print(f"the law of the exact trajectory {word} {', '.join(parts)}", highlight=False, soft_wrap=True)
+    out.print(
+        f"the schedule stands at step {told['schedule']['step']} of {told['schedule']['horizon']}", highlight=False
+    )
+    escape = told["escape"]
+    out.print(
+        f"escape from the cloned subspace: weights {escape['weights']:.3g}, gradients {escape['gradients']:.3g}, "
+        f"activations {escape['activations']:.3g}",
+        highlight=False,
+    )
+    if escape["dead"]:
+        out.print(
+            "warning: dead noise. The weights differ from clones, but values and gradients do not: without dropout "
+            "this trains as the exact copy does",
+            highlight=False,
+            soft_wrap=True,
+        )
     zero = told["zero_step"]
     out.print(
         f"at step 0, on held-out tokens: KL {zero['kl']:.3g} nats per token, largest logit difference "

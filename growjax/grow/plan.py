@@ -146,7 +146,8 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     """The plan from `source` to `target`; refuses, with the nearest reachable target, what growth cannot do.
 
     Without a key copies are dealt in rounds (position j copies j mod old). With a key they are drawn at random
-    (Chen et al. 2016, Net2Net, arXiv 1511.05641, eq. 2). Heads grow by whole heads, grouped queries by whole groups.
+    (Chen et al. 2016, Net2Net, arXiv 1511.05641, eq. 2), but for the residual stream under LayerNorm, whose mean uneven
+    copies would shift. Heads grow by whole heads, grouped queries by whole groups.
     The plan's target repeats the source's rotary table where heads grow longer.
     """
     _check_same(source, target)
@@ -174,7 +175,7 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     groups = _copies("kv_heads", source.n_kv_heads, target.n_kv_heads, keys[0])
     inner = _copies("heads", old_group, new_group, keys[1])
     maps = {
-        "embed": _copies("embed", source.d_model, target.d_model, keys[2]),
+        "embed": _copies("embed", source.d_model, target.d_model, keys[2] if source.dialect == "rms" else None),
         "heads": _head_map(groups, inner),
         "kv_heads": groups,
         "head_dim": _copies("head_dim", source.head_dim, target.head_dim, None),

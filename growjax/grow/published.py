@@ -61,10 +61,7 @@ def net2net(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSta
     Chen et al. 2016, eq. 2 and 3. Under LayerNorm the residual stream is copied in rounds, since uneven copies would
     shift its mean.
     """
-    drawn = make_plan(plan.source, plan.target, key=streams.at("structure", 0))
-    if plan.source.dialect == "layer":
-        drawn = WidthPlan(plan.source, plan.target, {**drawn.maps, "embed": plan.maps["embed"]})
-    return _fresh(clone(state, drawn))
+    return _fresh(clone(state, make_plan(plan.source, plan.target, key=streams.at("structure", 0))))
 
 
 def aki(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:

@@ -56,11 +56,11 @@ def _ratio(outside: Any, total: Any) -> float:
     return (outside / total) ** 0.5 if total > 0 else 0.0
 
 
-@partial(jax.jit, static_argnames="plan")
-def _tree_squares(tree: Any, *, plan: WidthPlan) -> tuple[Any, Any]:
+@partial(jax.jit, static_argnames=("plan", "factor"))
+def _tree_squares(tree: Any, *, plan: WidthPlan, factor: str) -> tuple[Any, Any]:
     def one(spec: ParamSpec, x: jax.Array, law: LeafLaw) -> jax.Array:
         axes = [(i, m) for i, d in enumerate(spec.dims) if d.role != "keeps" and (m := plan.maps[d.axis]).grown]
-        return jnp.stack(_residual_squares(x, law.s, axes))
+        return jnp.stack(_residual_squares(x, getattr(law, factor), axes))
 
     leaves = jax.tree.map(
         one, param_specs(plan.source), tree, law_tree(plan), is_leaf=lambda n: isinstance(n, ParamSpec) or is_law(n)
@@ -83,7 +83,12 @@ def _activation_squares(params: Params, inputs: jax.Array, *, config: ModelConfi
 
 def tree_escape(tree: Any, plan: WidthPlan) -> float:
     """Escape of a tree of the target's parameters: weights, or a difference of weights."""
-    return _ratio(*_tree_squares(tree, plan=plan))
+    return _ratio(*_tree_squares(tree, plan=plan, factor="s"))
+
+
+def gradient_escape(tree: Any, plan: WidthPlan) -> float:
+    """Escape of a tree of gradients, or of first moments: from {r copy(.)}, where clones' gradients lie."""
+    return _ratio(*_tree_squares(tree, plan=plan, factor="r"))
 
 
 def activation_escape(config: ModelConfig, params: Params, plan: WidthPlan, windows_BT: jax.Array) -> float:

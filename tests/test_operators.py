@@ -1,0 +1,422 @@
+"""What every operator promises, and how operators are composed, registered and told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import growjax
+from growing import BASE, DATA, DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, doubled, on, trained
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from growjax.errors import UserError
+from growjax.grow import registry
+from growjax.grow.blocks import orthogonal
+from growjax.grow.copying import new_entries
+from growjax.grow.operator import Operator, always, never
+from growjax.grow.plan import WidthPlan, make_plan
+from growjax.grow.registry import operators, parse_operator, parts, register_operator, unregister_operator
+from growjax.grow.widen import widen
+from growjax.measure import compare, escapes, law_parts, tree_escape
+from growjax.model.axes import map_specs
+from growjax.model.decoder import param_specs
+from growjax.streams import Streams, root_key
+from growjax.train.state import TrainState, loss_fn
+
+KEPT = 1e-12  # largest logit difference in float64: rounding
+
+
+def gap(source: TrainState, wide: TrainState) -> float:
+    """Largest logit difference over the source's vocabulary."""
+    models = ((s.config.model, s.params) for s in (source, wide))
+    return compare(*models, FEED.evaluation)["logit_max"]
+
+
+def reaches(name: str, plan: WidthPlan) -> bool:
+    """Which plans an operator can follow, by its docstring."""
+    grown = [m for m in plan.maps.values() if m.grown]
+    if name in ("hypercloning", "hypercloning_noisy", "mupscale"):
+        return not any(m.uneven for m in grown)
+    if name == "staged":
+        return not any(m.uneven for m in grown) and len({m.new / m.old for m in grown}) == 1
+    return True
+
+
+@pytest.mark.parametrize("name", MODELS, ids=str)
+def test_every_operator_keeps_its_promise(name: str):
+    source = trained(MODELS[name].replace(dtype="float64"))
+    model, seen = source.config.model, Counter()
+
+    @settings(max_examples=3, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.sampled_from((16, 19, 32)),
+        st.sampled_from((24, 31, 48)),
+        st.sampled_from(((4, 2), (6, 3), (8, 4), (12, 4))),
+        st.sampled_from((4, 8)),
+        st.sampled_from((None, 5)),
+    )
+    def each(d_model: int, d_ff: int, heads: tuple[int, int], head_dim: int, seed: int | None) -> None:
+        target = model.replace(d_model=d_model, d_ff=d_ff, n_heads=heads[0], n_kv_heads=heads[1], head_dim=head_dim)
+        if target == model:
+            return
+        check(make_plan(model, target, key=None if seed is None else root_key(seed)))
+
+    def check(plan: WidthPlan) -> None:
+        for operator in operators():
+            text = operator + (":steps=3" if operator == "ligo" else "")
+            if not reaches(operator, plan):
+                with pytest.raises(UserError, match=f"operator {operator}: "):
+                    widen(source, plan, operator=text, key=KEY, data=DATA)
+                seen[operator, "refused"] += 1
+                continue
+            apart = gap(source, widen(source, plan, operator=text, key=KEY, data=DATA))
+            kept = parse_operator(text).keeps(plan)
+            assert apart < KEPT if kept else apart > 1e-6, (operator, apart, kept, str(plan))
+            seen[operator, kept] += 1
+
+    each()
+    check(doubled(source))
+    never_kept = {"aki", "ligo", "mupscale", "scratch", "shrink_perturb"}
+    assert {op for op, kept in seen if kept is True} | never_kept >= set(operators()) - {"zero_pad"}
+    assert {op for op, kept in seen if kept is False} >= never_kept
+
+
+def source_of(name: str) -> TrainState:
+    return trained(MODELS[name].replace(dtype="float64"))
+
+
+def test_hypercloning_is_the_published_form():
+    """Samragh et al. 2024, section 3.2, written down on its own for k = 2: a layer whose input and output are tiled
+    becomes [[W, W], [W, W]] / 2, one whose output alone is (the embedding) [W, W], one whose input alone is (the
+    head) [W; W] / 2; norms and biases are tiled."""
+    for name in ("rms untied", "layer untied"):
+        source = source_of(name)
+        wide = widen(source, doubled(source), operator="hypercloning", key=KEY)
+        old, new = source.params["blocks"], wide.params["blocks"]
+        twice = partial(np.concatenate, axis=-1)
+        for leaf in ("w_up", "w_down", *(["w_gate"] if "w_gate" in old else [])):
+            for w, v in zip(old[leaf], new[leaf], strict=True):
+                assert np.array_equal(v, np.block([[w, w], [w, w]]) / 2), leaf
+        for leaf in ("wq", "wk", "wv"):  # [layers, embed, heads, head_dim]: heads are tiled whole
+            flat = [w.reshape(w.shape[0], -1) for w in old[leaf]]
+            for w, v in zip(flat, new[leaf], strict=True):
+                assert np.array_equal(v.reshape(v.shape[0], -1), np.block([[w, w], [w, w]]) / 2), leaf
+        for w, v in zip(old["wo"], new["wo"], strict=True):
+            flat = w.reshape(-1, w.shape[-1])
+            assert np.array_equal(v.reshape(-1, v.shape[-1]), np.block([[flat, flat], [flat, flat]]) / 2)
+        for leaf in ("attn_norm_gain", "mlp_norm_gain", "b_up", "bo", "b_down", "attn_norm_bias"):
+            if leaf in old:
+                assert np.array_equal(new[leaf], twice([old[leaf], old[leaf]])), leaf
+        for leaf in ("embedding", "final_norm_gain", "positions"):
+            if leaf in source.params:
+                assert np.array_equal(wide.params[leaf], twice([source.params[leaf]] * 2)), leaf
+        assert np.array_equal(wide.params["head"], twice([source.params["head"]] * 2) / 2)
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves((wide.opt_state.mu, wide.opt_state.nu)))
+
+
+def test_mupscale_is_the_published_form():
+    """arXiv 2602.10545, written down on its own for k = 2 in muP's parametrisation, where the head keeps its weights
+    and the logits are divided by k: there every first moment is m/k and every second v/k^2; hidden matrices have lr/k
+    and eps/k and wd k, embeddings, gains and biases lr, eps/k and wd. Here the head is H = H_muP / k, so that its
+    gradient, and with it its moments and epsilon, are k times as large and its rate is 1/k of muP's."""
+    k, source = 2, source_of("rms untied")
+    wide = widen(source, doubled(source), operator="mupscale:sigma=0", key=KEY)
+    law: Any = wide.law
+    assert law is not None
+
+    def tile(x: np.ndarray, like: np.ndarray) -> np.ndarray:
+        return np.tile(np.asarray(x), [n // m for n, m in zip(like.shape, np.shape(x), strict=True)])
+
+    hidden = {"wq", "wk", "wv", "wo", "w_up", "w_down", "w_gate"}
+    shared = {"q_gain", "k_gain"}  # over a head's own positions, which do not grow
+
+    def check(path: Any, w: Any, new: Any, m: Any, new_m: Any, v: Any, new_v: Any, lr: Any, decay: Any, eps: Any):
+        name = path[-1].key
+        weight, size = (1 / k if name in hidden | {"head"} else 1), (1 if name in shared | {"head"} else 1 / k)
+        np.testing.assert_array_equal(new, tile(w, new) * weight, err_msg=name)
+        np.testing.assert_allclose(new_m, tile(m, new) * size, rtol=1e-15, err_msg=name)
+        np.testing.assert_allclose(new_v, tile(v, new) * size**2, rtol=1e-15, err_msg=name)
+        assert np.all(lr == weight) and np.all(decay == 1 / weight) and np.all(eps == size), name
+
+    a, b = source.opt_state, wide.opt_state
+    trees = (wide.params, a.mu, b.mu, a.nu, b.nu, law.lr, law.decay, law.eps)
+    jax.tree_util.tree_map_with_path(check, source.params, *trees)
+    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(law.clip))  # the paper leaves clipping alone
+
+
+@pytest.mark.parametrize("name", MODELS, ids=str)
+def test_dead_noise_is_told_from_live(name: str):
+    """Block-diagonal weights and noise that cancels on both sides leave the cloned subspace and change nothing."""
+    for dtype in ("float32", "float64"):
+        source = trained(MODELS[name].replace(dtype=dtype))
+        plan = doubled(source)
+
+        def dead(operator: str, source=source, plan=plan) -> bool:
+            seen = escapes(widen(source, plan, operator=operator, key=KEY), plan, FEED.evaluation[0])
+            assert seen.weights > 0.01
+            return seen.dead
+
+        assert dead("staged") and dead("perturbed:cancel=both") and dead("exact_copy+noise:cancel=both,snr_db=0")
+        assert not dead("perturbed") and not dead("perturbed:cancel=none") and not dead("structured")
+        exact = escapes(widen(source, plan, operator="exact_copy", key=KEY), plan, FEED.evaluation[0])
+        assert not exact.dead and exact.weights == 0
+
+
+def test_dead_noise_never_shows_and_live_noise_does():
+    source = source_of("rms untied")
+    plan = doubled(source)
+    paths = {op: on(widen(source, plan, operator=op, key=KEY), 20, DETERMINISTIC) for op in
+             ("exact_copy+noise:cancel=inputs", "exact_copy+noise:cancel=both", "exact_copy")}  # fmt: skip
+    live, dead, exact = paths.values()
+    assert gap(exact, dead) < 1e-10 < 1e-6 < gap(exact, live)
+
+
+def test_noise_has_the_stated_size():
+    source = source_of("rms untied")
+    plan = doubled(source)
+    exact = widen(source, plan, operator="exact_copy", key=KEY).params["blocks"]["w_up"]
+    for operator, size in (
+        ("perturbed:sigma=0.3", 0.3),
+        ("perturbed:snr_db=20", 0.1),
+        ("perturbed:sigma=0.3,cancel=none", 0.3),
+        ("hypercloning_noisy:snr_db=10", 10**-0.5),
+    ):
+        noise = widen(source, plan, operator=operator, key=KEY).params["blocks"]["w_up"] - exact
+        rms = float(jnp.sqrt(jnp.mean(noise**2) / jnp.mean(exact**2)))
+        assert abs(rms / size - 1) < 5 / (2 * noise.size) ** 0.5 * 2**0.5  # five standard deviations of an rms
+        if "none" not in operator:  # N stands beside -N
+            assert np.abs(noise[:, :16] + noise[:, 16:]).max() < 1e-15
+
+
+def test_asymmetric_reset_starts_new_entries_anew():
+    source = trained(MODELS["rms tied"])
+    plan = doubled(source)
+    wide = widen(source, plan, operator="asymmetric_reset", key=KEY)
+    clone = widen(source, plan, operator="exact_copy", key=KEY)
+    mu, count = wide.opt_state.mu["blocks"]["w_up"], wide.opt_state.count["blocks"]["w_up"]
+    old = (slice(None), slice(0, 16), slice(0, 24))
+    assert np.array_equal(mu[old], clone.opt_state.mu["blocks"]["w_up"][old]) and np.all(count[old] == 8)
+    assert np.count_nonzero(mu) == np.count_nonzero(mu[old]) and np.mean(np.asarray(count) == 0) == 0.75
+    assert int(wide.opt_state.schedule_step) == 8
+
+
+def test_sparkling_warms_new_entries_up_again():
+    source = source_of("rms tied")
+    plan = doubled(source)
+    first = {}
+    for operator in ("asymmetric_reset", "sparkling:rewarm=4"):
+        wide = widen(source, plan, operator=operator, key=KEY)
+        first[operator] = on(wide, 1, DETERMINISTIC).params["blocks"]["w_up"] - wide.params["blocks"]["w_up"]
+    full, warm = first.values()
+    assert np.allclose(warm[:, 16:], full[:, 16:] / 4, rtol=1e-9) and np.allclose(warm[:, :, 24:], full[:, :, 24:] / 4)
+    assert np.array_equal(warm[:, :16, :24], full[:, :16, :24])
+
+
+def test_ligo_learns():
+    """Its loss on the windows it trained on falls under the exact copy's, and it leaves the cloned subspace."""
+    source = source_of("rms tied")
+    plan = doubled(source)
+    tokens = FEED.train.astype(jnp.int32)
+
+    def loss(operator: str) -> float:
+        wide = widen(source, plan, operator=operator, key=KEY, data=DATA)
+        return float(loss_fn(wide.params, wide.config, (tokens[:, :-1], tokens[:, 1:]), dropout_key=None))
+
+    assert loss("ligo:steps=30,learning_rate=0.003") < loss("exact_copy") - 0.01
+    assert tree_escape(widen(source, plan, operator="ligo:steps=3", key=KEY, data=DATA).params, plan) > 1e-3
+    with pytest.raises(UserError, match=r"operator ligo trains, and has no tokens"):
+        widen(source, plan, operator="ligo", key=KEY)
+
+
+def test_moments_become_what_is_asked():
+    source = source_of("rms untied")
+    plan = doubled(source)
+
+    def opt(become: str):
+        return widen(source, plan, operator=f"exact_copy+moments:become={become}", key=KEY).opt_state
+
+    old, at = source.opt_state, lambda o: (o.mu["blocks"]["w_up"], o.nu["blocks"]["w_up"])
+    (m, v), tiled = at(old), (1, 2, 2)
+    for become, mu, nu, count in (("law", 0.5, 0.25, 8), ("copied", 1, 1, 8), ("zeroed", 0, 0, 0),
+                                  ("refilled", 0, 0.25, 8)):  # fmt: skip
+        found = opt(become)
+        assert np.array_equal(at(found)[0], np.tile(m, tiled) * mu), become
+        assert np.array_equal(at(found)[1], np.tile(v, tiled) * nu), become
+        assert all(int(c) == count for c in jax.tree.leaves(found.count)), become
+
+
+def test_law_parts_tell_which_hold():
+    source = source_of("rms untied")
+    plan = doubled(source)
+
+    def held(operator: str) -> set[str]:
+        parts = law_parts(source, plan, widen(source, plan, operator=operator, key=KEY))
+        return {name for name, holds in parts.items() if holds}
+
+    everything = held("lockstep")
+    factors = {"learning rates", "decay", "epsilon", "clipping"}
+    assert len(everything) == 9 and held("exact_copy") == everything - factors
+    assert held("exact_copy+law:clip=no") == everything - {"clipping"}
+    assert held("mupscale:sigma=0") == everything - {"clipping"}
+    assert held("lockstep+moments:become=refilled") == everything - {"first moments"}
+    assert held("lockstep+schedule:horizon=40") == everything - {"schedule"}
+    assert held("scratch") == set()
+
+
+@pytest.mark.parametrize("name", ["rms tied", "rms untied"])
+@pytest.mark.parametrize("growth", GROWTHS)
+def test_moments_follow_the_gradients(name: str, growth: str):
+    """Fed with the narrow model's gradients, the law's moments are the wide model's gradients: in every entry for
+    clones; in old entries for padding with zeros (new ones have no direction yet); and there for the structured start,
+    but for what writes the residual stream, whose norms then see mixtures too."""
+    source = trained(MODELS[name].replace(dtype="float64"), steps=3)
+    plan = make_plan(source.config.model, source.config.model.replace(**GROWTHS[growth]))
+    windows = FEED.evaluation[0].astype(jnp.int32)
+    gradient = jax.jit(jax.grad(partial(loss_fn, dropout_key=None)), static_argnums=1)
+    narrow = gradient(source.params, source.config, (windows[:, :-1], windows[:, 1:]))
+    fed = source.replace(opt_state=source.opt_state._replace(mu=narrow))
+    for operator in ("exact_copy", "structured", "zero_pad"):
+        wide = widen(fed, plan, operator=operator, key=KEY)
+        own = gradient(wide.params, wide.config, (windows[:, :-1], windows[:, 1:]))
+
+        def apart(spec, mu, g, operator=operator):
+            left_out = False if operator == "exact_copy" else new_entries(spec, plan)
+            if operator == "structured":
+                left_out = left_out | any(d.axis == "embed" and d.role == "writes" for d in spec.dims)
+            return float(jnp.max(jnp.where(left_out, 0.0, jnp.abs(mu - g))))
+
+        gaps = map_specs(apart, param_specs(source.config.model), wide.opt_state.mu, own)
+        assert max(jax.tree.leaves(gaps)) < 1e-14, operator  # gradients of about 1e-2, float64 rounding
+
+
+def test_orthogonal_mixtures():
+    for keep in (False, True):
+        q = orthogonal(9, key=root_key(0), keep_mean=keep)
+        assert np.abs(q @ q.T - np.eye(9)).max() < 1e-13  # float64 rounding of a QR factorisation
+    assert np.abs(q @ np.ones(9) - 1).max() < 1e-13
+
+
+def test_operators_are_told_apart():
+    for operator in (*operators().values(), *parts().values()):
+        assert operator.summary.endswith(".") and operator.paper
+    read = parse_operator("perturbed:sigma=1e-2,cancel=none+moments:become=zeroed+noise:snr_db=1e+1")
+    assert read.operator.name == "perturbed" and read.options == {"sigma": 0.01, "cancel": "none"}
+    assert [(part.name, options) for part, options in read.parts] == [
+        ("moments", {"become": "zeroed"}),
+        ("noise", {"snr_db": 10.0}),
+    ]
+    for text in ("nothing", "perturbed:sigma", "perturbed:colour=1", "perturbed:sigma=red", "exact_copy+nothing",
+                 "exact_copy+law:lr=maybe", "", "exact_copy+perturbed"):  # fmt: skip
+        with pytest.raises(UserError):
+            parse_operator(text)
+    source = trained(MODELS["rms tied"], steps=1)
+    for text, told in (
+        ("perturbed:sigma=-1", "operator perturbed: sigma is -1"),
+        ("perturbed:cancel=twice", "operator perturbed: noise cannot cancel over 'twice'"),
+        ("exact_copy+moments:become=none", "operator moments: moments cannot become 'none'"),
+        ("ligo:steps=0", "operator ligo: steps is 0"),
+        ("sparkling:rewarm=0", "operator sparkling: rewarm is 0"),
+    ):
+        with pytest.raises(UserError, match=told):
+            widen(source, doubled(source), operator=text, key=KEY, data=DATA)
+    with pytest.raises(UserError, match="another source"):
+        widen(source, make_plan(MODELS["layer tied"], MODELS["layer tied"].replace(d_ff=30)), key=root_key(0))
+
+
+def test_parts_draw_from_streams_of_their_own():
+    """Two parts that draw, and an operator that does, share no key."""
+    source = source_of("rms tied")
+    plan = doubled(source)
+
+    def weights(text: str) -> Any:
+        return widen(source, plan, operator=text, key=KEY).params["blocks"]["w_up"]
+
+    one = weights("exact_copy+noise") - weights("exact_copy")
+    both = weights("exact_copy+noise+noise") - weights("exact_copy+noise")
+    own = weights("perturbed") - weights("exact_copy")
+    for a, b in ((one, both), (one, own), (both, own)):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.1
+
+
+def halved(state: TrainState, plan: WidthPlan, *, streams: Streams, by: float = 0.5) -> TrainState:
+    """The exact copy at half its size."""
+    new = operators()["exact_copy"].fn(state, plan, streams=streams)
+    return new.replace(params=jax.tree.map(lambda p: p * by, new.params))
+
+
+def test_an_operator_from_outside(monkeypatch: pytest.MonkeyPatch):
+    source = trained(BASE)
+    try:
+        register_operator("halved", halved)
+        wide = widen(source, doubled(source), operator="halved:by=0.25+law", key=KEY)
+        exact = widen(source, doubled(source), operator="lockstep", key=KEY)
+        assert np.array_equal(wide.params["embedding"], exact.params["embedding"] * 0.25) and wide.law is not None
+        with pytest.raises(UserError, match="named 'halved' already"):
+            register_operator("halved", halved)
+    finally:
+        unregister_operator("halved")
+    assert "halved" not in operators()
+    for name, fn in (("two words", halved), ("silent", lambda state, plan, *, streams: state)):
+        with pytest.raises(UserError):
+            register_operator(name, fn)
+
+
+class Entry:
+    """An entry point as `importlib.metadata` gives it."""
+
+    def __init__(self, name: str, found: Any):
+        self.name, self.value, self._found = name, "package:object", found
+
+    def load(self) -> Any:
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (Operator("halved", halved, "registered", "unpublished", never), None),
+        (Operator("other", halved, "registered", "unpublished", always), "is no Operator of that name"),
+        (halved, "is no Operator of that name"),
+        (ImportError("no module"), r"cannot be loaded \(ImportError: no module\)"),
+    ],
+)
+def test_entry_points(found: Any, told: str | None, monkeypatch: pytest.MonkeyPatch):
+    def entries(*, group: str) -> list[Entry]:
+        assert group == "growjax.operators"
+        return [Entry("halved", found)]
+
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", entries)
+    registry._installed.cache_clear()
+    try:
+        if told is None:
+            assert operators()["halved"] is found
+        else:
+            with pytest.raises(UserError, match=told):
+                operators()
+    finally:
+        monkeypatch.undo()
+        registry._installed.cache_clear()
+
+
+def test_the_operators_verb_measures():
+    done = growjax("operators", "--only", "lockstep", "exact_copy", "staged", "perturbed:sigma=0", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    rows = {row["name"]: row for row in told["operators"]}
+    assert {part["name"] for part in told["parts"]} == set(parts())
+    for row in rows.values():
+        assert row["zero_step"] < KEPT and row["summary"] and row["paper"]
+    assert rows["lockstep"]["first_step"] < KEPT and rows["lockstep"]["trajectory"] < 1e-11  # rounding of 20 steps
+    for name in ("exact_copy", "staged"):
+        assert rows[name]["first_step"] > 1e-3 and rows[name]["trajectory"] > 1e-3
+    assert rows["staged"]["dead"] and not rows["exact_copy"]["dead"]
+    assert rows["perturbed:sigma=0"]["trajectory"] == rows["exact_copy"]["trajectory"]
