@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing import DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, at, lockstep_gap, on, path, trained
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
@@ -38,18 +38,19 @@ FACTORS = {"2": 2.0, "3": 3.0, "4": 4.0, "9/8": 9 / 8, "1.5": 1.5, "random": 0.0
 
 
 @st.composite
-def growths(draw: st.DrawFn, dialect: str, factor: str) -> tuple[ModelConfig, ModelConfig, int | None, float, set[str]]:
+def growths(draw: st.DrawFn, dialect: str) -> tuple[ModelConfig, ModelConfig, int | None, float, set[str]]:
     """(source, target, seed of a random plan, epsilon, the branches taken)."""
     tied, qk_norm, longer = (draw(st.booleans()) for _ in range(3))
     bias = draw(st.sampled_from((None, True)))
+    factor = draw(st.sampled_from(tuple(FACTORS)))
     n_kv, group = draw(st.sampled_from((1, 2))), draw(st.sampled_from((1, 2)))
     source = ModelConfig(
         d_model=8, n_layers=2, n_heads=n_kv * group, n_kv_heads=n_kv, head_dim=4, d_ff=8, vocab_size=19, max_seq_len=6,
         dialect=dialect, tie_embeddings=tied, qk_norm=qk_norm, bias=bias, norm_eps=1e-3, dtype="float64",
     )  # fmt: skip
-    seed, times = None, FACTORS[factor]
+    plan_seed, times = None, FACTORS[factor]
     if factor == "random":
-        seed = draw(st.integers(0, 2**16))
+        plan_seed = draw(st.integers(0, 2**16))
         # LayerNorm's mean allows whole multiples of the residual stream alone
         d_model = draw(st.integers(9, 24)) if dialect == "rms" else 8 * draw(st.integers(1, 3))
         d_ff, groups, inner = draw(st.integers(8, 24)), draw(st.integers(n_kv, 5)), draw(st.integers(group, 4))
@@ -68,7 +69,7 @@ def growths(draw: st.DrawFn, dialect: str, factor: str) -> tuple[ModelConfig, Mo
         "heads grow within groups": inner > group, "one more group": groups == n_kv + 1,
         "one kv head": groups == 1, "uneven embed": d_model % 8 != 0, "uneven mlp": d_ff % 8 != 0,
     }.items() if on}  # fmt: skip
-    return source, target, seed, eps, taken
+    return source, target, plan_seed, eps, taken
 
 
 BRANCHES = {
@@ -77,11 +78,11 @@ BRANCHES = {
 }  # fmt: skip
 
 
-def check_lockstep(source: ModelConfig, target: ModelConfig, seed: int | None, eps: float, worst: Counter) -> None:
+def check_lockstep(source: ModelConfig, target: ModelConfig, plan_seed: int | None, eps: float, worst: Counter) -> None:
     """50 steps of AdamW with decay and clipping active; at every step the wide state is the widened narrow state."""
     optim = OptimConfig(learning_rate=3e-3, warmup_steps=2, total_steps=60, clip_norm=0.05, eps=eps)
     start = init_state(TrainConfig(model=source, optim=optim), key=Streams(root_key(0)).at("init", 0))
-    plan = make_plan(source, target, key=None if seed is None else root_key(seed))
+    plan = make_plan(source, target, key=None if plan_seed is None else root_key(plan_seed))
     narrow = path(start, TOKENS, steps=STEPS + 3)
     gap, last = lockstep_gap(narrow, plan, TOKENS, 3)
     worst["state"] = max(worst["state"], gap)
@@ -91,30 +92,46 @@ def check_lockstep(source: ModelConfig, target: ModelConfig, seed: int | None, e
     assert gap < 1e-12  # float64 rounding over 50 steps
 
 
-@pytest.mark.parametrize("dialect", ["rms", "layer"])
-def test_lockstep_for_every_growth(dialect: str):
-    """Shows that the generator's every branch was reached. Widening commutes with training, at every step."""
+def covered(dialect: str) -> set[str]:
+    """The branches there are: under LayerNorm uneven copies of the residual stream have no law (the plan says so)."""
+    return BRANCHES - ({"uneven embed"} if dialect == "layer" else set())
+
+
+def check_drawn(dialect: str, examples: int, number: int) -> set[str]:
+    """Checks so many drawn growths; returns the branches they took."""
     reached, worst = Counter(), Counter()
 
-    def check(drawn: Any) -> None:
-        source, target, seed, eps, taken = drawn
-        check_lockstep(source, target, seed, eps, worst)
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(growths(dialect))
+    def each(drawn: Any) -> None:
+        source, target, plan_seed, eps, taken = drawn
+        check_lockstep(source, target, plan_seed, eps, worst)
         reached.update(taken)
         jax.clear_caches()  # every example has programs of its own
 
-    for factor in FACTORS:
-        drawn = settings(
-            max_examples=3,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-        )(given(growths(dialect, factor))(check))
-        drawn()
+    each()
     print(dialect, dict(reached), dict(worst))
-    # Under LayerNorm uneven copies of the residual stream have no law (the plan says so).
-    assert set(reached) == BRANCHES - ({"uneven embed"} if dialect == "layer" else set())
+    return set(reached)
+
+
+@pytest.mark.parametrize(("dialect", "number"), [("rms", 231), ("layer", 231)])
+def test_lockstep_for_every_growth(dialect: str, number: int):
+    """A few draws that take every branch of the generator. Widening commutes with training, at every step."""
+    assert check_drawn(dialect, 7, number) == covered(dialect)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", ["rms", "layer"])
+def test_lockstep_for_many_growths(dialect: str):
+    """The same for many more draws: about ten minutes each."""
+    assert check_drawn(dialect, 60, 0) == covered(dialect)
 
 
 def test_lockstep_in_float32():

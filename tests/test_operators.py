@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -405,6 +406,25 @@ def test_entry_points(found: Any, told: str | None, monkeypatch: pytest.MonkeyPa
     finally:
         monkeypatch.undo()
         registry._installed.cache_clear()
+
+
+def test_widen_tells_what_holds(smoke_run: Path, tmp_path: Path):
+    def told(operator: str, *words: str) -> dict[str, Any]:
+        out = tmp_path / operator.partition(":")[0]
+        done = growjax("widen", str(smoke_run), "--operator", operator, "--out", str(out), "--json", *words)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    lockstep = told("lockstep")
+    assert all(lockstep["law"].values()) and not lockstep["escape"]["dead"]
+    assert lockstep["stored"] == lockstep["zero_step"] and lockstep["zero_step"]["kl"] < 1e-9
+    assert lockstep["schedule"] == {"step": 20, "horizon": 100}
+    ligo = told("ligo:steps=2", "--to.vocab-size", "310")
+    assert not ligo["law"]["weights"] and ligo["plan"][5]["exact"].startswith("not exact: the old tokens' logits")
+    done = growjax("widen", str(smoke_run), "--operator", "staged", "--out", str(tmp_path / "staged"))
+    assert done.code == 0 and "warning: dead noise" in done.out
+    assert "holds for first moments, second moments, counts, schedule" in done.out
+    assert "does not hold for weights, learning rates, decay, epsilon, clipping" in done.out
 
 
 def test_the_operators_verb_measures():

@@ -34,10 +34,13 @@ def test_examples_run(tmp_path: Path):
 
 
 def test_python_example_runs(tmp_path: Path):
-    code = re.search(r"```python\n(.*?)```", README, re.S)
-    assert code
-    told = "\nassert wide.params['embedding'].shape[1] == 96 and wide.law is not None\n"
-    done = subprocess.run([sys.executable, "-c", code[1] + told], cwd=ROOT, capture_output=True, text=True)
+    code = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(code) == 2
+    told = (
+        "\nassert wide.params['embedding'].shape[1] == 96 and wide.law is not None"
+        "\nassert (4 * smaller.params['embedding'] == wide.params['embedding']).all()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", "".join(code) + told], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -46,6 +46,28 @@ def test_a_run_holds_what_a_study_promises(smoke_run: Path):
     assert not list((smoke_run / "cells").rglob(".*.tmp"))
 
 
+def test_every_operator_takes_part_in_a_study(tmp_path: Path):
+    words = ("--source-steps", "10", "--regimes", "stochastic", "--stochastic-replicates", "1", "--optim.name", "adamw")
+    done = growjax("study", "--preset", "smoke", *words, "--operators", *operators(), "exact_copy+noise+law:clip=no",
+                   "--to.vocab-size", "320", "--out", str(tmp_path / "run"), "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    cells = RunDir(tmp_path / "run").receipt()["cells"]
+    losses = {c["operator"]: c["metrics"]["final_loss"] for c in cells if c["kind"] == "continuation"}
+    assert set(losses) == {*operators(), "exact_copy+noise+law:clip=no", UNWIDENED}
+    assert all(np.isfinite(loss) for loss in losses.values()) and len(set(losses.values())) == len(losses)
+
+
+@pytest.mark.parametrize("name", ["lion", "muon", "sgd"])
+def test_every_optimizer_carries_a_study(name: str, tmp_path: Path):
+    words = ("--source-steps", "10", "--regimes", "deterministic", "--optim.name", name)
+    done = growjax("study", "--preset", "smoke", *words, "--operators", "exact_copy", "asymmetric_reset", "lockstep",
+                   "--out", str(tmp_path / "run"), "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    for cell in RunDir(tmp_path / "run").receipt()["cells"]:
+        if cell["kind"] == "probe" and cell["operator"] == "lockstep":
+            assert cell["metrics"]["kl_continued"] < 1e-9  # float32 rounding: the wide run is the narrow run
+
+
 def test_json_is_one_document(smoke_run: Path):
     document = json.loads((smoke_run.parent / "smoke.json").read_text())
     assert document["directory"] == str(smoke_run) and document["ranking"] and document["selectors"]

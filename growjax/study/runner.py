@@ -40,7 +40,8 @@ class Nobody:
 
 def check(spec: StudySpec) -> None:
     """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached."""
-    plan = make_plan(spec.model, spec.to.of(spec.model))
+    source = spec.train_config(spec.data.vocab_size).model
+    plan = make_plan(source, spec.to.of(source))
     for operator in spec.operators:
         parse_operator(operator).check(plan, spec.optim)
 
