@@ -47,7 +47,7 @@ def test_a_run_holds_what_a_study_promises(smoke_run: Path):
 
 
 def test_every_operator_takes_part_in_a_study(tmp_path: Path):
-    words = ("--source-steps", "10", "--regimes", "stochastic", "--stochastic-replicates", "1", "--optim.name", "adamw")
+    words = ("--source-steps", "10", "--regimes", "stochastic", "--stochastic-replicates", "1")
     done = growjax("study", "--preset", "smoke", *words, "--operators", *operators(), "exact_copy+noise+law:clip=no",
                    "--to.vocab-size", "320", "--out", str(tmp_path / "run"), "--json")  # fmt: skip
     assert done.code == 0, done.err
@@ -57,10 +57,9 @@ def test_every_operator_takes_part_in_a_study(tmp_path: Path):
     assert all(np.isfinite(loss) for loss in losses.values()) and len(set(losses.values())) == len(losses)
 
 
-@pytest.mark.parametrize("name", ["lion", "muon", "sgd"])
-def test_every_optimizer_carries_a_study(name: str, tmp_path: Path):
-    words = ("--source-steps", "10", "--regimes", "deterministic", "--optim.name", name)
-    done = growjax("study", "--preset", "smoke", *words, "--operators", "exact_copy", "asymmetric_reset", "lockstep",
+def test_another_optimizer_carries_a_study(tmp_path: Path):
+    words = ("--source-steps", "10", "--regimes", "deterministic", "--optim.name", "muon")
+    done = growjax("study", "--preset", "smoke", *words, "--operators", "asymmetric_reset", "lockstep",
                    "--out", str(tmp_path / "run"), "--json")  # fmt: skip
     assert done.code == 0, done.err
     for cell in RunDir(tmp_path / "run").receipt()["cells"]:

@@ -36,7 +36,7 @@ def as_tree(state: TrainState) -> dict[str, Any]:
         "step": state.step,
     }
     if state.law is not None:
-        tree["law"] = state.law._asdict()
+        tree["law"] = {name: factors for name, factors in state.law._asdict().items() if factors is not None}
     return tree
 
 
