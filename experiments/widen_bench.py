@@ -76,6 +76,22 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, made
 
 
+def one_round(work: Callable[[], TrainState], host: list[np.ndarray]) -> dict[str, float]:
+    """Seconds of one widening, and of copies of the parameters it made: into fresh memory, and into `host`."""
+    widening, wide = timed(work)
+    params = wide.params
+    del wide  # two thirds of it are free again before copies are made
+    fresh, copied = timed(lambda: jax.tree.map(_copy, params))
+    del copied
+    began = time.perf_counter()
+    for to, leaf in zip(host, jax.tree.leaves(params), strict=True):
+        np.copyto(to, np.asarray(leaf))
+    return {"widen": widening, "copy, fresh": fresh, "copy, touched": time.perf_counter() - began}
+
+
+_copy = jax.jit(lambda x: x + 0)
+
+
 def measure(source: TrainState, plan: WidthPlan, operator: str, rounds: int) -> dict[str, Any]:
     """Times, rates and memory of one operator."""
 
@@ -88,23 +104,12 @@ def measure(source: TrainState, plan: WidthPlan, operator: str, rounds: int) -> 
     peak, target = status("VmHWM") - before, nbytes(wide)
     read, written = nbytes(source), target
     largest = max(leaf.nbytes for leaf in jax.tree.leaves(wide))
-    copy_leaf = jax.jit(lambda x: x + 0)
-    host = [np.empty(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(wide.params)]
+    del wide
+    host = [np.zeros(s.shape, s.dtype) for s in jax.tree.leaves(param_shapes(plan.target))]
     seconds: dict[str, list[float]] = {"widen": [], "copy, fresh": [], "copy, touched": []}
     for _ in range(rounds):
-        del wide
-        took, wide = timed(work)
-        seconds["widen"].append(took)
-        third = wide.params
-        del wide
-        took, copied = timed(lambda third=third: jax.tree.map(copy_leaf, third))
-        seconds["copy, fresh"].append(took)
-        del copied
-        began = time.perf_counter()
-        for to, leaf in zip(host, jax.tree.leaves(third), strict=True):
-            np.copyto(to, np.asarray(leaf))
-        seconds["copy, touched"].append(time.perf_counter() - began)
-        del third
+        for name, took in one_round(work, host).items():
+            seconds[name].append(took)
     moved = {"widen": read + written, "copy, fresh": 2 * target // 3, "copy, touched": 2 * target // 3}
     rates = {name: [moved[name] / s / 1e9 for s in times[1:]] for name, times in seconds.items()}  # the first warms up
     ratios = [a / b for a, b in zip(rates["widen"], rates["copy, fresh"], strict=True)]

@@ -28,10 +28,10 @@ def leaf_maps(spec: ParamSpec, plan: WidthPlan) -> Maps:
 
 @partial(jax.jit, static_argnames="maps")
 def _copied(leaf: jax.Array, times: jax.Array | None, *, maps: Maps) -> jax.Array:
+    # Tiling all axes at once is one pass over memory, and faster than gathering.
+    leaf = jnp.tile(leaf, [m.new // m.old if m is not None and m.in_rounds else 1 for m in maps])
     for position, axis_map in enumerate(maps):
-        if axis_map is not None and axis_map.in_rounds:
-            leaf = jnp.tile(leaf, [axis_map.new // axis_map.old if i == position else 1 for i in range(leaf.ndim)])
-        elif axis_map is not None:
+        if axis_map is not None and not axis_map.in_rounds:
             leaf = jnp.take(leaf, axis_map.index, axis=position)
     return leaf if times is None else leaf * times
 
