@@ -1,7 +1,7 @@
 """Digests of trees: one on the host that names a state for good, one inside jit that is cheap enough for every step.
 
-`digest` is SHA-256 over every leaf's path, dtype, shape and little-endian bytes, in path order. `quick_digest` is a
-pair of sums modulo 2^32 of mixed words; a sum of integers has no order, so any parallel reduction gives it exactly.
+`digest` is SHA-256 over every leaf's path, dtype, shape and little-endian bytes, in path order. `leaf_digests` are
+pairs of sums modulo 2^32 of mixed words; a sum of integers has no order, so any parallel reduction gives it exactly.
 """
 
 from __future__ import annotations
@@ -25,16 +25,25 @@ def leaf_bytes(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
     return array.dtype.name, array.shape, np.ascontiguousarray(array).tobytes()
 
 
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """(path, leaf) of every leaf in the tree's own order; a path reads `params/blocks/wq`."""
+    found = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
+
+
 def digest(tree: Any) -> str:
     """SHA-256, in hexadecimal, over (path, dtype, shape, bytes) of every leaf in path order."""
-    leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
-    total = hashlib.sha256()
-    for path, leaf in sorted(leaves, key=lambda pair: pair[0]):
+    sha = hashlib.sha256()
+    for path, leaf in sorted(named_leaves(tree), key=lambda pair: pair[0]):
         dtype, shape, data = leaf_bytes(leaf)
-        for part in (path.encode(), dtype.encode(), repr(shape).encode()):
-            total.update(len(part).to_bytes(8, "little") + part)
-        total.update(len(data).to_bytes(8, "little") + data)
-    return total.hexdigest()
+        for part in (path.encode(), dtype.encode(), repr(shape).encode(), data):
+            sha.update(len(part).to_bytes(8, "little") + part)
+    return sha.hexdigest()
+
+
+def digest_by_leaf(tree: Any) -> dict[str, str]:
+    """The digest of every leaf by its path."""
+    return {path: digest({path: leaf}) for path, leaf in named_leaves(tree)}
 
 
 def _words(leaf: jax.Array) -> jax.Array:
@@ -56,21 +65,31 @@ def _mix(x: jax.Array) -> jax.Array:
     return x ^ (x >> 16)
 
 
-def quick_digest(tree: Any) -> jax.Array:
-    """uint32[2]: position-aware, order-free digest of all leaves, for use inside jit.
+def leaf_digests(tree: Any) -> jax.Array:
+    """uint32[leaves, 2]: position-aware, order-free digest of every leaf, for use inside jit.
 
     Word i of leaf n contributes mix(mix(word ^ mix(i + salt_n)) + salt), once for each of two salts.
     """
-    sums = [jnp.uint32(0), jnp.uint32(0)]
+    rows = []
     for n, leaf in enumerate(jax.tree.leaves(tree)):
         words = _words(leaf)
         place = _mix(jnp.arange(words.size, dtype=jnp.uint32) + jnp.uint32((n + 1) * 0x9E3779B9 & 0xFFFFFFFF))
         mixed = _mix(words ^ place)
-        sums[0] = sums[0] + jnp.sum(mixed, dtype=jnp.uint32)
-        sums[1] = sums[1] + jnp.sum(_mix(mixed + jnp.uint32(0x6A09E667)), dtype=jnp.uint32)
-    return jnp.stack(sums)
+        second = jnp.sum(_mix(mixed + jnp.uint32(0x6A09E667)), dtype=jnp.uint32)
+        rows.append(jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), second]))
+    return jnp.stack(rows)
 
 
-def quick_hex(words: np.ndarray) -> str:
-    """The text of a `quick_digest`: 16 hexadecimal digits."""
+def total(leaves: np.ndarray) -> np.ndarray:
+    """uint32[..., 2]: the digest of a tree, the sum modulo 2^32 of those of its leaves, uint32[..., leaves, 2]."""
+    return np.sum(leaves, axis=-2, dtype=np.uint32)
+
+
+def words_hex(words: np.ndarray) -> str:
+    """Words as text: 8 hexadecimal digits each."""
     return "".join(f"{int(word):08x}" for word in np.asarray(words, np.uint32).reshape(-1))
+
+
+def words_of(text: str) -> np.ndarray:
+    """The inverse of `words_hex` for leaves: uint32[leaves, 2]."""
+    return np.array([int(text[i : i + 8], 16) for i in range(0, len(text), 8)], np.uint32).reshape(-1, 2)

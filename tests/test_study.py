@@ -151,7 +151,7 @@ def test_stored_states_are_what_their_cells_say(smoke_run: Path):
         if cell["kind"] in ("source", "candidate"):
             state = load_state(smoke_run / "cells" / cell["id"])
             assert (
-                json.loads((smoke_run / "cells" / cell["id"] / "state.json").read_text())["digest"]
+                json.loads((smoke_run / "cells" / cell["id"] / "state.json").read_text())["state"]
                 == cell["digests"]["state"]
             )
             assert int(state.step) == (0 if cell["operator"] == "scratch" else int(cell["source"].partition("step")[2]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,8 +11,9 @@ from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe
+from growjax.record.integrity import check_result, read_receipt
 
-SCHEMA = 1
+SCHEMA = 2
 
 COMPARABLE = ("packages", "machine", "cpu", "backend", "device_kind", "platform_version")
 """Fields of the environment that a run must keep from its first cell to its last."""
@@ -73,18 +73,18 @@ class RunDir:
                 )
 
     def receipt(self) -> dict[str, Any]:
-        """The receipt as it stands."""
-        path = self.path / "receipt.json"
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{self.path} holds no receipt.json", "name a run directory made by growjax") from None
-        except ValueError:
-            raise CheckFailed(f"{path} is damaged: it is no JSON") from None
+        """The receipt as it stands, undamaged."""
+        return read_receipt(self.path)
 
     def write_receipt(self, header: dict[str, Any], cells: Iterable[dict[str, Any]]) -> str:
-        """Writes receipt.json; returns its root, one digest over everything else in it."""
-        body = {**header, "cells": sorted(cells, key=lambda cell: cell["id"])}
+        """Writes receipt.json; returns its root, one digest over everything else in it.
+
+        `parts` holds a digest of each part beside the cells, and of all cells together (`results`: what two machines
+        that agree have in common, whatever else their receipts say).
+        """
+        cells = sorted(cells, key=lambda cell: cell["id"])
+        parts = {name: json_digest(value) for name, value in header.items()}
+        body = {**header, "cells": cells, "parts": parts, "results": json_digest([c["digest"] for c in cells])}
         root = json_digest(body)
         write_text(self.path / "receipt.json", canonical_json({**body, "root": root}) + "\n")
         return root
@@ -94,12 +94,8 @@ class RunDir:
         path = self.cells / recipe.id / "result.json"
         if not path.exists():
             return None
-        try:
-            cell = json.loads(path.read_text(encoding="utf-8"))
-            same = cell["inputs"] == inputs and cell["id"] == recipe.id
-        except (ValueError, KeyError, TypeError):
-            raise CheckFailed(f"{path} is damaged: delete its folder to have the cell computed again") from None
-        if not same:
+        cell = check_result(path)
+        if cell["inputs"] != inputs or cell["id"] != recipe.id:
             raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
         return cell
 

@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from growjax.config import TrainConfig, canonical_json
-from growjax.digests import digest
+from growjax.config import TrainConfig, canonical_json, json_digest
+from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
 from growjax.files import explain, write_text
+from growjax.record.cells import sealed
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 
@@ -71,12 +72,10 @@ def save_state(directory: Path, state: TrainState) -> str:
     tree = as_tree(state)
     with _ONE_AT_A_TIME:
         ocp.save(str(directory.resolve() / "state"), tree)  # Orbax takes no relative path
-    leaves = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): [str(leaf.dtype), list(leaf.shape)]
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-    }
+    digests = digest_by_leaf(tree)
+    leaves = {path: [str(leaf.dtype), list(leaf.shape), digests[path]] for path, leaf in named_leaves(tree)}
     name = state_digest(state)
-    info = {"config": state.config.to_dict(), "digest": name, "leaves": leaves}
+    info = sealed({"config": state.config.to_dict(), "state": name, "leaves": leaves})
     write_text(directory / "state.json", canonical_json(info) + "\n")
     return name
 
@@ -85,7 +84,7 @@ def _abstract(leaves: dict[str, Any]) -> dict[str, Any]:
     """The nested dicts of shapes that a flat table of leaves describes."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     tree: dict[str, Any] = {}
-    for path, (dtype, shape) in leaves.items():
+    for path, (dtype, shape, _) in leaves.items():
         node = tree
         *parents, last = path.split("/")
         for name in parents:
@@ -95,33 +94,52 @@ def _abstract(leaves: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_state(directory: Path) -> TrainState:
-    """The state of a folder, checked against its recorded digest. Raises `UserError` where it is no state, cannot be
-    read, or is not what was written."""
-    from orbax.checkpoint import v1 as ocp
-
+    """The state of a folder, checked against its recorded digests. Raises `UserError` where it is no state, cannot be
+    read, or is not what was written, with the leaf where one is damaged."""
     _quietly()
+    info = _read_info(directory)
+    abstract, config = _abstract(info["leaves"]), TrainConfig.from_dict(info["config"])
+    tree = _read_leaves(directory, abstract)
+    found = digest_by_leaf(tree)
+    for path, (_, _, recorded) in info["leaves"].items():
+        if found[path] != recorded:
+            raise UserError(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
+    state = from_tree(tree, config)
+    if state_digest(state) != info["state"]:
+        raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
+    return state
+
+
+def _read_info(directory: Path) -> dict[str, Any]:
+    path = directory / "state.json"
     try:
-        info = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-        abstract, config = _abstract(info["leaves"]), TrainConfig.from_dict(info["config"])
-        recorded = info["digest"]
+        text = path.read_bytes().decode("utf-8", errors="replace")
+        info = json.loads(text)
+        body = {name: value for name, value in info.items() if name != "digest"}
+        if json_digest(body) == info["digest"] and canonical_json(info) + "\n" == text:
+            return info
     except FileNotFoundError:
         raise UserError(
             f"{directory} holds no growjax state", "name a folder that holds state.json and state/"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{directory}/state.json is damaged", _RESTORE) from None
+        pass
+    raise UserError(f"{path} is damaged", _RESTORE)
+
+
+def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
     try:
         with _ONE_AT_A_TIME:
-            tree = ocp.load(str(directory.resolve() / "state"), abstract)
+            return ocp.load(str(directory.resolve() / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
         told = explain(error)
         if isinstance(told, UserError) and "no such file" not in told.fault:
             raise told from None
+        text = str(error)
+        leaf = next((path for path, _ in named_leaves(abstract) if path.replace("/", ".") in text), None)
+        where = f"leaf {leaf} of " if leaf else ""
         raise UserError(
-            f"the checkpoint {directory}/state cannot be read ({type(error).__name__})",
-            _RESTORE,
+            f"{where}the checkpoint {directory}/state cannot be read ({type(error).__name__})", _RESTORE
         ) from None
-    state = from_tree(tree, config)  # pyright: ignore[reportArgumentType]
-    if state_digest(state) != recorded:
-        raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
-    return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.config import canonical_json
-from growjax.digests import quick_hex
+from growjax.data.tokens import INFO
+from growjax.digests import digest, digest_by_leaf, named_leaves, total, words_hex
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
 from growjax.grow.registry import parse_operator
@@ -20,8 +22,8 @@ from growjax.measure.compare import compare
 from growjax.measure.curves import auc
 from growjax.measure.escape import activation_escape, clones_identical, tree_escape
 from growjax.model.decoder import Params, count_params
-from growjax.record.cells import Cell, Recipe
-from growjax.record.store import load_state, save_state, state_digest
+from growjax.record.cells import Cell, Recipe, exact, readable
+from growjax.record.store import as_tree, load_state, save_state, state_digest
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.recipes import Trajectory
@@ -40,7 +42,9 @@ def fill_data(ctx: Context) -> Record:
     if found is not None:
         return found
     metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
-    return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
+    of_info = hashlib.sha256((ctx.tokens.directory / INFO).read_bytes()).hexdigest()
+    digests = {"tokens": ctx.tokens.digest, "info": of_info, **info["files"]}
+    return ctx.run.write(Cell(ctx.cells.data, inputs, digests, metrics))
 
 
 def _advance(ctx: Context, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
@@ -57,24 +61,37 @@ def _advance(ctx: Context, state: TrainState, live: Luck, *, start: int, steps: 
     )
 
 
-def _lines(trace: Trace, start: int, every: int) -> list[Record]:
-    """metrics.jsonl: a line for each step, and one for each evaluation."""
+def _lines(trace: Trace, state: TrainState, start: int, every: int) -> list[Record]:
+    """metrics.jsonl: the names of the leaves, a line for each step, and one for each evaluation.
+
+    `params` and `state` are digests of the whole, `leaves` those of the leaves in the order of the first line.
+    """
+    names = {"params": state.params, "state": state}
+    head = {"leaves": {name: [path for path, _ in named_leaves(tree)] for name, tree in names.items()}}
     steps = [
-        {"step": start + i + 1, "loss": float(loss), "grad_norm": float(norm), "params": quick_hex(words)}
-        for i, (loss, norm, words) in enumerate(zip(trace.loss, trace.grad_norm, trace.params_digest, strict=True))
+        _line("step", start + i + 1, {"loss": float(loss), "grad_norm": float(norm)}, "params", leaves)
+        for i, (loss, norm, leaves) in enumerate(zip(trace.loss, trace.grad_norm, trace.params_digest, strict=True))
     ]
     evaluations = [
-        {"evaluated": start + j * every, "loss": float(loss), "state": quick_hex(words)}
-        for j, (loss, words) in enumerate(zip(trace.eval_loss, trace.state_digest, strict=True))
+        _line("evaluated", start + j * every, {"loss": float(loss)}, "state", leaves)
+        for j, (loss, leaves) in enumerate(zip(trace.eval_loss, trace.state_digest, strict=True))
     ]
-    return steps + evaluations
+    return [head, *steps, *evaluations]
 
 
-def _trace_digests(lines: Sequence[Record], program: str) -> Record:
+def _line(at: str, step: int, figures: dict[str, float], whole: str, leaves: np.ndarray) -> Record:
+    digests = {whole: words_hex(total(leaves)), "leaves": words_hex(leaves)}
+    return {at: step, **readable(figures), "exact": exact(figures), **digests}
+
+
+def _trace_digests(lines: Sequence[Record], trace: Trace, program: str) -> Record:
+    """What the receipt keeps of a trace: the digest of all of it, and enough to name the first step and leaf at which
+    another run parts from it (16 bits of each leaf's digest after each step)."""
     text = "".join(canonical_json(line) + "\n" for line in lines)
     return {
         "program": program,
         "trace": hashlib.sha256(text.encode()).hexdigest(),
+        "params_at": base64.b64encode((trace.params_digest[..., 0] & 0xFFFF).astype("<u2").tobytes()).decode(),
         "state_at": {str(line["evaluated"]): line["state"] for line in lines if "evaluated" in line},
     }
 
@@ -93,13 +110,13 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
         at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
     live = luck(streams, ("order", "dropout"))
     state, trace, program = _advance(ctx, state, live, start=at, steps=step - at, every=every)
-    lines = _lines(trace, at, every)
+    lines = _lines(trace, state, at, every)
     metrics = {
         "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
         "eval_loss": [float(x) for x in trace.eval_loss],
         "final_loss": float(trace.eval_loss[-1]),
     }
-    return _store(ctx, recipe, inputs, state, metrics, lines, program)
+    return _store(ctx, recipe, inputs, state, metrics, lines, _trace_digests(lines, trace, program))
 
 
 def _store(
@@ -109,9 +126,11 @@ def _store(
     state: TrainState,
     metrics: Record,
     lines: Sequence[Record] = (),
-    program: str = "",
+    of_trace: Record | None = None,
 ) -> Record:
-    digests = {"state": state_digest(state), **(_trace_digests(lines, program) if program else {})}
+    tree = as_tree(state)
+    own = {"state": digest(tree), "leaves": digest_by_leaf(tree), "config": state.config.digest()}
+    digests = own | (of_trace or {})
     return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines, fill=lambda folder: save_state(folder, state))
 
 
@@ -173,8 +192,8 @@ def fill_trajectory(
     state, trace, program = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
-        lines = _lines(trace, 0, spec.eval_every)
-        digests = {"state": state_digest(state), **_trace_digests(lines, program)}
+        lines = _lines(trace, state, 0, spec.eval_every)
+        digests = {"state": state_digest(state), **_trace_digests(lines, trace, program)}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
@@ -204,8 +223,8 @@ def _continue(
     }
     if cloned:
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
-    lines = _lines(trace, lag, every)
-    digests = {"state": state_digest(state), **_trace_digests(lines, program)}
+    lines = _lines(trace, state, lag, every)
+    digests = {"state": state_digest(state), **_trace_digests(lines, trace, program)}
     cell = Cell(trajectory.continuation, _continuation_inputs(ctx, probe), digests, metrics)
     return ctx.run.write(cell, lines)
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.data.batches import batch_at, window_ids
-from growjax.digests import quick_digest
+from growjax.digests import leaf_digests
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
 from growjax.train.programs import Programs
@@ -47,11 +47,11 @@ class Trace(NamedTuple):
     grad_norm: jax.Array
     """float32 [steps]"""
     params_digest: jax.Array
-    """uint32 [steps, 2]: `quick_digest` of the parameters after each step."""
+    """uint32 [steps, leaves, 2]: `leaf_digests` of the parameters after each step."""
     eval_loss: jax.Array
     """float64 [evaluations]: held-out loss in nats per token, at the start and after each segment."""
     state_digest: jax.Array
-    """uint32 [evaluations, 2]: `quick_digest` of the whole state there."""
+    """uint32 [evaluations, leaves, 2]: `leaf_digests` of the whole state there."""
 
 
 class Run(NamedTuple):
@@ -104,14 +104,14 @@ def _run(
         return state, trace._replace(
             loss=trace.loss.at[i].set(metrics["loss"].astype(jnp.float32)),
             grad_norm=trace.grad_norm.at[i].set(metrics["grad_norm"].astype(jnp.float32)),
-            params_digest=trace.params_digest.at[i].set(quick_digest(state.params)),
+            params_digest=trace.params_digest.at[i].set(leaf_digests(state.params)),
         )
 
     def mark(j: jax.Array | int, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
         state, trace = carry
         return state, trace._replace(
             eval_loss=trace.eval_loss.at[j].set(evaluate(state, feed.evaluation)),
-            state_digest=trace.state_digest.at[j].set(quick_digest(state)),
+            state_digest=trace.state_digest.at[j].set(leaf_digests(state)),
         )
 
     def segment(j: jax.Array, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
@@ -124,9 +124,9 @@ def _run(
     trace = Trace(
         loss=jnp.zeros(max_steps, jnp.float32),
         grad_norm=jnp.zeros(max_steps, jnp.float32),
-        params_digest=jnp.zeros((max_steps, 2), jnp.uint32),
+        params_digest=jnp.zeros((max_steps, len(jax.tree.leaves(state.params)), 2), jnp.uint32),
         eval_loss=jnp.zeros(max_evals, jnp.float64),
-        state_digest=jnp.zeros((max_evals, 2), jnp.uint32),
+        state_digest=jnp.zeros((max_evals, len(jax.tree.leaves(state)), 2), jnp.uint32),
     )
     return jax.lax.fori_loop(0, segments + 1, segment, (state, trace))
 
