@@ -82,7 +82,7 @@ def leaf_digests(tree: Any) -> jax.Array:
 
 def total(leaves: np.ndarray) -> np.ndarray:
     """uint32[..., 2]: the digest of a tree, the sum modulo 2^32 of those of its leaves, uint32[..., leaves, 2]."""
-    return np.sum(leaves, axis=-2, dtype=np.uint32)
+    return np.asarray(np.sum(leaves, axis=-2, dtype=np.uint32))
 
 
 def words_hex(words: np.ndarray) -> str:

@@ -172,12 +172,12 @@ def _cpu_model() -> dict[str, str]:
 
 
 def source_digest() -> str:
-    """SHA-256 over growjax's own modules that a result can depend on (the command line and the page cannot)."""
+    """SHA-256 over growjax's own modules that a result can depend on (those that only show or check it cannot)."""
     package = Path(__file__).parent
     total = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
-        if not name.startswith(("cli/", "report/")):
+        if not name.startswith(("audit/", "cli/", "proof/", "report/")):
             content = path.read_bytes()
             total.update(f"{name} {len(content)}\n".encode() + content)
     return total.hexdigest()

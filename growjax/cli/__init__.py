@@ -18,6 +18,9 @@ VERBS = {
     "study": "the whole experiment: sources, candidates, probes, continuations, rankings, report",
     "operators": "list the ways to widen, with what each preserves, measured here",
     "report": "rebuild tables, figures and the page of a run",
+    "verify": "compute recorded cells again, and compare them bit for bit",
+    "diff": "the first difference between two runs or two states",
+    "doctor": "prove the bits contract on this machine's own device, row by row",
 }
 
 

@@ -152,6 +152,8 @@ def _check_tokens(folder: Path, cell: dict[str, Any]) -> None:
         tokens = open_tokens(folder)
     except UserError as error:
         raise CheckFailed(f"cell {cell['id']}: {error.fault}") from None
-    info = hashlib.sha256((folder / INFO).read_bytes()).hexdigest()
-    if tokens.digest != cell["digests"]["tokens"] or info != cell["digests"]["info"]:
+    told = {name: tokens.info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
+    recorded = {**cell["digests"], "corpus": cell["inputs"]["corpus"], "data": cell["parameters"]["data"]}
+    found = {"tokens": tokens.digest, **tokens.info["files"], "corpus": tokens.info["corpus_digest"]}
+    if {**found, "data": tokens.info["config"]} != recorded or exact(told) != cell["exact"]:
         raise CheckFailed(f"cell {cell['id']}: the tokens in {folder} are not those that the receipt names")

@@ -59,14 +59,14 @@ class RunDir:
             raise UserError(f"{self.path} has receipt schema {old.get('schema')}", "choose another --out, or --force")
         for part in ("config", "source_code", "pins"):
             if old.get(part) != new[part]:
-                where = _first_difference(old.get(part), new[part], part)
+                where = first_difference(old.get(part), new[part], part)
                 raise UserError(
                     f"{self.path} holds a run of another {part} ({where})",
                     "choose another --out, give the same options, or start anew with --force",
                 )
         for field in COMPARABLE:
             if old["environment"].get(field) != new["environment"][field]:
-                where = _first_difference(old["environment"].get(field), new["environment"][field], field)
+                where = first_difference(old["environment"].get(field), new["environment"][field], field)
                 raise UserError(
                     f"{self.path} was begun in another environment ({where})",
                     "go on there, choose another --out, or start anew with --force",
@@ -113,9 +113,10 @@ class RunDir:
         return cell.to_dict()
 
 
-def _first_difference(old: Any, new: Any, name: str) -> str:
+def first_difference(old: Any, new: Any, name: str) -> str:
+    """The first field in which two parts of a receipt differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(set(old) | set(new)):
             if old.get(key) != new.get(key):
-                return _first_difference(old.get(key), new.get(key), f"{name}.{key}")
+                return first_difference(old.get(key), new.get(key), f"{name}.{key}")
     return f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"

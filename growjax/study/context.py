@@ -46,7 +46,7 @@ class Context:
     @property
     def sizes(self) -> dict[str, int]:
         """Sizes of the traces: one for the whole study, so that runs of a shape share their program."""
-        spec, lag = self.spec, max(t.final_lag for t in self.cells.trajectories) if self.cells.trajectories else 0
+        spec, lag = self.spec, max((t.final_lag for t in self.cells.trajectories), default=0)
         strides = [b - a for a, b in zip((0, *spec.source_steps), spec.source_steps, strict=False)]
         evals = [n // spec.source_eval_every for n in strides] + [lag // spec.eval_every]
         return {"max_steps": max(*strides, lag), "max_evals": max(evals) + 1}
@@ -73,11 +73,15 @@ class StateCache:
         return self._made[key]
 
 
-def prepare_tokens(directory: Path, spec: StudySpec) -> TokenFile:
-    """The tokens of a run: those it has already, checked, or read, split, trained and packed now."""
+def prepare_tokens(directory: Path, spec: StudySpec, corpus: str | None = None) -> TokenFile:
+    """The tokens of a run: those it has already, checked, or read, split, trained and packed now.
+
+    `corpus` is read in place of the one that the specification names.
+    """
     if not (directory / "tokens.json").exists():
         directory.mkdir(parents=True, exist_ok=True)
-        return write_tokens(directory, read_stories(spec.data), spec.data)
+        given = spec.data if corpus is None else spec.data.replace(corpus=corpus)
+        return write_tokens(directory, read_stories(given), spec.data)
     tokens = open_tokens(directory)
     # A hub data set may be out of reach now; its tokens are checked by their own digests all the same.
     if not spec.data.corpus.startswith("hf:") and tokens.info["source"] != source_digests(spec.data):

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.config import canonical_json
-from growjax.data.tokens import INFO
 from growjax.digests import digest, digest_by_leaf, named_leaves, total, words_hex
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
@@ -42,9 +41,7 @@ def fill_data(ctx: Context) -> Record:
     if found is not None:
         return found
     metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
-    of_info = hashlib.sha256((ctx.tokens.directory / INFO).read_bytes()).hexdigest()
-    digests = {"tokens": ctx.tokens.digest, "info": of_info, **info["files"]}
-    return ctx.run.write(Cell(ctx.cells.data, inputs, digests, metrics))
+    return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
 
 
 def _advance(ctx: Context, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
@@ -172,8 +169,8 @@ def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Par
 
 def fill_trajectory(
     ctx: Context, trajectory: Trajectory, candidate: Record, source_id: str, control: Record | None
-) -> tuple[Record, Record]:
-    """(probe, continuation) of a candidate in one regime and replicate.
+) -> list[Record]:
+    """Probe and continuation of a candidate in one regime and replicate (the probe alone where it is all there is).
 
     The probe's state is not stored: a continuation that was interrupted runs the probe again, which gives the same
     bits, and that is checked.
@@ -184,9 +181,11 @@ def fill_trajectory(
         inputs["control"] = control["digests"]["state"]
     probe = ctx.run.find(trajectory.probe, inputs)
     if probe is not None:
+        if trajectory.continuation is None:
+            return [probe]
         goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
         if goes_on is not None:
-            return probe, goes_on
+            return [probe, goes_on]
     start = stored_state(ctx, trajectory.candidate.id)
     live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
     state, trace, program = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
@@ -197,8 +196,10 @@ def fill_trajectory(
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
+    if trajectory.continuation is None:
+        return [probe]
     cloned = candidate["metrics"].get("clones_identical", False)
-    return probe, _continue(ctx, trajectory, state, probe, live, cloned=cloned)
+    return [probe, _continue(ctx, trajectory, trajectory.continuation, state, probe, live, cloned=cloned)]
 
 
 def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
@@ -206,7 +207,7 @@ def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
 
 
 def _continue(
-    ctx: Context, trajectory: Trajectory, state: TrainState, probe: Record, live: Luck, *, cloned: bool
+    ctx: Context, trajectory: Trajectory, recipe: Recipe, state: TrainState, probe: Record, live: Luck, *, cloned: bool
 ) -> Record:
     spec, every = ctx.spec, ctx.spec.eval_every
     lag = spec.probe_lag
@@ -225,7 +226,7 @@ def _continue(
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
     lines = _lines(trace, state, lag, every)
     digests = {"state": state_digest(state), **_trace_digests(lines, trace, program)}
-    cell = Cell(trajectory.continuation, _continuation_inputs(ctx, probe), digests, metrics)
+    cell = Cell(recipe, _continuation_inputs(ctx, probe), digests, metrics)
     return ctx.run.write(cell, lines)
 
 

@@ -20,10 +20,11 @@ from types import TracebackType
 from typing import Any
 
 from growjax import runtime
+from growjax.data.tokens import open_tokens
 from growjax.errors import CheckFailed, UserError
 from growjax.files import explain
 from growjax.record.rundir import RunDir
-from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.context import Context, make_context
 from growjax.study.spec import StudySpec
 
 _lane: Context | None = None
@@ -83,7 +84,7 @@ def _begin(spec: dict[str, Any], path: str) -> None:
     threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
     runtime.start()
     run, study = RunDir(Path(path)), StudySpec.from_dict(spec)
-    _lane = make_context(study, run, prepare_tokens(run.data, study))
+    _lane = make_context(study, run, open_tokens(run.data))
 
 
 def _follow(sentinel: int) -> None:

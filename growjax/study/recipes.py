@@ -18,7 +18,8 @@ class Trajectory:
 
     candidate: Recipe
     probe: Recipe
-    continuation: Recipe
+    continuation: Recipe | None
+    """None where nothing but the probe is wanted."""
     regime: str
     replicate: int
     final_lag: int
@@ -38,8 +39,28 @@ class StudyCells:
 
     def all(self) -> list[Recipe]:
         """Every recipe once."""
-        runs = [r for t in self.trajectories for r in (t.probe, t.continuation)]
+        runs = [r for t in self.trajectories for r in (t.probe, t.continuation) if r is not None]
         return [self.data, *(r for chain in self.sources.values() for r in chain), *self.candidates, *runs]
+
+    def only(self, ids: set[str]) -> StudyCells:
+        """The cells of these ids and all their ancestors."""
+        known = {recipe.id: recipe for recipe in self.all()}
+        wanted, todo = set(), [i for i in ids if i in known]
+        while todo:
+            one = todo.pop()
+            if one not in wanted:
+                wanted.add(one)
+                todo += known[one].parents
+        runs = [
+            dataclasses.replace(
+                t, continuation=t.continuation if t.continuation and t.continuation.id in wanted else None
+            )
+            for t in self.trajectories
+            if t.probe.id in wanted
+        ]
+        chains = {seed: [r for r in chain if r.id in wanted] for seed, chain in self.sources.items()}
+        candidates = [r for r in self.candidates if r.id in wanted]
+        return StudyCells(self.data, {seed: chain for seed, chain in chains.items() if chain}, candidates, runs)
 
 
 def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:

@@ -9,12 +9,14 @@ import jax
 from growjax import runtime
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
+from growjax.preflight.verdict import preflight
 from growjax.record.cells import Recipe
 from growjax.record.rundir import SCHEMA, RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import Record, fill_candidate, fill_data, fill_source, fill_trajectory
 from growjax.study.lanes import Lanes
+from growjax.study.recipes import StudyCells, Trajectory
 from growjax.study.spec import UNWIDENED, StudySpec
 from growjax.train.loop import compile_run
 from growjax.train.state import init_state
@@ -54,24 +56,37 @@ def header(spec: StudySpec) -> dict[str, Any]:
         "pins": runtime.pins(),
         "config": spec.to_dict(),
         "source_code": runtime.source_digest(),
+        "preflight": preflight(),
     }
 
 
 def run_study(
-    spec: StudySpec, run: RunDir, *, lanes: int = 1, force: bool = False, watch: Watch | None = None
+    spec: StudySpec,
+    run: RunDir,
+    *,
+    lanes: int = 1,
+    force: bool = False,
+    watch: Watch | None = None,
+    only: set[str] | None = None,
+    corpus: str | None = None,
 ) -> dict[str, Any]:
-    """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are."""
+    """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
+
+    `only` fills the cells of these ids and their ancestors, and no others. `corpus` says where the stories lie now, if
+    they are not where the specification has them.
+    """
     watch = watch or Nobody()
     check(spec)
     runtime.start()
     head = header(spec)
     run.begin(head, force=force)
     watch.phase("reading and tokenizing stories", 1, 1)
-    tokens = prepare_tokens(run.data, spec)
+    tokens = prepare_tokens(run.data, spec, corpus)
     watch.done(1)
     ctx = make_context(spec, run, tokens)
-    full = all((run.cells / recipe.id / "result.json").exists() for recipe in ctx.cells.all())
-    work = Work(ctx, watch)
+    cells = ctx.cells if only is None else ctx.cells.only(only)
+    full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
+    work = Work(ctx, cells, watch)
     with Lanes(1 if full else lanes, ctx) as pool:
         work.sources(pool, ahead=not full and lanes > len(spec.source_seeds))
         work.candidates(pool)
@@ -84,49 +99,49 @@ def run_study(
 class Work:
     """The phases of a study: what is filled, and what is still to do."""
 
-    def __init__(self, ctx: Context, watch: Watch):
-        self.ctx, self.watch = ctx, watch
+    def __init__(self, ctx: Context, cells: StudyCells, watch: Watch):
+        self.ctx, self.cells, self.watch = ctx, cells, watch
         self.records: dict[str, Record] = {ctx.cells.data.id: fill_data(ctx)}
 
     def sources(self, pool: Lanes, *, ahead: bool) -> None:
         """Every seed's chain, one step after the other; with a lane to spare, candidates' programs are compiled."""
-        chains, steps = list(self.ctx.cells.sources.values()), self.ctx.spec.source_steps
-        self.watch.phase("training sources", len(chains) * len(steps), len(chains) * steps[-1])
+        chains, steps = list(self.cells.sources.values()), self.ctx.spec.source_steps
+        work = sum(chain[-1].parameters["step"] for chain in chains)
+        self.watch.phase("training sources", sum(map(len, chains)), work)
         for number, step in enumerate(steps):
             length = step - (steps[number - 1] if number else 0)
-            tasks: list[Any] = [(c[number], self.records[c[number].parents[0]]) for c in chains]
-            if ahead and number == 0 and self.ctx.cells.candidates:
+            tasks: list[Any] = [(c[number], self.records[c[number].parents[0]]) for c in chains if number < len(c)]
+            if ahead and number == 0 and self.cells.candidates:
                 tasks += [(regime, None) for regime in self.ctx.spec.regimes]
             pool.run(source_or_ahead, tasks, lambda task, record, work=length: self._take(record, work))
 
     def candidates(self, pool: Lanes) -> None:
         """Every source widened by every operator."""
-        recipes = self.ctx.cells.candidates
+        recipes = self.cells.candidates
         self.watch.phase("widening", len(recipes), len(recipes))
         tasks = [(recipe, self.records[recipe.parents[0]]) for recipe in recipes]
         pool.run(_candidate, tasks, lambda task, record: self._take(record, 1))
 
     def trajectories(self, pool: Lanes) -> None:
         """The unwidened control's trajectories first, since other probes are measured against them, then all others."""
-        runs, narrow = self.ctx.cells.trajectories, 1 / 3  # a source's step costs about a third of a candidate's
+        runs, narrow = self.cells.trajectories, 1 / 3  # a source's step costs about a third of a candidate's
         work = [t.final_lag * (narrow if t.probe.label["operator"] == UNWIDENED else 1) for t in runs]
         self.watch.phase("probing and continuing", 2 * len(runs), sum(work))
 
-        def take(task: Any, cells: tuple[Record, Record]) -> None:
-            self._take(cells[0], 0)
-            self._take(cells[1], work[task[0]])
+        def take(task: Any, cells: list[Record]) -> None:
+            for number, cell in enumerate(cells):
+                self._take(cell, 0 if number else work[runs.index(task[0])])
 
-        numbers = range(len(runs))
         for control in (True, False):
-            group = [n for n in numbers if (runs[n].probe.label["operator"] == UNWIDENED) == control]
-            pool.run(_trajectory, [self._task(n) for n in group], take)
+            group = [t for t in runs if (t.probe.label["operator"] == UNWIDENED) == control]
+            pool.run(_trajectory, [self._task(t) for t in group], take)
 
-    def _task(self, number: int) -> tuple[int, str, Record, Record | None]:
-        trajectory = self.ctx.cells.trajectories[number]
+    def _task(self, trajectory: Trajectory) -> tuple[Trajectory, str, Record, Record | None]:
         parents = trajectory.probe.parents
         control = self.records[parents[1]] if len(parents) > 1 else None
         candidate = trajectory.candidate
-        return number, candidate.id if control is None else candidate.parents[0], self.records[candidate.id], control
+        source = candidate.id if control is None else candidate.parents[0]
+        return trajectory, source, self.records[candidate.id], control
 
     def _take(self, record: Record | None, work: float) -> None:
         if record is not None:
@@ -154,6 +169,6 @@ def _candidate(ctx: Context, task: tuple[Recipe, Record]) -> Record:
     return fill_candidate(ctx, *task)
 
 
-def _trajectory(ctx: Context, task: tuple[int, str, Record, Record | None]) -> tuple[Record, Record]:
-    number, source_id, candidate, control = task
-    return fill_trajectory(ctx, ctx.cells.trajectories[number], candidate, source_id, control)
+def _trajectory(ctx: Context, task: tuple[Trajectory, str, Record, Record | None]) -> list[Record]:
+    trajectory, source_id, candidate, control = task
+    return fill_trajectory(ctx, trajectory, candidate, source_id, control)

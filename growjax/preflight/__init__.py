@@ -1,0 +1,1 @@
+"""Preflight: the canaries that must pass in an environment before anything is computed there."""

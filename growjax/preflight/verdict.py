@@ -1,0 +1,60 @@
+"""The verdict of the canaries: no study starts in an environment in which the canaries have not passed.
+
+The verdict is kept beside the compiled programs, by a fingerprint of environment, pins and the canaries' own text, so
+that only the first start in an environment waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from growjax import runtime
+from growjax.config import json_digest
+from growjax.digests import digest
+from growjax.errors import CheckFailed
+from growjax.files import write_text
+
+
+def preflight(*, cache: Path | None = None) -> dict[str, Any]:
+    """Runs the canaries, or finds that they have passed here before; returns what the receipt records of them.
+
+    Raises `CheckFailed`, with the canary and the mend, where one sings. `cache` is the folder of verdicts (by default
+    beside the compiled programs; without a place to write the canaries run every time).
+    """
+    folder = cache or runtime.cache_directory()
+    place = None if folder is None else folder / f"canaries-{_fingerprint()[:16]}.json"
+    found = None if place is None else _kept(place)
+    if found is None:
+        found = _run()
+        if place is not None:
+            with contextlib.suppress(OSError):  # a verdict that cannot be kept is reached again next time
+                write_text(place, json.dumps(found, sort_keys=True))
+    return found
+
+
+def _fingerprint() -> str:
+    text = (Path(__file__).parent / "canaries.py").read_bytes()
+    own = hashlib.sha256(text).hexdigest()
+    return json_digest([runtime.environment(), runtime.pins(), runtime.source_digest(), own])
+
+
+def _kept(place: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        return found if found["verdict"] == "passed" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _run() -> dict[str, Any]:
+    from growjax.preflight.canaries import CANARIES
+
+    seen = {name: canary() for name, canary in CANARIES.items()}
+    for name, canary in seen.items():
+        if canary.fault is not None:
+            raise CheckFailed(f"preflight: {name}: {canary.fault}: {canary.mend}")
+    return {"verdict": "passed", "canaries": {name: digest(canary.value) for name, canary in seen.items()}}

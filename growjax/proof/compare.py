@@ -1,0 +1,147 @@
+"""Where two records of one cell, or two states, first differ, and by how much."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from growjax.config import ModelConfig
+from growjax.digests import leaf_bytes, named_leaves
+from growjax.model.decoder import param_shapes
+
+Record = dict[str, Any]
+
+
+class Difference(NamedTuple):
+    """The first difference found; None where a field does not apply or cannot be known."""
+
+    cell: str | None = None
+    what: str = ""
+    """In a reader's words: which record, or which part of a step."""
+    step: int | None = None
+    """Training step after which it shows, counted from the start of the cell's source or candidate."""
+    leaf: str | None = None
+    element: tuple[int, ...] | None = None
+    ulps: float | None = None
+    """Distance in units in the last place, of the element or of the figure named."""
+
+    def __str__(self) -> str:
+        places = [
+            f"cell {self.cell}" if self.cell else "",
+            f"step {self.step}" if self.step is not None else "",
+            f"leaf {self.leaf}" if self.leaf else "",
+            f"element {list(self.element)}" if self.element is not None else "",
+            self.what,
+            f"{self.ulps:g} ulps apart" if self.ulps is not None else "",
+        ]
+        return ", ".join(p for p in places if p)
+
+
+def ulps_apart(a: Any, b: Any) -> np.ndarray:
+    """float64, elementwise: how many representable numbers lie from a to b (arrays of one dtype); for integers the
+    plain distance. -0 and 0 are one ulp apart, since their bits differ."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind not in "fV" and a.dtype.name != "bfloat16":
+        return np.abs(a.astype(np.float64) - b.astype(np.float64))
+    size = a.dtype.itemsize
+    integer = np.dtype(f"i{size}")
+
+    def ordered(x: np.ndarray) -> np.ndarray:
+        words = np.ascontiguousarray(x).view(integer).astype(object if size == 8 else np.int64)
+        low = -(2 ** (8 * size - 1))
+        return np.where(words < 0, low - words - 1, words)  # the most negative word is -0, one below 0
+
+    return np.abs(ordered(a) - ordered(b)).astype(np.float64)
+
+
+def leaf_difference(path: str, a: Any, b: Any) -> Difference | None:
+    """The first element (in row-major order) at which two leaves differ in their bits."""
+    if leaf_bytes(a) == leaf_bytes(b):
+        return None
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return Difference(what=f"{a.dtype}{list(a.shape)} against {b.dtype}{list(b.shape)}", leaf=path)
+    words = [np.ascontiguousarray(x).reshape(-1).view(np.uint8).reshape(x.size, -1) for x in (a, b)]
+    first = int(np.argmax(np.any(words[0] != words[1], axis=1)))
+    element = tuple(int(i) for i in np.unravel_index(first, a.shape))
+    return Difference(leaf=path, element=element, ulps=float(ulps_apart(a[element], b[element])))
+
+
+def tree_difference(a: Any, b: Any) -> Difference | None:
+    """The first leaf, in tree order, at which two trees differ."""
+    left, right = dict(named_leaves(a)), dict(named_leaves(b))
+    for path in left.keys() ^ right.keys():
+        return Difference(what="only one of the two states has it", leaf=path)
+    for path, leaf in left.items():
+        found = leaf_difference(path, leaf, right[path])
+        if found:
+            return found
+    return None
+
+
+def steps_by_leaf(cell: Record, leaves: int) -> np.ndarray:
+    """uint16 [steps, leaves]: what a receipt keeps of the digests after each step."""
+    return np.frombuffer(base64.b64decode(cell["digests"]["params_at"]), "<u2").reshape(-1, leaves)
+
+
+def first_step(cell: Record, start: int, model: ModelConfig, other: Record) -> tuple[int, str] | None:
+    """(step, leaf) at which the parameters of two records of a cell first differ, by what receipts keep of them."""
+    names = [path for path, _ in named_leaves(param_shapes(model))]
+    a, b = steps_by_leaf(cell, len(names)), steps_by_leaf(other, len(names))
+    if a.shape != b.shape:
+        return None
+    rows = np.flatnonzero(np.any(a != b, axis=1))
+    if not len(rows):
+        return None
+    row = int(rows[0])
+    return start + row + 1, names[int(np.flatnonzero(a[row] != b[row])[0])]
+
+
+def figure_difference(a: Any, b: Any, path: str = "") -> tuple[str, float | None] | None:
+    """(path, ulps) of the first figure in which two trees of exact figures differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        pairs = [(f"{path}.{k}" if path else k, a.get(k), b.get(k)) for k in sorted(a.keys() | b.keys())]
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        pairs = [(f"{path}[{i}]", x, y) for i, (x, y) in enumerate(zip(a, b, strict=True))]
+    elif a == b:
+        return None
+    else:
+        try:
+            figures = (np.float64(float.fromhex(text)) for text in (str(a), str(b)))
+            return path, float(ulps_apart(*figures))
+        except (TypeError, ValueError):
+            return path, None
+    return next((found for p, x, y in pairs if (found := figure_difference(x, y, p))), None)
+
+
+def cell_start(cell: Record, cells: dict[str, Record]) -> int:
+    """The step in front of a cell's first: that of the state or of the lag that it goes on from."""
+    if cell["kind"] == "source":
+        parent = cells[cell["parents"][0]]
+        return parent["parameters"]["step"] if parent["kind"] == "source" else 0
+    return cells[cell["parents"][0]]["lag"] if cell["kind"] == "continuation" else 0
+
+
+def cell_difference(a: Record, b: Record, *, start: int, model: ModelConfig) -> Difference | None:
+    """The first difference between two records of one cell; None where every field is the same.
+
+    `model` is the configuration of the parameters that the cell trains; `start` the step in front of its first.
+    """
+    if a == b:
+        return None
+    if "params_at" in a["digests"]:
+        found = first_step(a, start, model, b)
+        if found:
+            figure = figure_difference(a["exact"], b["exact"])
+            told = f"the first figure to differ is {figure[0]}" if figure else "every figure is the same"
+            return Difference(a["id"], told, *found, ulps=figure[1] if figure else None)
+    for path, recorded in a["digests"].get("leaves", {}).items():
+        if b["digests"]["leaves"].get(path) != recorded:
+            return Difference(a["id"], "the state that the cell holds", leaf=path)
+    for field in ("parameters", "parents", "inputs", "digests", "exact", "metrics"):
+        figure = figure_difference(a[field], b[field])
+        if figure:
+            return Difference(a["id"], f"{field} {figure[0]}", ulps=figure[1])
+    return Difference(a["id"], "its record")

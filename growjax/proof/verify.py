@@ -1,0 +1,165 @@
+"""`verify`: recorded cells computed again here, their ancestors included, and compared bit for bit.
+
+A receipt is enough: it holds the whole specification, and says how to obtain the corpus and what digest it must have.
+What a run directory still holds beside it is checked for damage first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from growjax import runtime
+from growjax.config import ModelConfig
+from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
+from growjax.record.integrity import check_stored, read_receipt
+from growjax.record.rundir import COMPARABLE, RunDir, first_difference
+from growjax.record.store import as_tree, load_state
+from growjax.study.runner import Watch, run_study
+from growjax.study.spec import UNWIDENED, StudySpec
+from growjax.study.summary import models
+
+
+class Verdict(NamedTuple):
+    """What came of it."""
+
+    outcome: str
+    """`identical` or `different`."""
+    cells: int
+    """How many cells the receipt holds."""
+    checked: int
+    """How many were computed again, ancestors included."""
+    stored: int
+    """How many were there on disk, and undamaged."""
+    difference: Difference | None
+    notes: list[str]
+
+
+def check_comparable(receipt: Record, *, here: Record, pins: Record) -> None:
+    """Raises `NotComparable`, with the field, where the receipt's bits cannot be expected here."""
+    if receipt["schema"] != 2:
+        raise NotComparable(f"not comparable: the receipt has schema {receipt['schema']}, this growjax reads 2")
+    for field in COMPARABLE:
+        if receipt["environment"].get(field) != here.get(field):
+            where = first_difference(receipt["environment"].get(field), here.get(field), field)
+            raise NotComparable(f"not comparable: {where}")
+    if receipt["pins"] != pins:
+        raise NotComparable(f"not comparable: {first_difference(receipt['pins'], pins, 'pins')}")
+
+
+def choose(receipt: Record, words: tuple[str, ...]) -> set[str]:
+    """Ids of the cells to compute again: `all`, so many, or the ids (or beginnings of them) that are named.
+
+    A sample is the same in every call: the cells whose ids' SHA-256 come first.
+    """
+    ids = [cell["id"] for cell in receipt["cells"]]
+    if words == ("all",):
+        return set(ids)
+    if len(words) == 1 and words[0].isdigit() and len(words[0]) < 8:
+        return set(sorted(ids, key=lambda i: hashlib.sha256(i.encode()).hexdigest())[: int(words[0])])
+    chosen = set()
+    for word in words:
+        found = [i for i in ids if i.startswith(word)]
+        if len(found) != 1:
+            raise UserError(f"{len(found)} cells have an id that begins with {word!r}", "give all, a number, or ids")
+        chosen |= set(found)
+    return chosen
+
+
+def verify(
+    path: Path,
+    out: Path,
+    *,
+    cells: tuple[str, ...] = ("all",),
+    corpus: str | None = None,
+    lanes: int = 1,
+    watch: Watch | None = None,
+) -> Verdict:
+    """Computes cells of a receipt (a file, or a run directory) again into the run directory `out`, and compares.
+
+    Raises `CheckFailed` with the place where what was recorded is damaged, `NotComparable` with the field where bits
+    cannot be compared here, `UserError` where the corpus is not to be had or `path` holds no receipt.
+    """
+    receipt = read_receipt(path)
+    stored = check_stored(path, receipt) if path.is_dir() else 0
+    if "inputs" not in receipt:
+        raise UserError(f"the run in {path} has not come to its end", "run its command again, it goes on")
+    chosen = choose(receipt, cells)
+    check_comparable(receipt, here=runtime.environment(), pins=runtime.pins())
+    spec = StudySpec.from_dict(receipt["config"])
+    again = run_study(spec, RunDir(out), lanes=lanes, watch=watch, only=chosen, corpus=corpus)
+    if again["inputs"]["corpus_digest"] != receipt["inputs"]["corpus_digest"]:
+        raise UserError(
+            f"the corpus {corpus or spec.data.corpus} is not the one of the receipt "
+            f"(digest {again['inputs']['corpus_digest'][:12]}, recorded {receipt['inputs']['corpus_digest'][:12]})",
+            "name the right one with --corpus",
+        )
+    found = _first(receipt, again, path, out)
+    notes = []
+    if again["source_code"] != receipt["source_code"]:
+        if found:
+            raise NotComparable(f"not comparable: growjax's own source is another; {found}")
+        notes.append("computed by another growjax than the recorded one")
+    missing = {cell["id"] for cell in again["cells"]} - {cell["id"] for cell in receipt["cells"]}
+    if missing:
+        raise CheckFailed(f"the receipt lacks cell {min(missing)}, which its own configuration has")
+    outcome = "different" if found else "identical"
+    return Verdict(outcome, len(receipt["cells"]), len(again["cells"]), stored, found, notes)
+
+
+def _first(receipt: Record, again: Record, path: Path, out: Path) -> Difference | None:
+    """The first difference in the order in which cells are made."""
+    recorded = {cell["id"]: cell for cell in receipt["cells"]}
+    for cell in in_order(again["cells"]):
+        old = recorded.get(cell["id"])
+        if old is None:
+            continue
+        found = cell_difference(old, cell, start=cell_start(cell, recorded), model=model_of(receipt, cell))
+        if found:
+            changed = old["digests"].get("program") != cell["digests"].get("program")
+            told = f"{found.what}; the program itself is another" if changed else found.what
+            return _with_element(found._replace(what=told), path, out)
+    return None
+
+
+def _with_element(found: Difference, path: Path, out: Path) -> Difference:
+    """The element too, where both runs hold the state."""
+    folders = [run / "cells" / str(found.cell) for run in (path, out)]
+    if not all((folder / "state.json").exists() for folder in folders):
+        return found
+    states = [as_tree(load_state(folder)) for folder in folders]
+    element = tree_difference(*states)
+    return found if element is None else found._replace(leaf=element.leaf, element=element.element, ulps=element.ulps)
+
+
+def in_order(cells: list[Record]) -> list[Record]:
+    """Cells, each after its parents."""
+    known, order, seen = {cell["id"]: cell for cell in cells}, [], set()
+
+    def visit(cell: Record) -> None:
+        if cell["id"] in seen:
+            return
+        seen.add(cell["id"])
+        for parent in cell["parents"]:
+            if parent in known:
+                visit(known[parent])
+        order.append(cell)
+
+    kinds = ("data", "source", "candidate", "probe", "continuation")
+    for cell in sorted(cells, key=lambda c: (kinds.index(c["kind"]) if c["kind"] in kinds else 9, c["id"])):
+        visit(cell)
+    return order
+
+
+def model_of(receipt: Record, cell: Record) -> ModelConfig:
+    """The model whose parameters a cell trains or holds."""
+    source, target = models(receipt)
+    return source if cell["kind"] in ("data", "source") or cell["operator"] == UNWIDENED else target
+
+
+def told(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain data."""
+    difference = None if verdict.difference is None else verdict.difference._asdict()
+    return {**verdict._asdict(), "difference": difference}
