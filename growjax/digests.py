@@ -58,24 +58,33 @@ def _words(leaf: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(-1)
 
 
-def _mix(x: jax.Array) -> jax.Array:
-    """A bijection of uint32 that no linear map equals (the finaliser of MurmurHash3, by A. Appleby)."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+def mix(x: Any) -> Any:
+    """A bijection of uint32 that no linear map equals (the finaliser of MurmurHash3, by A. Appleby); for arrays of jax
+    and of NumPy."""
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
+
+
+def salt(leaf: int) -> np.uint32:
+    """What is added to the positions of the words of leaf number `leaf`."""
+    return np.uint32((leaf + 1) * 0x9E3779B9 & 0xFFFFFFFF)
+
+
+SECOND = np.uint32(0x6A09E667)
+"""What is added to a mixed word before it is mixed again, for the second sum."""
 
 
 def leaf_digests(tree: Any) -> jax.Array:
     """uint32[leaves, 2]: position-aware, order-free digest of every leaf, for use inside jit.
 
-    Word i of leaf n contributes mix(mix(word ^ mix(i + salt_n)) + salt), once for each of two salts.
+    Word i of leaf n contributes mix(word ^ mix(i + salt_n)) to the first sum, and that mixed once more to the second.
     """
     rows = []
     for n, leaf in enumerate(jax.tree.leaves(tree)):
         words = _words(leaf)
-        place = _mix(jnp.arange(words.size, dtype=jnp.uint32) + jnp.uint32((n + 1) * 0x9E3779B9 & 0xFFFFFFFF))
-        mixed = _mix(words ^ place)
-        second = jnp.sum(_mix(mixed + jnp.uint32(0x6A09E667)), dtype=jnp.uint32)
+        mixed = mix(words ^ mix(jnp.arange(words.size, dtype=jnp.uint32) + salt(n)))
+        second = jnp.sum(mix(mixed + SECOND), dtype=jnp.uint32)
         rows.append(jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), second]))
     return jnp.stack(rows)
 

@@ -1,0 +1,45 @@
+"""`diff`: the first difference between two runs or two states."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from growjax import runtime
+from growjax.cli.arguments import parse
+from growjax.cli.tables import console
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffArguments:
+    """Name the first difference between two runs (directories or receipts) or two states: cell, step, leaf, element.
+
+    Exit codes: 0 no difference, 1 a difference, or one side is damaged.
+    """
+
+    a: Annotated[Path, tyro.conf.Positional]
+    b: Annotated[Path, tyro.conf.Positional]
+    corpus: str | None = None
+    """Where the corpus lies here, if states must be computed again and it is not where the receipt has it."""
+    json: bool = False
+    """Print one JSON document on stdout, and nothing else there."""
+
+
+def run(argv: list[str]) -> int:
+    """Runs the verb; returns its exit code."""
+    given = parse(DiffArguments, argv, verb="diff")
+    runtime.start()
+    from growjax.proof.diff import diff, told
+
+    found = diff(given.a, given.b, corpus=given.corpus)
+    if given.json:
+        print(json.dumps({"a": str(given.a), "b": str(given.b), **told(found)}, sort_keys=True))
+    else:
+        said = "no difference" if found.difference is None else f"first difference: {found.difference}"
+        for line in (said, *found.notes):
+            console().print(line, highlight=False, soft_wrap=True)
+    return 0 if found.difference is None else 1

@@ -1,0 +1,202 @@
+"""`diff`: the first difference between two runs or two states, down to the element where that can be known.
+
+Digests after every step name step and leaf. The element follows from the state at that step, computed again from the
+last one that both runs share: one of the two runs' digests fits it, and where the other's differ by one element and a
+few units in the last place, the digest itself tells which (a sum of mixed words: each candidate change adds a number of
+its own, and only the right one gives the recorded sum).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from growjax.config import canonical_json
+from growjax.digests import SECOND, leaf_digests, mix, named_leaves, salt, words_of
+from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
+from growjax.proof.verify import check_comparable, in_order, model_of
+from growjax.record.integrity import read_receipt
+from growjax.record.rundir import COMPARABLE, RunDir, first_difference
+from growjax.record.store import as_tree, load_state
+from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.replay import source_at, trajectory_at
+from growjax.study.runner import run_study
+from growjax.study.spec import StudySpec
+from growjax.train.state import TrainState
+
+REACH = 4
+"""How many units in the last place an element may be off to be found from digests alone."""
+
+
+class Found(NamedTuple):
+    """What two runs or states differ in."""
+
+    difference: Difference | None
+    compared: int
+    """Cells (or states) that both sides have."""
+    notes: list[str]
+
+
+def diff(a: Path, b: Path, *, corpus: str | None = None) -> Found:
+    """Compares two states (folders with state.json), or two runs (run directories or receipts)."""
+    states = [(path / "state.json").exists() for path in (a, b)]
+    if all(states):
+        first, second = load_state(a), load_state(b)
+        found = tree_difference(as_tree(first), as_tree(second))
+        if found is None and first.config != second.config:
+            found = Difference(what=first_difference(first.config.to_dict(), second.config.to_dict(), "config"))
+        return Found(found, 1, [])
+    if any(states):
+        raise UserError("one side is a state and the other is none", "name two states, or two runs")
+    return _runs(a, b, corpus)
+
+
+def _runs(a: Path, b: Path, corpus: str | None) -> Found:
+    left, right = read_receipt(a), read_receipt(b)
+    notes = [
+        f"{first_difference(left[part], right[part], part)}"
+        for part in ("config", "source_code", "pins")
+        if left.get(part) != right.get(part)
+    ]
+    notes += [
+        first_difference(left["environment"].get(field), right["environment"].get(field), field)
+        for field in COMPARABLE
+        if left["environment"].get(field) != right["environment"].get(field)
+    ]
+    others = {cell["id"]: cell for cell in right["cells"]}
+    known = {cell["id"]: cell for cell in left["cells"]}
+    shared = [cell for cell in in_order(left["cells"]) if cell["id"] in others]
+    for cell in shared:
+        other = others[cell["id"]]
+        found = cell_difference(cell, other, start=cell_start(cell, known), model=model_of(left, cell))
+        if found is None:
+            continue
+        if cell["digests"].get("program") != other["digests"].get("program"):
+            notes.append(f"cell {cell['id']} was computed by two different programs")
+        lines = [_trace(path, cell["id"]) for path in (a, b)]
+        if lines[0] and lines[1]:
+            found = _in_trace(found, lines[0], lines[1]) or found
+            if found.step is not None and found.element is None:
+                found = _element(found, cell, left, a, lines, corpus, notes)
+        return Found(found, len(shared), notes)
+    return Found(None, len(shared), notes)
+
+
+def _trace(run: Path, cell_id: str) -> list[Record]:
+    path = run / "cells" / cell_id / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _in_trace(found: Difference, a: list[Record], b: list[Record]) -> Difference | None:
+    """The first step whose line differs, the first leaf in it, and which part of the step it comes from."""
+    names = a[0]["leaves"]["params"]
+    for x, y in zip(a[1:], b[1:], strict=False):
+        if x == y or "step" not in x:
+            continue
+        rows = np.flatnonzero(np.any(words_of(x["leaves"]) != words_of(y["leaves"]), axis=1))
+        if x["exact"]["loss"] != y["exact"]["loss"]:
+            part = "the forward pass: the losses differ"
+        elif x["exact"]["grad_norm"] != y["exact"]["grad_norm"]:
+            part = "the backward pass: the losses agree, the gradients' norms differ"
+        else:
+            part = "the update or what follows it: loss and gradients' norm agree"
+        return found._replace(step=x["step"], leaf=names[rows[0]] if len(rows) else None, what=part, ulps=None)
+    return None
+
+
+def _element(
+    found: Difference,
+    cell: Record,
+    receipt: Record,
+    run: Path,
+    lines: list[list[Record]],
+    corpus: Any,
+    notes: list[str],
+) -> Difference:
+    """The element too, from the state at that step, computed again here."""
+    try:
+        check_comparable_here(receipt)
+        state = _state_at(cell, receipt, run, found.step or 0, corpus)
+    except (UserError, CheckFailed, NotComparable) as error:
+        notes.append(f"the element is not looked for: {error}")
+        return found
+    here = np.asarray(jax.jit(leaf_digests)(state.params))
+    rows = [words_of(next(x for x in side if x.get("step") == found.step)["leaves"]) for side in lines]
+    fits = [np.array_equal(here, row) for row in rows]
+    if not any(fits):
+        notes.append("computed again here, the step gives neither run's digests")
+        return found
+    target = rows[1] if fits[0] else rows[0]
+    differing = np.flatnonzero(np.any(here != target, axis=1))
+    solved = list(_solve(state, here, target, differing))
+    if len(solved) != 1:
+        notes.append(f"more than one element differs, or by more than {REACH} ulps, in {len(differing)} leaves")
+        return found
+    leaf, element, ulps = solved[0]
+    return found._replace(leaf=leaf, element=element, ulps=float(ulps))
+
+
+def check_comparable_here(receipt: Record) -> None:
+    """Raises `NotComparable` where this process would not compute the receipt's bits."""
+    from growjax import runtime
+
+    check_comparable(receipt, here=runtime.environment(), pins=runtime.pins())
+
+
+def _state_at(cell: Record, receipt: Record, path: Path, step: int, corpus: str | None) -> TrainState:
+    """The state of a cell after a step, from what the run stores, or from its ancestors computed again."""
+    spec = StudySpec.from_dict(receipt["config"])
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDir(path)
+        if not (run.data / "tokens.json").exists() or not any(run.cells.glob("*/state.json")):
+            run = RunDir(Path(folder) / "again")
+            run_study(spec, run, only=set(cell["parents"]), corpus=corpus)
+        ctx = make_context(spec, run, prepare_tokens(run.data, spec, corpus))
+        return _replayed(ctx, cell["id"], step)
+
+
+def _replayed(ctx: Context, cell_id: str, step: int) -> TrainState:
+    for chain in ctx.cells.sources.values():
+        for recipe in chain:
+            if recipe.id == cell_id:
+                return source_at(ctx, recipe, step)
+    for trajectory in ctx.cells.trajectories:
+        if cell_id in (trajectory.probe.id, trajectory.continuation and trajectory.continuation.id):
+            return trajectory_at(ctx, trajectory, step)
+    raise UserError(f"cell {cell_id} trains nothing", "compare the states themselves")
+
+
+def _solve(
+    state: TrainState, here: np.ndarray, target: np.ndarray, differing: np.ndarray
+) -> Iterator[tuple[str, tuple[int, ...], int]]:
+    """(leaf, element, ulps) of every single change by a few ulps that turns the digests `here` into `target`."""
+    if len(differing) != 1:
+        return
+    number = int(differing[0])
+    path, leaf = named_leaves(state.params)[number]
+    leaf = np.asarray(leaf)
+    words = np.ascontiguousarray(leaf).view(np.uint32).reshape(-1)
+    per_element = leaf.dtype.itemsize // 4
+    place = mix(np.arange(words.size, dtype=np.uint32) + salt(number))
+    before = mix(words ^ place)
+    wanted = target[number] - here[number]
+    for off in (d for n in range(1, REACH + 1) for d in (n, -n)):
+        after = mix((words + np.uint32(off & 0xFFFFFFFF)) ^ place)
+        second = mix(after + SECOND) - mix(before + SECOND)
+        for at in np.flatnonzero((after - before == wanted[0]) & (second == wanted[1])):
+            if at % per_element == 0:  # the low word: the first of two, little-endian
+                element = np.unravel_index(int(at) // per_element, leaf.shape)
+                yield path, tuple(int(i) for i in element), abs(off)
+
+
+def told(found: Found) -> dict[str, Any]:
+    """What was found, as plain data."""
+    difference = None if found.difference is None else found.difference._asdict()
+    return json.loads(canonical_json({**found._asdict(), "difference": difference}))

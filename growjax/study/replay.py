@@ -1,0 +1,45 @@
+"""States that no cell stores: where a source or a trajectory stood after some step, computed again."""
+
+from __future__ import annotations
+
+from growjax.record.cells import Recipe
+from growjax.record.store import load_state
+from growjax.streams import Streams, root_key
+from growjax.study.context import Context
+from growjax.study.recipes import Trajectory
+from growjax.train.loop import copy_state, luck, run
+from growjax.train.state import TrainState, init_state
+
+
+def source_at(ctx: Context, recipe: Recipe, step: int) -> TrainState:
+    """A source's state after `step` steps of training, from the stored state (or the first draw) it goes on from."""
+    streams = Streams(root_key(recipe.parameters["seed"]))
+    parent = ctx.run.cells / recipe.parents[0]
+    if (parent / "state.json").exists():
+        state = load_state(parent)
+        begun = int(state.step)
+    else:
+        state, begun = init_state(ctx.config, key=streams.at("init", 0)), 0
+    return _on(ctx, state, luck(streams, ("order", "dropout")), begun, step)
+
+
+def trajectory_at(ctx: Context, trajectory: Trajectory, step: int) -> TrainState:
+    """A candidate's state `step` steps into one regime and replicate, from the stored candidate."""
+    state = load_state(ctx.run.cells / trajectory.candidate.id)
+    return _on(ctx, state, ctx.continuation_luck(trajectory.regime, trajectory.replicate), 0, step)
+
+
+def _on(ctx: Context, state, live, begun: int, step: int) -> TrainState:
+    if step == begun:
+        return state
+    return run(
+        copy_state(state),
+        ctx.feed,
+        live,
+        batch_size=ctx.spec.data.batch_size,
+        segments=1,
+        segment_steps=step - begun,
+        start=begun,
+        programs=ctx.programs,
+        **ctx.sizes,
+    ).state
