@@ -28,6 +28,8 @@ class TrainArguments(Common):
     """Steps at which the full state is kept; the last one ends the training."""
     eval_every: int = 50
     """Steps between evaluations; every kept step must fall on one."""
+    shards: int = 1
+    """Virtual shards of a batch, spread over the devices there are."""
     model: ModelConfig = _QUICK.model
     optim: OptimConfig = _QUICK.optim
     data: DataConfig = _QUICK.data
@@ -47,6 +49,7 @@ def run(argv: list[str]) -> int:
         source_seeds=(given.seed,),
         source_steps=given.steps,
         source_eval_every=given.eval_every,
+        shards=given.shards,
         operators=(),
         regimes=(),
     )

@@ -53,6 +53,7 @@ def _advance(ctx: Context, state: TrainState, live: Luck, *, start: int, steps: 
         segments=steps // every,
         segment_steps=every,
         start=start,
+        shards=ctx.spec.shards,
         programs=ctx.programs,
         **ctx.sizes,
     )

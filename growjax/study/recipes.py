@@ -103,10 +103,16 @@ def _chain(spec: StudySpec, seed: int, data: Recipe) -> list[Recipe]:
             "seed": seed,
             "step": step,
             "eval_every": spec.source_eval_every,
+            **_shards(spec),
         }
         parents = (chain[-1].id if chain else data.id,)
         chain.append(Recipe("source", parameters, parents, {"source": source_name(seed, step)}))
     return chain
+
+
+def _shards(spec: StudySpec) -> dict[str, int]:
+    """What virtual shards add to a recipe: another way to cut a batch sums in another order."""
+    return {} if spec.shards == 1 else {"shards": spec.shards}
 
 
 def _trajectory(
@@ -115,7 +121,7 @@ def _trajectory(
     luck = {"streams": list(REGIMES[regime]), "replicate": replicate, "study_seed": spec.study_seed}
     label = {"source": candidate.label["source"], "operator": operator, "regime": regime, "replicate": replicate}
     parents = (candidate.id,) if control is None else (candidate.id, control.id)
-    grid = {"eval_every": spec.eval_every}
+    grid = {"eval_every": spec.eval_every, **_shards(spec)}
     probe = Recipe("probe", {**luck, **grid, "lag": spec.probe_lag}, parents, {**label, "lag": spec.probe_lag})
     continuation = Recipe("continuation", {**luck, **grid, "lag": lag}, (probe.id,), {**label, "lag": lag})
     return Trajectory(candidate, probe, continuation, regime, replicate, lag)

@@ -7,7 +7,7 @@ from growjax.record.store import load_state
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.recipes import Trajectory
-from growjax.train.loop import copy_state, luck, run
+from growjax.train.loop import Luck, copy_state, luck, run
 from growjax.train.state import TrainState, init_state
 
 
@@ -29,7 +29,7 @@ def trajectory_at(ctx: Context, trajectory: Trajectory, step: int) -> TrainState
     return _on(ctx, state, ctx.continuation_luck(trajectory.regime, trajectory.replicate), 0, step)
 
 
-def _on(ctx: Context, state, live, begun: int, step: int) -> TrainState:
+def _on(ctx: Context, state: TrainState, live: Luck, begun: int, step: int) -> TrainState:
     if step == begun:
         return state
     return run(
@@ -40,6 +40,7 @@ def _on(ctx: Context, state, live, begun: int, step: int) -> TrainState:
         segments=1,
         segment_steps=step - begun,
         start=begun,
+        shards=ctx.spec.shards,
         programs=ctx.programs,
         **ctx.sizes,
     ).state

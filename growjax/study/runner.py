@@ -88,7 +88,7 @@ def run_study(
     full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
     work = Work(ctx, cells, watch)
     with Lanes(1 if full else lanes, ctx) as pool:
-        work.sources(pool, ahead=not full and lanes > len(spec.source_seeds))
+        work.sources(pool, ahead=not full and lanes > len(spec.source_seeds) and spec.shards == 1)
         work.candidates(pool)
         work.trajectories(pool)
     inputs = {"corpus": tokens.info["source"], "corpus_digest": tokens.info["corpus_digest"], "tokens": tokens.digest}

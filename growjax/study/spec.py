@@ -68,6 +68,8 @@ class StudySpec(Config):
     source_eval_every: int = 50
     study_seed: int = 1
     """Root of all luck of candidates and continuations; sources hang from their own seeds."""
+    shards: int = 1
+    """Virtual shards of a batch, spread over the devices there are; part of what a cell is, unlike the devices."""
     match_flops: bool = True
     """Whether the unwidened source goes on until it has used a wide continuation's FLOPs."""
 
@@ -103,6 +105,9 @@ class StudySpec(Config):
             need(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
         need(self.stochastic_replicates >= 1 and self.deterministic_replicates >= 1, "a study has no replicates",
              "give at least 1 of each kind")  # fmt: skip
+        need(self.shards >= 1 and self.data.batch_size % self.shards == 0,
+             f"a batch of {self.data.batch_size} has no {self.shards} equal shards",
+             "choose a divisor of --data.batch-size")  # fmt: skip
         need(
             UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )

@@ -66,10 +66,14 @@ def train_step(
     state: TrainState, batch: tuple[jax.Array, jax.Array], *, keys: StepKeys | None = None
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step on a batch (inputs, targets), both int32 [B, T]; metrics are of before the update."""
-    config = state.config
     dropout_key = keys.dropout if keys else None
-    loss, grads = jax.value_and_grad(loss_fn)(state.params, config, batch, dropout_key=dropout_key)
-    updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params, law=state.law)
+    loss, grads = jax.value_and_grad(loss_fn)(state.params, state.config, batch, dropout_key=dropout_key)
+    return apply_gradients(state, loss, grads)
+
+
+def apply_gradients(state: TrainState, loss: jax.Array, grads: Params) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The second half of a step: the update that a batch's loss and gradients ask for."""
+    updates, opt_state = optimizer(state.config).update(grads, state.opt_state, state.params, law=state.law)
     params = optax.apply_updates(state.params, updates)
     metrics = {"loss": loss, "grad_norm": global_norm(grads, state.law.clip if state.law else None)}
     return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
