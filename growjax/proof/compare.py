@@ -49,7 +49,7 @@ def ulps_apart(a: Any, b: Any) -> np.ndarray:
     integer = np.dtype(f"i{size}")
 
     def ordered(x: np.ndarray) -> np.ndarray:
-        words = np.ascontiguousarray(x).view(integer).astype(object if size == 8 else np.int64)
+        words = np.ascontiguousarray(x).view(integer).reshape(x.shape).astype(object if size == 8 else np.int64)
         low = -(2 ** (8 * size - 1))
         return np.where(words < 0, low - words - 1, words)  # the most negative word is -0, one below 0
 

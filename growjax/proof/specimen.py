@@ -31,9 +31,10 @@ def specimen(*, every: int = 4, shards: int = 1, stored: str | None = None, move
     from growjax.data.batches import as_windows
     from growjax.data.grammar import stories
     from growjax.data.tokens import encode, train_tokenizer
-    from growjax.digests import total, words_hex
+    from growjax.digests import digest, total, words_hex
     from growjax.grow.plan import default_target, make_plan
     from growjax.grow.widen import widen
+    from growjax.preflight.canaries import CANARIES
     from growjax.record.store import state_digest
     from growjax.streams import Streams, root_key
     from growjax.train.loop import Feed, luck, run
@@ -71,6 +72,7 @@ def specimen(*, every: int = 4, shards: int = 1, stored: str | None = None, move
         "last evaluation": float(last.trace.eval_loss[-1]).hex(),
         "state": state_digest(last.state),
         "programs": [source.program, last.program],
+        "canaries": {name: digest(CANARIES[name]().value) for name in ("long product", "many reductions")},
     }
 
 

@@ -157,7 +157,7 @@ def run(
     if shards > 1:
         from growjax.train.shards import run_sharded
 
-        grid = {"segments": segments, "segment_steps": segment_steps, "start": start}
+        grid: Any = {"segments": segments, "segment_steps": segment_steps, "start": start}
         return run_sharded(state, feed, luck, batch_size=batch_size, shards=shards, **grid)
     steps, evals = segments * segment_steps, segments + 1
     numbers = (jnp.asarray(n, jnp.int32) for n in (start, segments, segment_steps))

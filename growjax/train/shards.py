@@ -91,8 +91,8 @@ def run_sharded(
 
             def part(shard: int, copies: list[Any] = copies, lag: int = start + number) -> Any:
                 at = shard * len(devices) // shards
-                numbers = jax.device_put((np.int32(lag), np.int32(shard)), devices[at])
-                return jax.block_until_ready(_shard(copies[at], *here[at], *numbers, **static))
+                step, place = jax.device_put((np.int32(lag), np.int32(shard)), devices[at])
+                return jax.block_until_ready(_shard(copies[at], here[at][0], here[at][1], step, place, **static))
 
             parts = jax.device_put(list(pool.map(part, range(shards))), devices[0])
             state, row = _update(state, parts)
@@ -110,10 +110,12 @@ def _fingerprints(state: TrainState, feed: Feed, luck: Luck, static: dict[str, A
     """SHA-256 over the lowered texts of the three programs: the same wherever they run."""
     shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, luck))
     number = jax.ShapeDtypeStruct((), jnp.int32)
-    part = jax.eval_shape(partial(_shard, **static), shapes[0].params, shapes[1], shapes[2], number, number)
+    of_state, of_feed, of_luck = shapes
+    shard: Any = partial(_shard, **static)
+    part = jax.eval_shape(shard, of_state.params, of_feed, of_luck, number, number)
     texts = [
-        _shard.lower(shapes[0].params, shapes[1], shapes[2], number, number, **static).as_text(),
-        _update.lower(shapes[0], [part] * static["shards"]).as_text(),
-        _mark.lower(shapes[0], shapes[1].evaluation).as_text(),
+        _shard.lower(of_state.params, of_feed, of_luck, number, number, **static).as_text(),
+        _update.lower(of_state, [part] * static["shards"]).as_text(),
+        _mark.lower(of_state, of_feed.evaluation).as_text(),
     ]
     return hashlib.sha256("".join(texts).encode()).hexdigest()

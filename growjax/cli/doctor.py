@@ -1,0 +1,75 @@
+"""`doctor`: the bits contract proved on this machine's own device, row by row."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from growjax import runtime
+from growjax.cli.arguments import parse
+from growjax.cli.tables import console
+from growjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DoctorArguments:
+    """Prove the bits contract here: every row runs a real continuation in other surroundings and compares digests.
+
+    Exit codes: 0 every row that can be proved here holds, 1 a row fails. Takes a few minutes.
+    """
+
+    rows: tuple[str, ...] = ()
+    """Only these, such as B1 B5; all if not given."""
+    pythons: tuple[str, ...] = ()
+    """Other Python interpreters that have growjax's requirements installed, for row B7."""
+    thorough: bool = False
+    """More of everything: 20 kills, pools of 1, 2, 3 and 7 (about twenty minutes)."""
+    json: bool = False
+    """Print one JSON document on stdout, and nothing else there."""
+
+
+def run(argv: list[str]) -> int:
+    """Runs the verb; returns its exit code."""
+    given = parse(DoctorArguments, argv, verb="doctor", default=DoctorArguments())
+    runtime.start()
+    from rich.console import Console
+
+    from growjax.preflight.verdict import preflight
+    from growjax.proof.bench import Bench
+    from growjax.proof.doctor import examine, rows_here, told
+
+    rows = {row.name: row for row in rows_here()}
+    for name in given.rows:
+        if name not in rows:
+            raise UserError(f"the contract has no row {name!r}", f"choose among {', '.join(rows)}")
+    preflight()
+    chosen = tuple(rows[name] for name in given.rows or rows)
+    with Console(stderr=True).status("starting") as status, tempfile.TemporaryDirectory() as folder:
+        bench = Bench(
+            Path(folder),
+            pythons=given.pythons,
+            thorough=given.thorough,
+            watch=lambda what: status.update(f"running: {what}"),
+        )
+        results = examine(bench, chosen, lambda result: None)
+    document = told(results)
+    if given.json:
+        print(json.dumps(document, sort_keys=True))
+    else:
+        _print(document)
+    return 1 if any(result.verdict == "fails" for result in results) else 0
+
+
+def _print(document: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    environment = document["environment"]
+    jaxlib, cpu = environment["packages"]["jaxlib"], environment["cpu"]["model"]
+    title = f"bits on {environment['device_kind']} ({cpu}), jaxlib {jaxlib}"
+    table = Table("row", "what may change", "", "compared with the plain run, bit for bit", title=title)
+    for row in document["rows"]:
+        table.add_row(row["row"], row["changes"], row["verdict"], row["failed"] or ", ".join(row["compared"]))
+    console().print(table)

@@ -1,0 +1,117 @@
+"""Runs specimens and small studies in processes of their own, in surroundings that a row of the contract names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from growjax import runtime
+from growjax.errors import CheckFailed
+from growjax.record.integrity import read_receipt
+
+Record = dict[str, Any]
+STUDY = (
+    "study", "--preset", "smoke", "--source-steps", "10", "--regimes", "deterministic", "stochastic",
+    "--stochastic-replicates", "1",
+)  # fmt: skip
+POOL = ("exact_copy", "perturbed", "structured", "asymmetric_reset", "scratch", "net2net", "lemon")
+"""Candidates that a study's pool is taken from."""
+
+
+_BIND = """
+import os, sys
+os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Where and how the rows' processes run. Only `folder` is written to."""
+
+    folder: Path
+    program: tuple[str, ...] = (sys.executable, "-m")
+    """What stands before the module's name."""
+    pythons: tuple[str, ...] = ()
+    """Other interpreters, for the row that changes Python."""
+    thorough: bool = False
+    """Twenty kills instead of two, pools of 1, 2, 3 and 7 instead of two."""
+    watch: Callable[[str], None] = lambda _: None
+    """Told what is being run."""
+
+    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        """This process's own, without pins: every process sets its own."""
+        clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+        package = str(Path(__file__).parents[2])
+        paths = [package, *filter(None, clean.get("PYTHONPATH", "").split(os.pathsep))]
+        return {**clean, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **(extra or {})}
+
+    def specimen(
+        self,
+        what: str,
+        options: Record | None = None,
+        *,
+        env: dict[str, str] | None = None,
+        cores: Sequence[int] | None = None,
+        cwd: Path | None = None,
+        program: tuple[str, ...] | None = None,
+    ) -> list[Record]:
+        """The digests of one process's specimens. Raises `CheckFailed` where it does not come to its end."""
+        self.watch(what)
+        words = [*(program or self.program), "growjax.proof.specimen", json.dumps(options or {})]
+        if cores is not None:
+            words = [sys.executable, "-c", _BIND, ",".join(map(str, cores)), *words]
+        done = subprocess.run(words, env=self.environment(env), cwd=cwd or self.folder, capture_output=True, text=True)
+        if done.returncode:
+            raise CheckFailed(f"{what}: the process ended with {done.returncode}: {_last_line(done.stderr)}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def study(
+        self,
+        what: str,
+        name: str,
+        *,
+        operators: Sequence[str] = POOL[:2],
+        words: Sequence[str] = (),
+        kills: int = 0,
+        seed: int = 0,
+    ) -> Record:
+        """The cells of a small study, by id: digests and exact figures. With `kills` it is killed (SIGKILL, every
+        process of it) at so many moments, drawn from `seed` over the time it takes, and started again each time."""
+        self.watch(what)
+        out = self.folder / name
+        command = [*self.program, "growjax", *STUDY, "--operators", *operators, "--out", str(out), "--json", *words]
+        moments = random.Random(seed)
+        for _ in range(kills):
+            process = subprocess.Popen(
+                command,
+                env=self.environment(),
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            deadline = time.monotonic() + moments.uniform(0.5, 12)
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True)
+        if done.returncode:
+            raise CheckFailed(f"{what}: the study ended with {done.returncode}: {_last_line(done.stderr)}")
+        cells = read_receipt(out)["cells"]
+        return {cell["id"]: {"digests": cell["digests"], "exact": cell["exact"]} for cell in cells}
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,194 @@
+"""The bits contract, row by row, on this machine's own device: each row runs the specimen, or a small study, in other
+surroundings and compares every digest with those of the plain run. No row has a tolerance.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from growjax import runtime
+from growjax.config import json_digest
+from growjax.errors import CheckFailed
+from growjax.proof.bench import POOL, Bench, Record
+
+Compared = Iterator[tuple[str, Any, Any]]
+"""(what was changed, what the plain run gave, what this one gave)."""
+
+
+class Row(NamedTuple):
+    """A row of the contract."""
+
+    name: str
+    changes: str
+    """What may change without changing bits."""
+    compare: Callable[[Bench, Record], Compared] | None
+    """Yields what is to be equal; None where nothing here can prove the row."""
+    why: str = ""
+    """Why a row is not proved here."""
+
+
+class Result(NamedTuple):
+    """What came of a row."""
+
+    row: str
+    changes: str
+    verdict: str
+    """`holds`, `fails` or `open`."""
+    compared: list[str]
+    failed: str | None
+    """What differed, or why the row is open."""
+
+
+def _again(bench: Bench, plain: Record) -> Compared:
+    first, second = bench.specimen("twice in one process", {"again": True})
+    yield "twice in one process", first, second
+    yield "a new process", plain, bench.specimen("a new process")[0]
+
+
+def _killed(bench: Bench, plain: Record) -> Compared:
+    whole, kills = bench.study("an unbroken study", "whole"), 20 if bench.thorough else 2
+    broken = bench.study(f"a study killed {kills} times", "killed", kills=kills, seed=1)
+    yield f"killed {kills} times and continued", whole, broken
+
+
+def _pool(bench: Bench, plain: Record) -> Compared:
+    """Pools of other sizes, in other orders, in other numbers of lanes: the cells that they share."""
+    sizes = (7, 3, 2, 1) if bench.thorough else (3, 1)
+    runs = []
+    for number, size in enumerate(sizes):
+        pool = random.Random(number).sample(POOL[:size], size)
+        words = ("--lanes", str(1 + number % 3))
+        runs.append(bench.study(f"a pool of {size}", f"pool-{size}", operators=pool, words=words))
+    for size, smaller in zip(sizes[1:], runs[1:], strict=True):
+        shared = sorted(smaller.keys() & runs[0].keys())
+        what = f"{len(shared)} cells of a pool of {size} beside one of {sizes[0]}, shuffled, in other lanes"
+        yield what, [runs[0][i] for i in shared], [smaller[i] for i in shared]
+
+
+def _cores(bench: Bench, plain: Record) -> Compared:
+    own = sorted(os.sched_getaffinity(0))
+    yield "one core", plain, bench.specimen("one core", cores=own[:1])[0]
+    yield f"all {len(own)} cores", plain, bench.specimen("all cores", cores=own)[0]
+
+
+def _devices(bench: Bench, plain: Record) -> Compared:
+    runs = {}
+    for number in (1, 2, 4, 8):
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"} if number > 1 else {}
+        runs[number] = bench.specimen(f"{number} devices", {"shards": 8}, env=flags)[0]
+        yield f"8 shards on {number} devices", runs[1], runs[number]
+
+
+def _real_devices(bench: Bench, plain: Record) -> Compared:
+    """The same with the accelerators there are, as many as can be seen at a time."""
+    import jax
+
+    first = bench.specimen("1 device", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": "0"})[0]
+    for number in (n for n in (1, 2, 4, 8) if n <= jax.device_count()):
+        seen = ",".join(map(str, range(number)))
+        other = bench.specimen(f"{number} devices", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": seen})[0]
+        yield f"8 shards on {number} devices", first, other
+
+
+def _stored(bench: Bench, plain: Record) -> Compared:
+    places = {"stored": str(bench.folder / "state"), "moved": str(bench.folder / "elsewhere")}
+    yield "stored, moved and loaded", plain, bench.specimen("stored, moved and loaded", places)[0]
+
+
+def _surroundings(bench: Bench, plain: Record) -> Compared:
+    there = bench.folder / "another directory"
+    there.mkdir()
+    changes: dict[str, dict[str, str]] = {f"hash seed {n}": {"PYTHONHASHSEED": n} for n in ("0", "1", "77", "12345")}
+    changes |= {
+        "time zone Kathmandu": {"TZ": "Asia/Kathmandu"},
+        "time zone Chatham, locale C": {"TZ": "Pacific/Chatham", "LC_ALL": "C"},
+        "no compilation cache": {"XDG_CACHE_HOME": str(bench.folder / "cache")},
+    }
+    for name, env in changes.items():
+        yield name, plain, bench.specimen(name, env={"PYTHONHASHSEED": "random", **env}, cwd=there)[0]
+    for python in bench.pythons:
+        yield python, plain, bench.specimen(python, program=(python, *bench.program[1:]))[0]
+
+
+def _watching(bench: Bench, plain: Record) -> Compared:
+    kept = [name for name in plain if name != "programs"]
+    for every in (1, 2, 12):
+        other = bench.specimen(f"an evaluation every {every} steps", {"every": every})[0]
+        yield f"an evaluation every {every} steps", [plain[k] for k in kept], [other[k] for k in kept]
+    loud = {"TF_CPP_MIN_LOG_LEVEL": "0", "JAX_LOG_COMPILES": "1", "FORCE_COLOR": "1"}
+    yield "logging and progress", plain, bench.specimen("logging", env=loud)[0]
+
+
+ROWS = (
+    Row("B1", "run again: same process, new process", _again),
+    Row("B2", "killed at any moment, and continued", _killed),
+    Row("B3", "the pool: which candidates run beside it, in what order, in how many lanes", _pool),
+    Row("B4", "cores", _cores),
+    Row("B5", "devices: 1, 2, 4, 8", _devices),
+    Row("B6", "states stored and loaded, moved", _stored),
+    Row("B7", "hash seed, time zone, locale, working directory, compilation cache, Python", _surroundings),
+    Row("B8", "the executor", None, "there is one executor so far"),
+    Row("B9", "watching: logging, progress, more frequent evaluation", _watching),
+    Row("B10", "the CPU model", None, "one machine cannot show it: compare receipts of two with `diff`"),
+)
+
+
+def rows_here() -> tuple[Row, ...]:
+    """The rows as this machine's device can prove them."""
+    import jax
+
+    if jax.default_backend() == "cpu":
+        return ROWS
+    count = jax.device_count()
+    real = Row("B5", f"devices: those here, {count}", _real_devices if count > 1 else None, "there is one device here")
+    return tuple(real if row.name == "B5" else row for row in ROWS)
+
+
+def examine(bench: Bench, rows: tuple[Row, ...], done: Callable[[Result], None]) -> list[Result]:
+    """Runs every row; `done` is told of each as it ends."""
+    plain, results = bench.specimen("the plain run")[0], []
+    for row in rows:
+        results.append(_examine(bench, row, plain))
+        done(results[-1])
+    return results
+
+
+def _examine(bench: Bench, row: Row, plain: Record) -> Result:
+    if row.compare is None:
+        return Result(row.name, row.changes, "open", [], row.why)
+    compared: list[str] = []
+    try:
+        for what, expected, found in row.compare(bench, plain):
+            compared.append(what)
+            if found != expected:
+                return Result(row.name, row.changes, "fails", compared, f"{what}: {_where(expected, found)}")
+    except CheckFailed as error:
+        return Result(row.name, row.changes, "fails", compared, str(error))
+    return Result(row.name, row.changes, "holds", compared, None)
+
+
+def _where(expected: Any, found: Any) -> str:
+    """The first field that differs."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name in expected:
+            if found.get(name) != expected[name]:
+                inner = _where(expected[name], found.get(name))
+                return f"{name} {inner}".strip()
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for number, (a, b) in enumerate(zip(expected, found, strict=True)):
+            if a != b:
+                return f"[{number}] {_where(a, b)}".strip()
+    return f"was {str(expected)[:20]}, is {str(found)[:20]}"
+
+
+def told(results: list[Result], plain_environment: Record | None = None) -> Record:
+    """All results as plain data."""
+    return {
+        "rows": [result._asdict() for result in results],
+        "environment": plain_environment or runtime.environment(),
+        "pins": runtime.pins(),
+        "digest": json_digest([result._asdict() for result in results]),
+    }
