@@ -10,7 +10,7 @@ import optax
 from flax import struct
 
 from growjax.config import TrainConfig
-from growjax.model.decoder import Params, forward, init_params, param_specs
+from growjax.model.decoder import Params, init_params, loss, param_specs
 from growjax.train.optim import LawFactors, OptState, global_norm, transformation
 
 
@@ -59,7 +59,7 @@ def loss_fn(
 ) -> jax.Array:
     """Mean negative log-likelihood in nats per token of a batch (inputs, targets), both int32 [B, T]."""
     inputs, targets = batch
-    return jnp.mean(token_losses(forward(config.model, params, inputs, dropout_key=dropout_key), targets))
+    return loss(config.model, params, inputs, targets, dropout_key=dropout_key)
 
 
 def train_step(
@@ -68,8 +68,8 @@ def train_step(
     """One step on a batch (inputs, targets), both int32 [B, T]; metrics are of before the update."""
     config = state.config
     dropout_key = keys.dropout if keys else None
-    loss, grads = jax.value_and_grad(loss_fn)(state.params, config, batch, dropout_key=dropout_key)
+    value, grads = jax.value_and_grad(loss_fn)(state.params, config, batch, dropout_key=dropout_key)
     updates, opt_state = optimizer(config).update(grads, state.opt_state, state.params, law=state.law)
     params = optax.apply_updates(state.params, updates)
-    metrics = {"loss": loss, "grad_norm": global_norm(grads, state.law.clip if state.law else None)}
+    metrics = {"loss": value, "grad_norm": global_norm(grads, state.law.clip if state.law else None)}
     return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
