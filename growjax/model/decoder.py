@@ -15,10 +15,17 @@ from flax import linen as nn
 
 from growjax.config import ModelConfig
 from growjax.model import layers
+from growjax.model.attention import causal_attention
 from growjax.model.axes import Dim, Named, ParamSpec, is_named, keeps, map_specs, reads, scales, writes
+from growjax.model.loss import mean_loss
+from growjax.model.products import project
 from growjax.streams import at_site
 
 Params = dict[str, Any]
+
+UNROLL = 8
+"""Layers that one round of the loop over layers holds: what a layer keeps for its derivative is copied only between
+rounds, and a program grows with them."""
 
 
 class _Owner(nn.Module):
@@ -69,21 +76,21 @@ class Block(_Owner):
         cfg = self.config
         heads_BTHK = self.attention(self.norm("attn_norm", x_BTD, scales("embed")))
         wo = self.weight("wo", reads("heads"), reads("head_dim", "value"), writes("embed"), residual=True)
-        out = layers.project(heads_BTHK, wo, 2) + self.bias("bo", writes("embed"))
+        out = project(heads_BTHK, wo, 2) + self.bias("bo", writes("embed"))
         x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
 
         y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
-        mlp_BTF = layers.project(y_BTD, self.weight("w_up", reads("embed"), writes("mlp"))) + self.bias(
+        mlp_BTF = project(y_BTD, self.weight("w_up", reads("embed"), writes("mlp"))) + self.bias(
             "b_up", writes("mlp")
         )
         if cfg.dialect == "rms":
-            gate = layers.project(y_BTD, self.weight("w_gate", reads("embed"), writes("mlp"))) + self.bias(
+            gate = project(y_BTD, self.weight("w_gate", reads("embed"), writes("mlp"))) + self.bias(
                 "b_gate", writes("mlp")
             )
-            mlp_BTF = jax.nn.silu(gate) * mlp_BTF
+            mlp_BTF = layers.swiglu(gate, mlp_BTF)
         else:
-            mlp_BTF = jax.nn.gelu(mlp_BTF, approximate=True)
-        out = layers.project(mlp_BTF, self.weight("w_down", reads("mlp"), writes("embed"), residual=True))
+            mlp_BTF = layers.gelu(mlp_BTF)
+        out = project(mlp_BTF, self.weight("w_down", reads("mlp"), writes("embed"), residual=True))
         x_BTD = x_BTD + self.drop(out + self.bias("b_down", writes("embed")), dropout_key, "mlp", layer)
         seen = {"embed": x_BTD, "heads": heads_BTHK, "mlp": mlp_BTF} if self.capture else None
         return x_BTD, seen
@@ -94,9 +101,9 @@ class Block(_Owner):
         q_dims = (writes("heads"), writes("head_dim", raw))
         k_dims = (writes("kv_heads"), writes("head_dim", raw))
         v_dims = (writes("kv_heads"), writes("head_dim", "value"))
-        q = layers.project(x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
-        k = layers.project(x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
-        v = layers.project(x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
+        q = project(x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
+        k = project(x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
+        v = project(x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
         if cfg.qk_norm:
             eps = cfg.norm_eps if cfg.qk_norm_eps is None else cfg.qk_norm_eps
             q = layers.rms_norm(q, self.weight("q_gain", scales("head_dim", "score", raw), init="ones"), eps)
@@ -106,16 +113,18 @@ class Block(_Owner):
             cos, sin = layers.rope_tables(x_BTD.shape[1], cfg.head_dim, rope, cfg.rope_theta, x_BTD.dtype)
             q, k = layers.rotate(q, cos, sin, rope), layers.rotate(k, cos, sin, rope)
         grouped = q.reshape(*q.shape[:2], cfg.n_kv_heads, -1, cfg.head_dim)
-        return layers.causal_attention(grouped, k, v).reshape(q.shape)
+        return causal_attention(grouped, k, v).reshape(q.shape)
 
 
 class Decoder(_Owner):
-    """Tokens int32 [B, T] to logits [B, T, V] (at least float32)."""
+    """Tokens int32 [B, T] to logits [B, T, V] (at least float32), or with targets to their mean loss."""
 
     capture: bool = False
 
     @nn.compact
-    def __call__(self, tokens_BT: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Any]:
+    def __call__(
+        self, tokens_BT: jax.Array, dropout_key: jax.Array | None, targets_BT: jax.Array | None = None
+    ) -> tuple[jax.Array, Any]:
         cfg = self.config
         table_VD = self.weight("embedding", keeps("vocab"), writes("embed"))
         x_BTD = table_VD[tokens_BT]
@@ -128,12 +137,15 @@ class Decoder(_Owner):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
             length=cfg.n_layers,
+            unroll=UNROLL,
             metadata_params={},
         )(cfg, capture=self.capture, name="blocks")
         x_BTD, seen = blocks(x_BTD, jnp.arange(cfg.n_layers, dtype=jnp.uint32), dropout_key)
         x_BTD = self.norm("final_norm", x_BTD, scales("embed", "logits", "embed"))
         head_VD = table_VD if cfg.tie_embeddings else self.weight("head", keeps("vocab"), reads("embed", "logits"))
-        logits = layers.project(x_BTD, head_VD.T)
+        if targets_BT is not None:
+            return mean_loss(x_BTD.reshape(-1, cfg.d_model), head_VD, targets_BT.reshape(-1)), seen
+        logits = project(x_BTD, head_VD.T)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), seen
 
 
@@ -142,6 +154,18 @@ def forward(
 ) -> jax.Array:
     """Logits [B, T, V]; without a key no dropout takes place and nothing is drawn."""
     return Decoder(config).apply({"params": params}, tokens_BT, dropout_key)[0]  # pyright: ignore[reportReturnType]
+
+
+def loss(
+    config: ModelConfig,
+    params: Params,
+    tokens_BT: jax.Array,
+    targets_BT: jax.Array,
+    *,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
+    """Mean negative log-likelihood in nats per token of targets int32 [B, T], at least float32."""
+    return Decoder(config).apply({"params": params}, tokens_BT, dropout_key, targets_BT)[0]  # pyright: ignore[reportReturnType]
 
 
 def activations(config: ModelConfig, params: Params, tokens_BT: jax.Array) -> dict[str, jax.Array]:

@@ -1,39 +1,119 @@
 """The parts of a block, as functions of their arguments. Shapes stand behind the names: B batch, T query and S key
 positions, D d_model, G kv heads, R query heads per kv head, K head_dim, F d_ff, V vocabulary.
+
+Norms and activations have derivatives of their own, which save what they are given and compute the rest again: left
+to itself XLA keeps every intermediate, or computes the dear ones in each place that reads them.
 """
 
 from __future__ import annotations
 
-import math
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def project(x: jax.Array, w: jax.Array, contracted: int = 1) -> jax.Array:
-    """Contracts the last axes of x with the first of w, `contracted` of them, as one product of two matrices.
-
-    The same sum written over three axes runs at half the speed on a CPU, where XLA then leaves its matrix library.
-    """
-    size = math.prod(w.shape[:contracted])
-    flat = x.reshape(-1, size) @ w.reshape(size, -1)
-    return flat.reshape(*x.shape[: x.ndim - contracted], *w.shape[contracted:])
+def rsqrt(x: jax.Array) -> jax.Array:
+    """1 / sqrt(x). Every root of the model is this one."""
+    return jax.lax.rsqrt(x)
 
 
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _mean(x: jax.Array) -> jax.Array:
+    return jnp.mean(x, axis=-1, keepdims=True)
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    """Summed over all axes but the last."""
+    return jnp.sum(x, axis=tuple(range(x.ndim - 1)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def rms_norm(x: jax.Array, gain: jax.Array, eps: float) -> jax.Array:
     """RMSNorm over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467, eq. 4), in at least float32."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
-    return (wide * scale * gain).astype(x.dtype)
+    return _rms_forward(x, gain, eps)[0]
 
 
+def _rms_forward(x: jax.Array, gain: jax.Array, eps: float) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    scale = rsqrt(_mean(jnp.square(_wide(x))) + eps)
+    return (_wide(x) * scale * gain).astype(x.dtype), (x, gain, scale)
+
+
+def _rms_backward(eps: float, saved: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, gain, scale = saved
+    normal, g = _wide(x) * scale, _wide(g)
+    inner = g * gain
+    dx = scale * (inner - normal * _mean(inner * normal))
+    return dx.astype(x.dtype), _rows(g * normal).astype(gain.dtype)
+
+
+rms_norm.defvjp(_rms_forward, _rms_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float) -> jax.Array:
     """LayerNorm over the last axis (Ba et al. 2016, arXiv 1607.06450, eq. 4), in at least float32."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    scale = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + eps)
-    return (centred * scale * gain + bias).astype(x.dtype)
+    return _layer_forward(x, gain, bias, eps)[0]
+
+
+def _layer_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float) -> tuple[jax.Array, tuple[Any, ...]]:
+    mean = _mean(_wide(x))
+    centred = _wide(x) - mean
+    scale = rsqrt(_mean(jnp.square(centred)) + eps)
+    return (centred * scale * gain + bias).astype(x.dtype), (x, gain, mean, scale)
+
+
+def _layer_backward(eps: float, saved: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, gain, mean, scale = saved
+    normal, g = (_wide(x) - mean) * scale, _wide(g)
+    inner = g * gain
+    dx = scale * (inner - _mean(inner) - normal * _mean(inner * normal))
+    return dx.astype(x.dtype), _rows(g * normal).astype(gain.dtype), _rows(g).astype(gain.dtype)
+
+
+layer_norm.defvjp(_layer_forward, _layer_backward)
+
+
+@jax.custom_vjp
+def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """silu(gate) * up (Shazeer 2020, arXiv 2002.05202, eq. 6), one by one."""
+    return gate * jax.nn.sigmoid(gate) * up
+
+
+def _swiglu_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    gate, up = saved
+    share = jax.nn.sigmoid(gate)
+    return g * up * share * (1 + gate * (1 - share)), g * gate * share
+
+
+swiglu.defvjp(lambda gate, up: (swiglu(gate, up), (gate, up)), _swiglu_backward)
+
+
+@jax.custom_vjp
+def gelu(x: jax.Array) -> jax.Array:
+    """GELU by its tanh formula (Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2)."""
+    return 0.5 * x * (1 + _gelu_tanh(x))
+
+
+_SLOPE, _CUBE = (2 / np.pi) ** 0.5, 0.044715
+
+
+def _gelu_tanh(x: jax.Array) -> jax.Array:
+    return jnp.tanh(float(_SLOPE) * (x + _CUBE * x * x * x))
+
+
+def _gelu_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    bent = _gelu_tanh(x)
+    slope = float(_SLOPE) * (1 + 3 * _CUBE * x * x)
+    return (g * 0.5 * (1 + bent + x * (1 - bent * bent) * slope),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def rope_tables(length: int, head_dim: int, rope_dim: int, theta: float, dtype: jnp.dtype) -> tuple:
@@ -58,24 +138,14 @@ def rotate(x: jax.Array, cos_TK: jax.Array, sin_TK: jax.Array, rope_dim: int) ->
     return x * cos + turned * sin
 
 
-def causal_attention(q_BTGRK: jax.Array, k_BSGK: jax.Array, v_BSGK: jax.Array) -> jax.Array:
-    """Grouped-query causal attention (Ainslie et al. 2023, arXiv 2305.13245), softmax in at least float32.
-
-    Returns [B, T, G, R, K]. Scores are divided by sqrt(K).
-    """
-    scores = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK) * (q_BTGRK.shape[-1] ** -0.5)
-    length = scores.shape[-1]
-    seen = jnp.tril(jnp.ones((length, length), jnp.bool_))
-    wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-    weights = jax.nn.softmax(jnp.where(seen, wide, -jnp.inf), axis=-1).astype(v_BSGK.dtype)
-    return jnp.einsum("bgrts,bsgk->btgrk", weights, v_BSGK)
-
-
 def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
     """Inverted dropout: an entry is kept where its 16 random bits are at least `round(rate * 65536)`.
 
-    Kept entries are divided by the exact share kept, so the expectation is x to rounding.
+    Each 32-bit word serves two entries of the last axis: its lower half the first half of the axis, its upper half
+    the rest. Kept entries are divided by the exact share kept, so the expectation is x to rounding.
     """
+    size = x.shape[-1]
     threshold = round(rate * 65536)
-    keep = jax.random.bits(key, x.shape, jnp.uint16) >= jnp.uint16(threshold)
-    return jnp.where(keep, x * (65536 / (65536 - threshold)), jnp.zeros_like(x))
+    words = jax.random.bits(key, (*x.shape[:-1], (size + 1) // 2), jnp.uint32)
+    halves = jnp.stack([words & 0xFFFF, words >> 16], axis=-2).reshape(*x.shape[:-1], -1)[..., :size]
+    return jnp.where(halves >= jnp.uint32(threshold), x * (65536 / (65536 - threshold)), jnp.zeros_like(x))

@@ -10,7 +10,7 @@ import optax
 from flax import struct
 
 from growjax.config import TrainConfig
-from growjax.model.decoder import Params, forward, init_params, param_specs
+from growjax.model.decoder import Params, init_params, loss, param_specs
 from growjax.train.optim import LawFactors, OptState, global_norm, transformation
 
 
@@ -59,7 +59,7 @@ def loss_fn(
 ) -> jax.Array:
     """Mean negative log-likelihood in nats per token of a batch (inputs, targets), both int32 [B, T]."""
     inputs, targets = batch
-    return jnp.mean(token_losses(forward(config.model, params, inputs, dropout_key=dropout_key), targets))
+    return loss(config.model, params, inputs, targets, dropout_key=dropout_key)
 
 
 def train_step(

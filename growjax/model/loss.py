@@ -1,0 +1,84 @@
+"""The vocabulary projection with its loss: chunk by chunk, so that no array of tokens times vocabulary is kept.
+
+The loss is one number, so its derivative is known up to a factor when its value is: both are computed in one pass.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.model.products import across, product, turned
+
+CHUNK = 1 << 20
+"""Logits at a time, about: few enough to stay in a CPU's cache, many enough for its matrix library."""
+
+
+def _chunks(rows: int, vocab: int) -> int:
+    """Rows in a chunk."""
+    return min(rows, max(128, CHUNK // vocab // 128 * 128))
+
+
+def _powers(x_ND: jax.Array, head_DV: jax.Array, targets_N: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(exp(logits - largest) [N, V], its sums [N, 1], negative log-likelihoods [N]), in at least float32."""
+    logits = product(x_ND, head_DV)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    largest = jnp.max(logits, axis=-1, keepdims=True)
+    powers = jax.lax.optimization_barrier(jnp.exp(logits - largest))  # computed once, not again in the sum
+    total = jnp.sum(powers, axis=-1, keepdims=True)
+    of_target = jnp.take_along_axis(logits, targets_N[:, None], axis=-1)
+    return powers, total, (largest + jnp.log(total) - of_target)[:, 0]
+
+
+@jax.custom_vjp
+def mean_loss(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> jax.Array:
+    """Mean negative log-likelihood in nats per token, at least float32, of logits x head'."""
+    head_DV = turned(head_VD)
+
+    def one(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return total + jnp.sum(_powers(part[0], head_DV, part[1])[2]), None
+
+    start = jnp.zeros((), jnp.promote_types(x_ND.dtype, jnp.float32))
+    return _over_chunks(one, start, x_ND, targets_N, len(head_VD))[0] / len(x_ND)
+
+
+def _forward(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> tuple[jax.Array, tuple]:
+    head_DV = turned(head_VD)
+    wide = jnp.promote_types(x_ND.dtype, jnp.float32)
+
+    def one(carry: tuple[jax.Array, jax.Array], part: tuple[jax.Array, jax.Array]) -> tuple:
+        x, targets = part
+        total, dhead_DV = carry
+        powers, sums, losses = _powers(x, head_DV, targets)
+        hit = targets[:, None] == jnp.arange(powers.shape[1], dtype=targets.dtype)
+        dlogits = jax.lax.optimization_barrier((powers * (1 / sums) - hit).astype(x.dtype))
+        dhead = across(x, dlogits)
+        return (total + jnp.sum(losses), dhead_DV + dhead), product(dlogits, head_VD)
+
+    start = (jnp.zeros((), wide), jnp.zeros(head_DV.shape, wide))
+    (total, dhead_DV), dx_ND = _over_chunks(one, start, x_ND, targets_N, len(head_VD))
+    return total / len(x_ND), (dx_ND, turned(dhead_DV).astype(head_VD.dtype))
+
+
+def _backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple:
+    dx_ND, dhead_VD = saved
+    share = g / len(dx_ND)
+    return (dx_ND * share).astype(dx_ND.dtype), (dhead_VD * share).astype(dhead_VD.dtype), None
+
+
+def _over_chunks(one, carry, x_ND: jax.Array, targets_N: jax.Array, vocab: int):
+    """Scans the rows in chunks, a shorter one last where they do not divide."""
+    rows = len(x_ND)
+    size = _chunks(rows, vocab)
+    count, whole = rows // size, rows // size * size
+    parts = (x_ND[:whole].reshape(count, size, -1), targets_N[:whole].reshape(count, size))
+    carry, made = jax.lax.scan(one, carry, parts)
+    made = None if made is None else made.reshape(whole, -1)
+    if whole < rows:
+        carry, rest = one(carry, (x_ND[whole:], targets_N[whole:]))
+        made = None if made is None else jnp.concatenate([made, rest])
+    return carry, made
+
+
+mean_loss.defvjp(_forward, _backward)
