@@ -72,10 +72,13 @@ def causal_attention(q_BTGRK: jax.Array, k_BSGK: jax.Array, v_BSGK: jax.Array) -
 
 
 def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
-    """Inverted dropout: an entry is kept where its 16 random bits are at least `round(rate * 65536)`.
+    """Inverted dropout on x [..., D]: an entry is kept where its 16 random bits are at least `round(rate * 65536)`.
 
-    Kept entries are divided by the exact share kept, so the expectation is x to rounding.
+    The low halves of 32-bit words [..., ceil(D / 2)] serve the first entries, the high halves the rest. Kept entries are
+    divided by the exact share kept, so the expectation is x to rounding.
     """
     threshold = round(rate * 65536)
-    keep = jax.random.bits(key, x.shape, jnp.uint16) >= jnp.uint16(threshold)
-    return jnp.where(keep, x * (65536 / (65536 - threshold)), jnp.zeros_like(x))
+    features = x.shape[-1]
+    words = jax.random.bits(key, (*x.shape[:-1], (features + 1) // 2), jnp.uint32)
+    halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., :features]
+    return jnp.where(halves >= threshold, x * (65536 / (65536 - threshold)), jnp.zeros_like(x))
