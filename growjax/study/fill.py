@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.audit.draws import Ledger
 from growjax.config import canonical_json
 from growjax.digests import quick_hex
 from growjax.errors import CheckFailed
@@ -24,6 +25,7 @@ from growjax.record.cells import Cell, Recipe
 from growjax.record.store import load_state, save_state, state_digest
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
+from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
 from growjax.study.recipes import Trajectory
 from growjax.study.spec import UNWIDENED
 from growjax.train.loop import Luck, Run, Trace, copy_state, luck, run
@@ -87,8 +89,9 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     if found is not None:
         return found
     streams = Streams(root_key(seed))
-    if parent["source"]:
-        at, state = parent["parameters"]["step"], load_state(ctx.run.cells / parent["id"])
+    after = parent["parameters"]["step"] if parent["source"] else None
+    if after is not None:
+        at, state = after, load_state(ctx.run.cells / parent["id"])
     else:
         at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
     live = luck(streams, ("order", "dropout"))
@@ -99,7 +102,8 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
         "eval_loss": [float(x) for x in trace.eval_loss],
         "final_loss": float(trace.eval_loss[-1]),
     }
-    return _store(ctx, recipe, inputs, state, metrics, lines, program)
+    ledger = source_ledger(ctx, recipe, live, after=after)
+    return _store(ctx, recipe, inputs, state, metrics, ledger, lines, program)
 
 
 def _store(
@@ -108,10 +112,12 @@ def _store(
     inputs: dict[str, str],
     state: TrainState,
     metrics: Record,
+    ledger: Ledger,
     lines: Sequence[Record] = (),
     program: str = "",
 ) -> Record:
-    digests = {"state": state_digest(state), **(_trace_digests(lines, program) if program else {})}
+    traced = _trace_digests(lines, program) if program else {}
+    digests = {"state": state_digest(state), **traced, "ledger": ledger}
     return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines, fill=lambda folder: save_state(folder, state))
 
 
@@ -129,7 +135,8 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
     before = stored_state(ctx, recipe.parents[0])
     operator = recipe.parameters["operator"]
     data = GrowthData(ctx.feed.train, ctx.spec.data.batch_size)
-    state = widen(before, ctx.plan, operator=operator, key=root_key(ctx.spec.study_seed, "study"), data=data)
+    key, exchanged = root_key(ctx.spec.study_seed, "study"), recipe.parameters.get("exchanged", {})
+    state = widen(before, ctx.plan, operator=operator, key=key, data=data, exchanged=exchanged)
     metrics = compare((ctx.config.model, before.params), (state.config.model, state.params), ctx.feed.evaluation)
     related = parse_operator(operator).operator.from_source
     metrics |= {
@@ -137,7 +144,7 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
         "clones_identical": clones_identical(state.params, ctx.plan),
         "parameters": count_params(ctx.plan.target),
     }
-    return _store(ctx, recipe, inputs, state, metrics)
+    return _store(ctx, recipe, inputs, state, metrics, candidate_ledger(ctx, recipe, Streams(key)))
 
 
 def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Params:
@@ -174,7 +181,8 @@ def fill_trajectory(
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
         lines = _lines(trace, 0, spec.eval_every)
-        digests = {"state": state_digest(state), **_trace_digests(lines, program)}
+        ledger = continued_ledger(ctx, trajectory.probe, live, first=0)
+        digests = {"state": state_digest(state), **_trace_digests(lines, program), "ledger": ledger}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
@@ -205,7 +213,8 @@ def _continue(
     if cloned:
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
     lines = _lines(trace, lag, every)
-    digests = {"state": state_digest(state), **_trace_digests(lines, program)}
+    ledger = continued_ledger(ctx, trajectory.continuation, live, first=lag)
+    digests = {"state": state_digest(state), **_trace_digests(lines, program), "ledger": ledger}
     cell = Cell(trajectory.continuation, _continuation_inputs(ctx, probe), digests, metrics)
     return ctx.run.write(cell, lines)
 
