@@ -170,16 +170,19 @@ class Digests:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Key, str], bytes] = {}
-        self.derived_draws = self.derived_words = 0
+
+    def words(self, key: Key, draw: Draw) -> np.ndarray:
+        """The words of one draw, derived now; its digest is kept."""
+        found = bits(key, draw)
+        plain = np.ascontiguousarray(found, found.dtype.newbyteorder("<"))
+        self._known[key, json.dumps(draw, sort_keys=True)] = hashlib.sha256(plain).digest()
+        return found
 
     def one(self, key: Key, draw: Draw) -> bytes:
         """SHA-256 of the little-endian words of one draw."""
         name = (key, json.dumps(draw, sort_keys=True))
         if name not in self._known:
-            found = bits(key, draw)
-            self._known[name] = hashlib.sha256(np.ascontiguousarray(found, found.dtype.newbyteorder("<"))).digest()
-            self.derived_draws += values_of(draw)
-            self.derived_words += words_of(draw)
+            self.words(key, draw)
         return self._known[name]
 
     def streams(self, ledger: Ledger) -> dict[str, str]:

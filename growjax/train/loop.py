@@ -176,6 +176,12 @@ def compile_run(
     programs.get("run", _run, (state, feed, luck, *numbers), _sizes(batch_size, max_steps, max_evals))
 
 
+def traced_run(*, batch_size: int, max_steps: int, max_evals: int) -> Any:
+    """The function whose program `run` compiles, of (state, feed, luck, start, segments, segment_steps): for a walk
+    over what it draws."""
+    return partial(_run, **_sizes(batch_size, max_steps, max_evals))
+
+
 def advance(
     state: TrainState,
     n: int,

@@ -1,0 +1,175 @@
+"""The audit of a run: its ledgers derived again, its draws twice over, its programs walked, its cells run with data
+instead of keys; and what does not hold, by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from growjax.audit import draws
+from growjax.audit.again import Comparison
+from growjax.audit.draws import Ledger
+from growjax.audit.inject import Injector
+from growjax.audit.programs import Programs
+from growjax.audit.shared import common_luck, differences, reuse, told
+from growjax.config import json_digest
+from growjax.errors import UserError
+from growjax.record.cells import Recipe
+from growjax.record.rundir import RunDir
+from growjax.streams import Streams, root_key
+from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
+from growjax.study.spec import StudySpec
+from growjax.train.loop import luck
+
+Record = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+def derived_ledger(ctx: Context, recipe: Recipe, parent: Record) -> Ledger:
+    """A cell's ledger from its recipe alone, its keys derived in NumPy."""
+    parameters = recipe.parameters
+    if recipe.kind == "data":
+        return {}
+    if recipe.kind == "source":
+        after = parent["parameters"]["step"] if parent["kind"] == "source" else None
+        live = luck(Streams(root_key(parameters["seed"])), ("order", "dropout"))
+        ledger = source_ledger(ctx, recipe, live, after=after)
+    elif recipe.kind == "candidate":
+        streams = Streams(root_key(parameters["study_seed"], "study"), parameters.get("exchanged", {}))
+        ledger = candidate_ledger(ctx, recipe, streams)
+    else:
+        live = ctx.luck_of(parameters["streams"], parameters["replicate"], parameters.get("exchanged", {}))
+        first = parent["parameters"]["lag"] if parent["kind"] == "probe" and recipe.kind != "probe" else 0
+        ledger = continued_ledger(ctx, recipe, live, first=first)
+    return {name: {**entry, "key": draws.key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}
+
+
+def open_run(run: RunDir) -> tuple[Record, Context]:
+    """Receipt and context of a run that has come to its end."""
+    receipt = run.receipt()
+    if "inputs" not in receipt or "config" not in receipt:
+        raise UserError(f"the run in {run.path} has not come to its end", "run its command again, it goes on")
+    spec = StudySpec.from_dict(receipt["config"])
+    return receipt, make_context(spec, run, prepare_tokens(run.data, spec))
+
+
+def audit(run: RunDir, *, rerun: str = "some", tell: Tell = lambda text: None) -> Record:
+    """Audits a run. `rerun`: which cells are run again with injected draws, `some`, `all` or `none`.
+
+    Returns plain data: `faults` (one line for each thing that does not hold), counts, and for each cell its streams
+    with the digests of all bits drawn.
+    """
+    receipt, ctx = open_run(run)
+    cells = {cell["id"]: cell for cell in receipt["cells"]}
+    faults = _receipt_faults(receipt, run)
+    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
+    faults += [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
+    faults += [f"cell {name} of this study is not recorded" for name in set(recipes) - set(cells)]
+
+    tell("deriving ledgers")
+    derived: dict[str, Record] = {}
+    for name, recipe in recipes.items():
+        if name not in cells:
+            continue
+        parent = cells.get(recipe.parents[0], {}) if recipe.parents else {}
+        ledger = derived_ledger(ctx, recipe, parent)
+        derived[name] = {**cells[name], "digests": {**cells[name]["digests"], "ledger": ledger}}
+        if recipe.kind == "data":
+            continue
+        stored = cells[name]["digests"].get("ledger")
+        if stored is None:
+            faults.append(f"{told(cells[name])} has no ledger")
+        else:
+            faults += [f"{told(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
+    # What is not as it derives is looked at as it is recorded: two faults may hide in one ledger.
+    recorded = [cell for cell in cells.values() if cell["digests"].get("ledger") is not None]
+    use = reuse(derived[c["id"]] for c in recorded if c["id"] in derived)
+    compared, unequal = common_luck(recorded)
+    faults += use.faults + unequal
+
+    tell("deriving every draw twice")
+    both = Comparison()
+    for cell in derived.values():
+        both.ledger(cell["digests"]["ledger"])
+    faults += both.faults
+
+    tell("walking programs")
+    programs = Programs(ctx, derived)
+    trained = [cell for cell in derived.values() if "program" in cell["digests"]]
+    faults += [fault for cell in trained for fault in programs.cell(cell)]
+
+    injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, rerun)
+    injected = 0
+    for number, name in enumerate(chosen):
+        tell(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
+        found = injector.cell(recipes[name])
+        injected += found.served
+        faults += found.faults
+    everything = [e for cell in derived.values() for e in cell["digests"]["ledger"].values()]
+    return {
+        "root": receipt["root"],
+        "holds": not faults,
+        "faults": faults,
+        "counts": {
+            "cells": len(cells),
+            "cells that drew nothing": sum(not cell["digests"]["ledger"] for cell in derived.values()),
+            "values drawn, over all cells": sum(e["draws"] for e in everything),
+            "words drawn, over all cells": sum(e["words"] for e in everything),
+            "distinct draws, each by JAX and in NumPy": both.draws,
+            "words of those, equal one by one": both.words,
+            "keys that served": use.keys,
+            "keys that several cells shared on purpose": use.shared,
+            "comparisons whose luck was common": compared,
+            "programs walked": programs.count,
+            "random primitives in them, each of a stream": programs.primitives,
+            "cells run with draws as data": len(chosen),
+            "keys asked for there": injected,
+        },
+        "normal_distance": both.furthest,
+        "cells": [_cell(cell, both) for cell in derived.values() if cell["kind"] != "data"],
+        "injected": chosen,
+    }
+
+
+def _cell(cell: Record, both: Comparison) -> Record:
+    labels = ("id", "kind", "source", "operator", "regime", "replicate", "lag")
+    digests = both.digests.streams(cell["digests"]["ledger"])
+    streams = {name: {**entry, "bits": digests[name]} for name, entry in cell["digests"]["ledger"].items()}
+    return {**{name: cell[name] for name in labels}, "streams": streams}
+
+
+def _receipt_faults(receipt: Record, run: RunDir) -> list[str]:
+    body = {name: value for name, value in receipt.items() if name != "root"}
+    faults = [] if json_digest(body) == receipt.get("root") else ["the receipt's root is not the digest of its content"]
+    offset = receipt["pins"]["env"].get("JAX_RANDOM_SEED_OFFSET")
+    if offset != "0":
+        faults.append(f"the environment shifted every seed: JAX_RANDOM_SEED_OFFSET was {offset}, not 0")
+    for cell in receipt["cells"]:
+        try:
+            stored = json.loads((run.cells / cell["id"] / "result.json").read_text(encoding="utf-8"))
+            same = stored["digests"].get("ledger") == cell["digests"].get("ledger")
+        except (OSError, ValueError, KeyError, AttributeError):
+            same = False
+        if not same:
+            faults.append(f"{told(cell)}: its ledger in the receipt is not the one stored with the cell")
+    return faults
+
+
+def _chosen(cells: dict[str, Record], recipes: dict[str, Recipe], rerun: str) -> list[str]:
+    """Which cells are run again: all, none, or one of each kind of program and every way of drawing."""
+    order = [name for name in recipes if name in cells and recipes[name].kind != "data"]
+    if rerun == "all":
+        return order
+    if rerun == "none":
+        return []
+    seen, chosen = set(), []
+    for name in order:
+        cell = cells[name]
+        # every operator once; of what trains, each regime at the source's width and at the target's
+        what = cell["operator"] if cell["kind"] == "candidate" else (cell["regime"], cell["operator"] == "unwidened")
+        if (cell["kind"], what) not in seen and cell["kind"] != "continuation":
+            chosen.append(name)
+        seen.add((cell["kind"], what))
+    return chosen
