@@ -13,6 +13,7 @@ from growjax.audit.draws import Ledger
 from growjax.audit.inject import Injector
 from growjax.audit.programs import Programs
 from growjax.audit.shared import common_luck, differences, reuse, told
+from growjax.audit.tree import tree
 from growjax.config import json_digest
 from growjax.errors import UserError
 from growjax.record.cells import Recipe
@@ -55,8 +56,8 @@ def open_run(run: RunDir) -> tuple[Record, Context]:
     return receipt, make_context(spec, run, prepare_tokens(run.data, spec))
 
 
-def audit(run: RunDir, *, rerun: str = "some", tell: Tell = lambda text: None) -> Record:
-    """Audits a run. `rerun`: which cells are run again with injected draws, `some`, `all` or `none`.
+def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) -> Record:
+    """Audits a run. `inject`: which cells are run again with injected draws, `some`, `all` or `none`.
 
     Returns plain data: `faults` (one line for each thing that does not hold), counts, and for each cell its streams
     with the digests of all bits drawn.
@@ -100,7 +101,7 @@ def audit(run: RunDir, *, rerun: str = "some", tell: Tell = lambda text: None) -
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
 
-    injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, rerun)
+    injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, inject)
     injected = 0
     for number, name in enumerate(chosen):
         tell(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
@@ -130,6 +131,7 @@ def audit(run: RunDir, *, rerun: str = "some", tell: Tell = lambda text: None) -
         "normal_distance": both.furthest,
         "cells": [_cell(cell, both) for cell in derived.values() if cell["kind"] != "data"],
         "injected": chosen,
+        "streams": tree(derived.values(), both.digests),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from growjax.audit.shared import told
 from growjax.audit.walk import Found, program_draws, twice
 from growjax.record.store import load_state
 from growjax.study.context import Context
-from growjax.train.loop import Luck, traced_run
+from growjax.train.loop import Luck, run_fingerprint, traced_run
 from growjax.train.state import TrainState
 
 Record = dict[str, Any]
@@ -46,8 +45,7 @@ def walked(state: TrainState, ctx: Context, live: Luck) -> tuple[list[Found], st
         Luck(*(None if key is None else name for name, key in live._asdict().items())),  # pyright: ignore[reportArgumentType]
         *("start", "segments", "segment_steps"),
     )
-    bare = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
-    text = hashlib.sha256(jax.jit(function, donate_argnums=0).lower(*bare).as_text().encode()).hexdigest()
+    text = run_fingerprint(arguments, batch_size=ctx.spec.data.batch_size, **ctx.sizes)
     return program_draws(function, arguments, jax.tree.leaves(labels)), text
 
 
@@ -95,5 +93,8 @@ class Programs:
         if key not in self._known:
             self._known[key] = walked(state, self.ctx, live)
             self.primitives += len(self._known[key][0])
-        found, _ = self._known[key]
-        return [f"{told(cell)}: {fault}" for fault in program_faults(found, cell["digests"]["ledger"])]
+        found, fingerprint = self._known[key]
+        faults = program_faults(found, cell["digests"]["ledger"])
+        if fingerprint != cell["digests"]["program"]:
+            faults.append("the program that filled it is not the one walked here")
+        return [f"{told(cell)}: {fault}" for fault in faults]
