@@ -96,7 +96,9 @@ class Comparison:
                 self._words(place, words if split else words[0])
         if todo:
             # the values of the first step: how they follow from the words is the same at every step
-            self._first(Served(stream, todo[0][0], tuple(path), todo[0][1], draw), _site(at_step(key, todo[0][0]), tags))
+            self._first(
+                Served(stream, todo[0][0], tuple(path), todo[0][1], draw), _site(at_step(key, todo[0][0]), tags)
+            )
 
     def _words(self, place: Served, theirs: np.ndarray) -> None:
         self.draws += 1
@@ -112,7 +114,9 @@ class Comparison:
             far, allowed = threefry.normal_distance(theirs, place.key), threefry.NORMAL_ULPS[theirs.dtype.name]
             self.furthest[theirs.dtype.name] = max(far, self.furthest.get(theirs.dtype.name, 0.0))
             if not far <= allowed:
-                self.faults.append(f"{place.place}: a normal lies {far:.1f} ulps from the derived one, {allowed} allowed")
+                self.faults.append(
+                    f"{place.place}: a normal lies {far:.1f} ulps from the derived one, {allowed} allowed"
+                )
         elif not np.array_equal(theirs, draws.values(place.key, place.draw)):
             self.faults.append(f"{place.place}: the values by JAX are not those derived without it")
         self.exact += draws.values_of(place.draw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.again import Comparison
@@ -56,39 +56,48 @@ def open_run(run: RunDir) -> tuple[Record, Context]:
     return receipt, make_context(spec, run, prepare_tokens(run.data, spec))
 
 
+class Ledgers(NamedTuple):
+    """What the ledgers alone show."""
+
+    cells: dict[str, Record]
+    """The run's cells, each with its derived ledger in place of the recorded one."""
+    keys: int
+    shared: int
+    compared: int
+    faults: list[str]
+
+
+def check_ledgers(receipt: Record, ctx: Context) -> Ledgers:
+    """Every ledger derived from its recipe and compared with the recorded one; keys used twice; luck not shared."""
+    cells = {cell["id"]: cell for cell in receipt["cells"]}
+    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
+    faults = [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
+    faults += [f"cell {name} of this study is not recorded" for name in set(recipes) - set(cells)]
+    derived: dict[str, Record] = {}
+    for name, recipe in recipes.items():
+        if name in cells:
+            ledger = derived_ledger(ctx, recipe, cells[recipe.parents[0]] if recipe.parents else {})
+            derived[name] = {**cells[name], "digests": {**cells[name]["digests"], "ledger": ledger}}
+            stored = cells[name]["digests"].get("ledger", {} if recipe.kind == "data" else None)
+            told_ = [f"{told(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
+            faults += [f"{told(cells[name])} has no ledger"] if stored is None else told_
+    use = reuse(derived.values())
+    # As recorded, since what candidates really had is the question here.
+    compared, unequal = common_luck(c for c in cells.values() if c["digests"].get("ledger") is not None)
+    return Ledgers(derived, use.keys, use.shared, compared, faults + use.faults + unequal)
+
+
 def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) -> Record:
     """Audits a run. `inject`: which cells are run again with injected draws, `some`, `all` or `none`.
 
-    Returns plain data: `faults` (one line for each thing that does not hold), counts, and for each cell its streams
-    with the digests of all bits drawn.
+    Returns plain data: `faults` (one line for each thing that does not hold), counts, for each cell its streams with
+    the digests of all bits drawn, and the tree of streams.
     """
     receipt, ctx = open_run(run)
-    cells = {cell["id"]: cell for cell in receipt["cells"]}
-    faults = _receipt_faults(receipt, run)
-    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
-    faults += [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
-    faults += [f"cell {name} of this study is not recorded" for name in set(recipes) - set(cells)]
-
     tell("deriving ledgers")
-    derived: dict[str, Record] = {}
-    for name, recipe in recipes.items():
-        if name not in cells:
-            continue
-        parent = cells.get(recipe.parents[0], {}) if recipe.parents else {}
-        ledger = derived_ledger(ctx, recipe, parent)
-        derived[name] = {**cells[name], "digests": {**cells[name]["digests"], "ledger": ledger}}
-        if recipe.kind == "data":
-            continue
-        stored = cells[name]["digests"].get("ledger")
-        if stored is None:
-            faults.append(f"{told(cells[name])} has no ledger")
-        else:
-            faults += [f"{told(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
-    # What is not as it derives is looked at as it is recorded: two faults may hide in one ledger.
-    recorded = [cell for cell in cells.values() if cell["digests"].get("ledger") is not None]
-    use = reuse(derived[c["id"]] for c in recorded if c["id"] in derived)
-    compared, unequal = common_luck(recorded)
-    faults += use.faults + unequal
+    ledgers = check_ledgers(receipt, ctx)
+    derived = ledgers.cells
+    faults = [*receipt_faults(receipt, run), *ledgers.faults]
 
     tell("deriving every draw twice")
     both = Comparison()
@@ -101,6 +110,7 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
 
+    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
     injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, inject)
     injected = 0
     for number, name in enumerate(chosen):
@@ -114,15 +124,15 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
         "holds": not faults,
         "faults": faults,
         "counts": {
-            "cells": len(cells),
+            "cells": len(receipt["cells"]),
             "cells that drew nothing": sum(not cell["digests"]["ledger"] for cell in derived.values()),
             "values drawn, over all cells": sum(e["draws"] for e in everything),
             "words drawn, over all cells": sum(e["words"] for e in everything),
             "distinct draws, each by JAX and in NumPy": both.draws,
             "words of those, equal one by one": both.words,
-            "keys that served": use.keys,
-            "keys that several cells shared on purpose": use.shared,
-            "comparisons whose luck was common": compared,
+            "keys that served": ledgers.keys,
+            "keys that several cells shared on purpose": ledgers.shared,
+            "comparisons whose luck was common": ledgers.compared,
             "programs walked": programs.count,
             "random primitives in them, each of a stream": programs.primitives,
             "cells run with draws as data": len(chosen),
@@ -142,7 +152,8 @@ def _cell(cell: Record, both: Comparison) -> Record:
     return {**{name: cell[name] for name in labels}, "streams": streams}
 
 
-def _receipt_faults(receipt: Record, run: RunDir) -> list[str]:
+def receipt_faults(receipt: Record, run: RunDir) -> list[str]:
+    """What the receipt itself shows: its root, the environment's seed offset, ledgers beside the cells."""
     body = {name: value for name, value in receipt.items() if name != "root"}
     faults = [] if json_digest(body) == receipt.get("root") else ["the receipt's root is not the digest of its content"]
     offset = receipt["pins"]["env"].get("JAX_RANDOM_SEED_OFFSET")

@@ -28,6 +28,8 @@ class AuditArguments:
     """Run directory."""
     inject: Literal["some", "all", "none"] = "some"
     """Cells to run again with their recorded draws in place of keys: one of each kind, all, or none."""
+    against: Path | None = None
+    """Another run: tell in which streams the two differ, and check nothing."""
     cell: str = ""
     """With --step: show what this cell drew at that step, and check nothing."""
     step: int = 0
@@ -43,6 +45,8 @@ def run(argv: list[str]) -> int:
 
     given = parse(AuditArguments, argv, verb="audit")
     directory = RunDir(given.run)
+    if given.against is not None:
+        return _compare(directory, given)
     if given.cell:
         return _show(directory, given)
     runtime.start()
@@ -69,6 +73,22 @@ def _print(result: dict[str, Any], page: Path) -> None:
     out.print(f"page  {page}", highlight=False, soft_wrap=True)
 
 
+def _compare(directory: RunDir, given: AuditArguments) -> int:
+    """Which streams' luck differs between two runs."""
+    from growjax.audit.against import against
+
+    assert given.against is not None
+    found = against(directory.receipt(), RunDir(given.against).receipt())
+    if given.json:
+        print(json.dumps(found, sort_keys=True))
+        return 0
+    out = console()
+    out.print(f"{found['cells']} cells stand in both runs")
+    for name, row in {**found["streams"], "states before the first step": found["states"]}.items():
+        out.print(f"{name}: the same in {row['same']}, another in {row['other']}", highlight=False)
+    return 0
+
+
 def _show(directory: RunDir, given: AuditArguments) -> int:
     """What one cell drew at one step, from its ledger, derived without JAX."""
     from growjax.audit import draws
@@ -88,7 +108,9 @@ def _show(directory: RunDir, given: AuditArguments) -> int:
     out = console()
     for row in rows:
         what = f"{row['draw']['distribution']} {row['draw']['shape']}"
-        out.print(f"{row['stream']} {row['site']}  {row['key']}  {what}  {row['first']} ...", highlight=False, markup=False)
+        out.print(
+            f"{row['stream']} {row['site']}  {row['key']}  {what}  {row['first']} ...", highlight=False, markup=False
+        )
     if not rows:
         out.print(f"cell {given.cell} drew nothing at step {given.step}", highlight=False)
     return 0

@@ -38,9 +38,7 @@ def candidate_ledger(ctx: Context, recipe: Recipe, streams: Streams) -> Ledger:
     """Of a candidate's cell."""
     parameters = recipe.parameters
     exchanged = parameters.get("exchanged", {})
-    return growth_ledger(
-        parameters["operator"], ctx.plan, streams, seed=parameters["study_seed"], exchanged=exchanged
-    )
+    return growth_ledger(parameters["operator"], ctx.plan, streams, seed=parameters["study_seed"], exchanged=exchanged)
 
 
 def continued_ledger(ctx: Context, recipe: Recipe, live: Luck, *, first: int) -> Ledger:
