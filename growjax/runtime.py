@@ -177,7 +177,7 @@ def source_digest() -> str:
     total = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
-        if not name.startswith(("audit/", "cli/", "proof/", "report/")):
+        if not name.startswith(("cli/", "proof/", "report/")):
             content = path.read_bytes()
             total.update(f"{name} {len(content)}\n".encode() + content)
     return total.hexdigest()

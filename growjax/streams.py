@@ -7,6 +7,7 @@ be added, or its luck exchanged, and every other draw stays as it was. Only type
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -46,16 +47,19 @@ class Streams:
     key<fry>
     """
 
-    def __init__(self, root: jax.Array):
+    def __init__(self, root: jax.Array, exchanged: Mapping[str, int] | None = None):
+        """`exchanged` gives streams by name the luck of a replicate; every other stream keeps its own."""
         if not jnp.issubdtype(root.dtype, jax.dtypes.prng_key):
             raise TypeError("streams hang from a typed key: jax.random.key(seed), not a raw array")
         self.root = root
+        self.exchanged = dict(exchanged or {})
 
     def stream(self, name: str) -> jax.Array:
         """The key of a whole stream; every stream has a name of its own."""
         if name not in STREAMS:
             raise ValueError(f"no stream is named {name!r}: {', '.join(STREAMS)}")
-        return jax.random.fold_in(self.root, name_tag(name))
+        hung = Streams(self.root).replicate(self.exchanged[name]) if name in self.exchanged else self
+        return jax.random.fold_in(hung.root, name_tag(name))
 
     def at(self, name: str, step: jax.Array | int) -> jax.Array:
         """The key of a stream at one step."""
@@ -67,4 +71,4 @@ class Streams:
 
     def part(self, index: int) -> Streams:
         """Streams of the parts that change a candidate, other than the operator's own and than each other's."""
-        return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("part")), index))
+        return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("part")), index), self.exchanged)

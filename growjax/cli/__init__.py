@@ -17,6 +17,7 @@ VERBS = {
     "widen": "make a wide start from a trained state",
     "study": "the whole experiment: sources, candidates, probes, continuations, rankings, report",
     "operators": "list the ways to widen, with what each preserves, measured here",
+    "audit": "account for every random draw of a run, without trusting JAX",
     "report": "rebuild tables, figures and the page of a run",
     "verify": "compute recorded cells again, and compare them bit for bit",
     "diff": "the first difference between two runs or two states",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 
 from growjax.errors import UserError
@@ -20,16 +22,17 @@ def widen(
     operator: str = "exact_copy",
     key: jax.Array,
     data: GrowthData | None = None,
+    exchanged: Mapping[str, int] | None = None,
 ) -> TrainState:
     """The candidate that `operator` (as in `perturbed:sigma=0.05+moments:become=zeroed`) makes of `state`.
 
     A pure pytree transform; `key` is the candidate's root key, of which the operator draws only its own streams at step
-    0. New tokens are added first, for every operator in the same way. `data` is for operators that train. Raises
-    `UserError` for an unknown operator, a plan for another source, or one that the operator cannot follow.
+    0. New tokens are added first, for every operator in the same way. `data` is for operators that train; `exchanged`
+    gives streams by name the luck of a replicate. Raises `UserError` for an unknown operator, a plan for another source, or one that the operator cannot follow.
     """
     if plan.source != state.config.model:
         raise UserError("the plan is for another source model", "make the plan from this state's own configuration")
     made = parse_operator(operator)
     made.check(plan, state.config.optim)
     state, plan = grow_vocab(state, plan)
-    return made.apply(state, plan, streams=Streams(key), data=data)
+    return made.apply(state, plan, streams=Streams(key, exchanged), data=data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import REGIMES, StudySpec
-from growjax.train.loop import Feed, Luck, luck
+from growjax.train.loop import Feed, Luck
 from growjax.train.programs import Programs
 
 
@@ -53,8 +53,13 @@ class Context:
 
     def continuation_luck(self, regime: str, replicate: int) -> Luck:
         """The keys of a regime's live streams in one replicate: the same for every candidate."""
-        streams = Streams(root_key(self.spec.study_seed, "study")).replicate(replicate)
-        return luck(streams, REGIMES[regime], fixed_order=replicate)
+        return self.luck_of(REGIMES[regime], replicate, self.spec.exchanged())
+
+    def luck_of(self, live: Iterable[str], replicate: int, exchanged: Mapping[str, int]) -> Luck:
+        """Keys of the live streams in a replicate, those of exchanged ones in theirs."""
+        streams = Streams(root_key(self.spec.study_seed, "study"))
+        keys = {name: streams.replicate(exchanged.get(name, replicate)).stream(name) for name in live}
+        return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
 
 
 class StateCache:

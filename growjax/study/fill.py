@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.audit.draws import Ledger
 from growjax.config import canonical_json
 from growjax.digests import digest, digest_by_leaf, named_leaves, total, words_hex
 from growjax.errors import CheckFailed
@@ -25,6 +26,7 @@ from growjax.record.cells import Cell, Recipe, exact, readable
 from growjax.record.store import as_tree, load_state, save_state, state_digest
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
+from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
 from growjax.study.recipes import Trajectory
 from growjax.study.spec import UNWIDENED
 from growjax.train.loop import Luck, Run, Trace, copy_state, luck, run
@@ -102,8 +104,9 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     if found is not None:
         return found
     streams = Streams(root_key(seed))
-    if parent["source"]:
-        at, state = parent["parameters"]["step"], load_state(ctx.run.cells / parent["id"])
+    after = parent["parameters"]["step"] if parent["source"] else None
+    if after is not None:
+        at, state = after, load_state(ctx.run.cells / parent["id"])
     else:
         at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
     live = luck(streams, ("order", "dropout"))
@@ -114,7 +117,8 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
         "eval_loss": [float(x) for x in trace.eval_loss],
         "final_loss": float(trace.eval_loss[-1]),
     }
-    return _store(ctx, recipe, inputs, state, metrics, lines, _trace_digests(lines, trace, program))
+    ledger = source_ledger(ctx, recipe, live, after=after)
+    return _store(ctx, recipe, inputs, state, metrics, ledger, lines, _trace_digests(lines, trace, program))
 
 
 def _store(
@@ -123,12 +127,13 @@ def _store(
     inputs: dict[str, str],
     state: TrainState,
     metrics: Record,
+    ledger: Ledger,
     lines: Sequence[Record] = (),
     of_trace: Record | None = None,
 ) -> Record:
     tree = as_tree(state)
     own = {"state": digest(tree), "leaves": digest_by_leaf(tree), "config": state.config.digest()}
-    digests = own | (of_trace or {})
+    digests = {**own, **(of_trace or {}), "ledger": ledger}
     return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines, fill=lambda folder: save_state(folder, state))
 
 
@@ -146,7 +151,8 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
     before = stored_state(ctx, recipe.parents[0])
     operator = recipe.parameters["operator"]
     data = GrowthData(ctx.feed.train, ctx.spec.data.batch_size)
-    state = widen(before, ctx.plan, operator=operator, key=root_key(ctx.spec.study_seed, "study"), data=data)
+    key, exchanged = root_key(ctx.spec.study_seed, "study"), recipe.parameters.get("exchanged", {})
+    state = widen(before, ctx.plan, operator=operator, key=key, data=data, exchanged=exchanged)
     metrics = compare((ctx.config.model, before.params), (state.config.model, state.params), ctx.feed.evaluation)
     related = parse_operator(operator).operator.from_source
     metrics |= {
@@ -154,7 +160,7 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
         "clones_identical": clones_identical(state.params, ctx.plan),
         "parameters": count_params(ctx.plan.target),
     }
-    return _store(ctx, recipe, inputs, state, metrics)
+    return _store(ctx, recipe, inputs, state, metrics, candidate_ledger(ctx, recipe, Streams(key)))
 
 
 def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Params:
@@ -193,7 +199,8 @@ def fill_trajectory(
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
         lines = _lines(trace, state, 0, spec.eval_every)
-        digests = {"state": state_digest(state), **_trace_digests(lines, trace, program)}
+        ledger = continued_ledger(ctx, trajectory.probe, live, first=0)
+        digests = {"state": state_digest(state), **_trace_digests(lines, trace, program), "ledger": ledger}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
@@ -226,7 +233,8 @@ def _continue(
     if cloned:
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
     lines = _lines(trace, state, lag, every)
-    digests = {"state": state_digest(state), **_trace_digests(lines, trace, program)}
+    ledger = continued_ledger(ctx, recipe, live, first=lag)
+    digests = {"state": state_digest(state), **_trace_digests(lines, trace, program), "ledger": ledger}
     cell = Cell(recipe, _continuation_inputs(ctx, probe), digests, metrics)
     return ctx.run.write(cell, lines)
 

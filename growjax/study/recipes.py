@@ -7,7 +7,9 @@ wherever they agree.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
+from growjax.audit.growth import streams_of
 from growjax.record.cells import Recipe
 from growjax.study.spec import REGIMES, UNWIDENED, StudySpec, source_name
 
@@ -75,7 +77,12 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
             for operator in spec.operators:
                 recipe = Recipe(
                     "candidate",
-                    {"operator": operator, "to": spec.to.to_dict(), "study_seed": spec.study_seed},
+                    {
+                        "operator": operator,
+                        "to": spec.to.to_dict(),
+                        "study_seed": spec.study_seed,
+                        **_exchanged(spec, streams_of(operator)),
+                    },
                     (source.id,),
                     {"source": source.label["source"], "operator": operator},
                 )
@@ -92,6 +99,13 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
                         trajectories.append(run)
     trajectories.sort(key=lambda t: t.probe.label["operator"] != UNWIDENED)
     return StudyCells(data, sources, candidates, trajectories)
+
+
+def _exchanged(spec: StudySpec, streams: Iterable[str]) -> dict[str, dict[str, int]]:
+    """The exchanged luck among streams that a cell draws from; nothing at all where there is none, so that a cell
+    keeps its name."""
+    found = {name: replicate for name, replicate in spec.exchanged().items() if name in streams}
+    return {"exchanged": found} if found else {}
 
 
 def _chain(spec: StudySpec, seed: int, data: Recipe) -> list[Recipe]:
@@ -118,7 +132,12 @@ def _shards(spec: StudySpec) -> dict[str, int]:
 def _trajectory(
     spec: StudySpec, candidate: Recipe, control: Recipe | None, operator: str, regime: str, replicate: int, lag: int
 ) -> Trajectory:
-    luck = {"streams": list(REGIMES[regime]), "replicate": replicate, "study_seed": spec.study_seed}
+    luck = {
+        "streams": list(REGIMES[regime]),
+        "replicate": replicate,
+        "study_seed": spec.study_seed,
+        **_exchanged(spec, REGIMES[regime]),
+    }
     label = {"source": candidate.label["source"], "operator": operator, "regime": regime, "replicate": replicate}
     parents = (candidate.id,) if control is None else (candidate.id, control.id)
     grid = {"eval_every": spec.eval_every, **_shards(spec)}

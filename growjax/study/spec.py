@@ -15,6 +15,9 @@ REGIMES: dict[str, tuple[str, ...]] = {
 }
 """A regime is the set of random streams that are live."""
 
+EXCHANGEABLE = ("order", "dropout", "perturb", "structure", "init")
+"""The streams whose luck `--stream` exchanges (of `init`: that of candidates; a source's is its seed)."""
+
 UNWIDENED = "unwidened"
 """The control that goes on as the source it is."""
 
@@ -70,6 +73,8 @@ class StudySpec(Config):
     """Root of all luck of candidates and continuations; sources hang from their own seeds."""
     shards: int = 1
     """Virtual shards of a batch, spread over the devices there are; part of what a cell is, unlike the devices."""
+    stream: tuple[str, ...] = ()
+    """STREAM=REPLICATE, such as dropout=7: that stream has the luck of another replicate, and all else is held."""
     match_flops: bool = True
     """Whether the unwidened source goes on until it has used a wide continuation's FLOPs."""
 
@@ -103,6 +108,7 @@ class StudySpec(Config):
         for name in ("operators", "regimes"):
             values = getattr(self, name)
             need(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
+        self.exchanged()
         need(self.stochastic_replicates >= 1 and self.deterministic_replicates >= 1, "a study has no replicates",
              "give at least 1 of each kind")  # fmt: skip
         need(self.shards >= 1 and self.data.batch_size % self.shards == 0,
@@ -111,6 +117,19 @@ class StudySpec(Config):
         need(
             UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )
+
+    def exchanged(self) -> dict[str, int]:
+        """By stream: the replicate whose luck it is given."""
+        found: dict[str, int] = {}
+        for word in self.stream:
+            name, _, replicate = word.partition("=")
+            if name not in EXCHANGEABLE or not replicate.isdecimal() or name in found:
+                raise UserError(
+                    f"stream {word!r} exchanges no luck",
+                    f"write each of {', '.join(EXCHANGEABLE)} at most once, as in dropout=7",
+                )
+            found[name] = int(replicate)
+        return found
 
     def train_config(self, vocab_size: int) -> TrainConfig:
         """Model and optimizer of the sources, for a vocabulary that the tokenizer filled."""

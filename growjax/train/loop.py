@@ -17,7 +17,7 @@ from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
-from growjax.train.programs import Programs
+from growjax.train.programs import Programs, lower
 from growjax.train.state import StepKeys, TrainState, token_losses, train_step
 
 
@@ -183,6 +183,17 @@ def compile_run(
     """Compiles `run`'s program for a state of these shapes (arrays or `ShapeDtypeStruct`), and runs nothing."""
     numbers = (jnp.asarray(0, jnp.int32),) * 3
     programs.get("run", _run, (state, feed, luck, *numbers), _sizes(batch_size, max_steps, max_evals))
+
+
+def traced_run(*, batch_size: int, max_steps: int, max_evals: int) -> Any:
+    """The function whose program `run` compiles, of (state, feed, luck, start, segments, segment_steps): for a walk
+    over what it draws."""
+    return partial(_run, **_sizes(batch_size, max_steps, max_evals))
+
+
+def run_fingerprint(arrays: tuple, *, batch_size: int, max_steps: int, max_evals: int) -> str:
+    """Fingerprint of the program that `run` would compile for these arguments; compiles nothing."""
+    return lower(_run, arrays, _sizes(batch_size, max_steps, max_evals))[1]
 
 
 def advance(

@@ -32,13 +32,18 @@ class Programs:
         leaves, structure = jax.tree.flatten(arrays)
         key = (name, structure, tuple((x.shape, x.dtype) for x in leaves), tuple(sorted(static.items())))
         if key not in self._compiled:
-            # From shapes alone: where an array came from would show in the program's text.
-            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
-            lowered = function.lower(*shapes, **static)
-            text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+            lowered, text = lower(function, arrays, static)
             with _first_compiles(text):
                 self._compiled[key] = Program(lowered.compile(), text)
         return self._compiled[key]
+
+
+def lower(function: Any, arrays: tuple, static: dict[str, Any]) -> tuple[jax.stages.Lowered, str]:
+    """A jitted function lowered for arguments of these shapes, and the SHA-256 of its text."""
+    # From shapes alone: where an array came from would show in the program's text.
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+    lowered = function.lower(*shapes, **static)
+    return lowered, hashlib.sha256(lowered.as_text().encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,188 @@
+"""The audit of a run: its ledgers derived again, its draws twice over, its programs walked, its cells run with data
+instead of keys; and what does not hold, by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from growjax.audit import draws
+from growjax.audit.again import Comparison
+from growjax.audit.draws import Ledger
+from growjax.audit.inject import Injector
+from growjax.audit.programs import Programs
+from growjax.audit.shared import common_luck, differences, reuse, told
+from growjax.audit.tree import tree
+from growjax.config import json_digest
+from growjax.errors import UserError
+from growjax.record.cells import Recipe
+from growjax.record.rundir import RunDir
+from growjax.streams import Streams, root_key
+from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
+from growjax.study.spec import StudySpec
+from growjax.train.loop import luck
+
+Record = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+def derived_ledger(ctx: Context, recipe: Recipe, parent: Record) -> Ledger:
+    """A cell's ledger from its recipe alone, its keys derived in NumPy."""
+    parameters = recipe.parameters
+    if recipe.kind == "data":
+        return {}
+    if recipe.kind == "source":
+        after = parent["parameters"]["step"] if parent["kind"] == "source" else None
+        live = luck(Streams(root_key(parameters["seed"])), ("order", "dropout"))
+        ledger = source_ledger(ctx, recipe, live, after=after)
+    elif recipe.kind == "candidate":
+        streams = Streams(root_key(parameters["study_seed"], "study"), parameters.get("exchanged", {}))
+        ledger = candidate_ledger(ctx, recipe, streams)
+    else:
+        live = ctx.luck_of(parameters["streams"], parameters["replicate"], parameters.get("exchanged", {}))
+        first = parent["parameters"]["lag"] if parent["kind"] == "probe" and recipe.kind != "probe" else 0
+        ledger = continued_ledger(ctx, recipe, live, first=first)
+    return {name: {**entry, "key": draws.key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}
+
+
+def open_run(run: RunDir) -> tuple[Record, Context]:
+    """Receipt and context of a run that has come to its end."""
+    receipt = run.receipt()
+    if "inputs" not in receipt or "config" not in receipt:
+        raise UserError(f"the run in {run.path} has not come to its end", "run its command again, it goes on")
+    spec = StudySpec.from_dict(receipt["config"])
+    return receipt, make_context(spec, run, prepare_tokens(run.data, spec))
+
+
+class Ledgers(NamedTuple):
+    """What the ledgers alone show."""
+
+    cells: dict[str, Record]
+    """The run's cells, each with its derived ledger in place of the recorded one."""
+    keys: int
+    shared: int
+    compared: int
+    faults: list[str]
+
+
+def check_ledgers(receipt: Record, ctx: Context) -> Ledgers:
+    """Every ledger derived from its recipe and compared with the recorded one; keys used twice; luck not shared."""
+    cells = {cell["id"]: cell for cell in receipt["cells"]}
+    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
+    faults = [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
+    faults += [f"cell {name} of this study is not recorded" for name in set(recipes) - set(cells)]
+    derived: dict[str, Record] = {}
+    for name, recipe in recipes.items():
+        if name in cells:
+            ledger = derived_ledger(ctx, recipe, cells[recipe.parents[0]] if recipe.parents else {})
+            derived[name] = {**cells[name], "digests": {**cells[name]["digests"], "ledger": ledger}}
+            stored = cells[name]["digests"].get("ledger", {} if recipe.kind == "data" else None)
+            told_ = [f"{told(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
+            faults += [f"{told(cells[name])} has no ledger"] if stored is None else told_
+    use = reuse(derived.values())
+    # As recorded, since what candidates really had is the question here.
+    compared, unequal = common_luck(c for c in cells.values() if c["digests"].get("ledger") is not None)
+    return Ledgers(derived, use.keys, use.shared, compared, faults + use.faults + unequal)
+
+
+def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) -> Record:
+    """Audits a run. `inject`: which cells are run again with injected draws, `some`, `all` or `none`.
+
+    Returns plain data: `faults` (one line for each thing that does not hold), counts, for each cell its streams with
+    the digests of all bits drawn, and the tree of streams.
+    """
+    receipt, ctx = open_run(run)
+    tell("deriving ledgers")
+    ledgers = check_ledgers(receipt, ctx)
+    derived = ledgers.cells
+    faults = [*receipt_faults(receipt, run), *ledgers.faults]
+
+    tell("deriving every draw twice")
+    both = Comparison()
+    for cell in derived.values():
+        both.ledger(cell["digests"]["ledger"])
+    faults += both.faults
+
+    tell("walking programs")
+    programs = Programs(ctx, derived)
+    trained = [cell for cell in derived.values() if "program" in cell["digests"]]
+    faults += [fault for cell in trained for fault in programs.cell(cell)]
+
+    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
+    injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, inject)
+    injected = 0
+    for number, name in enumerate(chosen):
+        tell(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
+        found = injector.cell(recipes[name])
+        injected += found.served
+        faults += found.faults
+    everything = [e for cell in derived.values() for e in cell["digests"]["ledger"].values()]
+    return {
+        "root": receipt["root"],
+        "holds": not faults,
+        "faults": faults,
+        "counts": {
+            "cells": len(receipt["cells"]),
+            "cells that drew nothing": sum(not cell["digests"]["ledger"] for cell in derived.values()),
+            "values drawn, over all cells": sum(e["draws"] for e in everything),
+            "words drawn, over all cells": sum(e["words"] for e in everything),
+            "distinct draws, each by JAX and in NumPy": both.draws,
+            "words of those, equal one by one": both.words,
+            "keys that served": ledgers.keys,
+            "keys that several cells shared on purpose": ledgers.shared,
+            "comparisons whose luck was common": ledgers.compared,
+            "programs walked": programs.count,
+            "random primitives in them, each of a stream": programs.primitives,
+            "cells run with draws as data": len(chosen),
+            "keys asked for there": injected,
+        },
+        "normal_distance": both.furthest,
+        "cells": [_cell(cell, both) for cell in derived.values() if cell["kind"] != "data"],
+        "injected": chosen,
+        "streams": tree(derived.values(), both.digests),
+    }
+
+
+def _cell(cell: Record, both: Comparison) -> Record:
+    labels = ("id", "kind", "source", "operator", "regime", "replicate", "lag")
+    digests = both.digests.streams(cell["digests"]["ledger"])
+    streams = {name: {**entry, "bits": digests[name]} for name, entry in cell["digests"]["ledger"].items()}
+    return {**{name: cell[name] for name in labels}, "streams": streams}
+
+
+def receipt_faults(receipt: Record, run: RunDir) -> list[str]:
+    """What the receipt itself shows: its root, the environment's seed offset, ledgers beside the cells."""
+    body = {name: value for name, value in receipt.items() if name != "root"}
+    faults = [] if json_digest(body) == receipt.get("root") else ["the receipt's root is not the digest of its content"]
+    offset = receipt["pins"]["env"].get("JAX_RANDOM_SEED_OFFSET")
+    if offset != "0":
+        faults.append(f"the environment shifted every seed: JAX_RANDOM_SEED_OFFSET was {offset}, not 0")
+    for cell in receipt["cells"]:
+        try:
+            stored = json.loads((run.cells / cell["id"] / "result.json").read_text(encoding="utf-8"))
+            same = stored["digests"].get("ledger") == cell["digests"].get("ledger")
+        except (OSError, ValueError, KeyError, AttributeError):
+            same = False
+        if not same:
+            faults.append(f"{told(cell)}: its ledger in the receipt is not the one stored with the cell")
+    return faults
+
+
+def _chosen(cells: dict[str, Record], recipes: dict[str, Recipe], rerun: str) -> list[str]:
+    """Which cells are run again: all, none, or one of each kind of program and every way of drawing."""
+    order = [name for name in recipes if name in cells and recipes[name].kind != "data"]
+    if rerun == "all":
+        return order
+    if rerun == "none":
+        return []
+    seen, chosen = set(), []
+    for name in order:
+        cell = cells[name]
+        # every operator once; of what trains, each regime at the source's width and at the target's
+        what = cell["operator"] if cell["kind"] == "candidate" else (cell["regime"], cell["operator"] == "unwidened")
+        if (cell["kind"], what) not in seen and cell["kind"] != "continuation":
+            chosen.append(name)
+        seen.add((cell["kind"], what))
+    return chosen

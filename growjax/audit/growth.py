@@ -1,0 +1,137 @@
+"""What each operator and part draws, declared from the plan alone: the other side of what they are seen to draw.
+
+An operator that is not named here is taken to draw nothing, and the audit names what it drew all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from growjax.audit import draws
+from growjax.audit.draws import Draw
+from growjax.config import ModelConfig
+from growjax.grow.blocks import grown, without_gaps
+from growjax.grow.ligo import clone_maps
+from growjax.grow.plan import HeadMap, WidthPlan
+from growjax.grow.registry import parse_operator
+from growjax.model.axes import ParamSpec
+from growjax.model.decoder import param_shapes, param_specs
+
+Sites = list[tuple[list[str | int], Draw]]
+"""Paths below the step's key, each with what is drawn there."""
+
+
+class Drawn(NamedTuple):
+    """What an operator or a part draws at step 0 of one stream."""
+
+    stream: str
+    sites: Sites
+
+
+def _parameters(config: ModelConfig) -> list[tuple[str, ParamSpec, tuple[int, ...], str]]:
+    """Path, spec, shape and dtype of every parameter."""
+    is_spec = lambda node: isinstance(node, ParamSpec)  # noqa: E731
+    specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=is_spec)[0]
+    shapes = jax.tree.leaves(param_shapes(config))
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), spec, shape.shape, shape.dtype.name)
+        for (path, spec), shape in zip(specs, shapes, strict=True)
+    ]
+
+
+def init_sites(config: ModelConfig) -> Sites:
+    """A normal for every parameter that starts as one; its path is its site."""
+    return [
+        ([path, 0], draws.normals(shape, dtype))
+        for path, spec, shape, dtype in _parameters(config)
+        if spec.init == "normal"
+    ]
+
+
+def _init(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+    return [Drawn("init", init_sites(plan.target))]
+
+
+def _noise(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+    sites: Sites = []
+    for path, spec, shape, dtype in _parameters(plan.target):
+        maps = [plan.maps[dim.axis] for dim in spec.dims]
+        inputs, outputs = (any(maps[i].grown for i in spec.positions(role)) for role in ("reads", "writes"))
+        if inputs and (outputs or options.get("cancel") != "both"):
+            sites.append(([path, 0], draws.normals(shape, dtype)))
+    return [Drawn("perturb", sites)]
+
+
+def _noise_if_any(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+    return _noise(plan, options) if options["sigma"] else []
+
+
+def _maps(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+    maps = clone_maps(plan).items()
+    return [Drawn("perturb", [([name, 0], draws.normals(m.shape, m.dtype.name)) for name, m in maps])]
+
+
+def _mixtures(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+    sites: Sites = []
+    for axis in grown(plan):
+        axis_map = plan.maps[axis]
+        rounds = without_gaps(axis_map.copy_number[np.flatnonzero(axis_map.is_new)])
+        for number, size in enumerate(np.bincount(rounds).tolist()):
+            # where the mean is kept, the vector of ones is taken out of what is mixed
+            size -= plan.source.dialect == "layer" and axis == "embed" and size > 1
+            sites.append(([axis, number], draws.normals((size, size), "float64")))
+    return [Drawn("structure", sites)]
+
+
+def _splits(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+    sites: Sites = [([axis, 0], draws.uniforms(plan.maps[axis].new, 0.5, 1.5)) for axis in grown(plan)]
+    return [Drawn("structure", sites)]
+
+
+def _copies(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+    heads = plan.maps["heads"]
+    assert isinstance(heads, HeadMap)
+    # keys by number: child i of a split is what folding i in gives
+    axes = [heads.groups, heads.inner, plan.maps["embed"] if plan.source.dialect == "rms" else None, plan.maps["mlp"]]
+    sites: Sites = [([i], draws.integers(m.new - m.old, m.old)) for i, m in enumerate(axes) if m and m.new != m.old]
+    return [Drawn("structure", sites)]
+
+
+DECLARED: dict[str, Callable[[WidthPlan, dict[str, Any]], list[Drawn]]] = {
+    "perturbed": _noise,
+    "hypercloning_noisy": _noise,
+    "mupscale": lambda plan, options: _noise_if_any(plan, {**options, "cancel": "none"}),
+    "noise": _noise,
+    "ligo": _maps,
+    "structured": _mixtures,
+    "lemon": _splits,
+    "net2net": _copies,
+    "scratch": _init,
+    "zero_pad": _init,
+    "shrink_perturb": _init,
+}
+
+
+def growth_draws(operator: str, plan: WidthPlan) -> list[tuple[int | None, Drawn]]:
+    """What an operator's text draws under a plan (its vocabulary grown already): with the number of the part that
+    draws it, None for the operator itself."""
+    made = parse_operator(operator)
+    found: list[tuple[int | None, Drawn]] = []
+    for number, (op, options) in enumerate(((made.operator, made.options), *made.parts)):
+        declared = DECLARED.get(op.name)
+        drawn = declared(plan, {**op.options, **options}) if declared else []
+        found += [(number - 1 if number else None, one) for one in drawn if one.sites]
+    return found
+
+
+def streams_of(operator: str) -> set[str]:
+    """The streams that an operator's text may draw from, under some plan."""
+    made = parse_operator(operator)
+    by = {_noise: "perturb", _maps: "perturb", _mixtures: "structure", _splits: "structure", _copies: "structure",
+          _init: "init"}  # fmt: skip
+    names = (made.operator.name, *(part.name for part, _ in made.parts))
+    return {by.get(DECLARED[name], "perturb") for name in names if name in DECLARED}

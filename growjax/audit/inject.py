@@ -1,0 +1,124 @@
+"""Cells run again with their recorded draws as data instead of keys: the state digests tell whether the bits agree."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from growjax.audit.shared import told
+from growjax.audit.threefry import Key
+from growjax.audit.witness import Recorded, Witness
+from growjax.digests import quick_hex
+from growjax.errors import CheckFailed
+from growjax.grow.operator import GrowthData
+from growjax.grow.widen import widen
+from growjax.record.cells import Recipe
+from growjax.record.store import load_state, state_digest
+from growjax.streams import Streams, root_key
+from growjax.study.context import Context
+from growjax.train.loop import luck, run
+from growjax.train.state import TrainState, init_state
+
+Record = dict[str, Any]
+Altered = dict[Key, np.ndarray]
+
+
+class Injected(NamedTuple):
+    """What came of a cell's recorded draws."""
+
+    served: int
+    """Draws that were asked for and served."""
+    faults: list[str]
+
+
+class Injector:
+    """Runs cells of a study again; programs compiled for one serve the next."""
+
+    def __init__(self, ctx: Context, cells: dict[str, Record]):
+        self.ctx, self.cells = ctx, cells
+        self.witness = Witness()
+
+    def cell(self, recipe: Recipe, altered: Altered | None = None) -> Injected:
+        """One cell again. `altered` replaces recorded words by key: what a test plants."""
+        cell = self.cells[recipe.id]
+        recorded = Recorded(cell["digests"]["ledger"], altered)
+        again = {"candidate": self._candidate, "source": self._source}.get(recipe.kind, self._continued)
+        asked, faults = again(cell, recorded)
+        return Injected(len(asked), [f"{told(cell)}: {fault}" for fault in (*recorded.faults(asked), *faults)])
+
+    def _candidate(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
+        ctx, parameters = self.ctx, cell["parameters"]
+        before = load_state(ctx.run.cells / cell["parents"][0])
+        with self.witness.watching(recorded.give) as asked:
+            state = widen(
+                before,
+                ctx.plan,
+                operator=parameters["operator"],
+                key=root_key(parameters["study_seed"], "study"),
+                data=GrowthData(ctx.feed.train, ctx.spec.data.batch_size),
+                exchanged=parameters.get("exchanged", {}),
+            )
+        same = state_digest(state) == cell["digests"]["state"]
+        return asked, [] if same else ["with its recorded draws injected, its state is another"]
+
+    def _source(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
+        parameters, every = cell["parameters"], self.ctx.spec.source_eval_every
+        parent = self.cells[cell["parents"][0]]
+        streams, after = (lambda: Streams(root_key(parameters["seed"]))), 0
+        if parent["kind"] == "source":
+            after, start = parent["parameters"]["step"], load_state(self.ctx.run.cells / parent["id"])
+        with self.witness.watching(recorded.give) as asked:
+            if parent["kind"] != "source":
+                start = init_state(self.ctx.config, key=streams().at("init", 0))
+            live = luck(streams(), ("order", "dropout"))
+            faults = self._steps(cell, start, live, after, parameters["step"], every)
+        return asked, faults
+
+    def _continued(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
+        """A probe, or a continuation from its own first step: the probe before it is run as it was, with its keys."""
+        ctx, parameters = self.ctx, cell["parameters"]
+        names, exchanged = parameters["streams"], parameters.get("exchanged", {})
+        first, start = 0, None
+        parent = self.cells[cell["parents"][0]]
+        if parent["kind"] == "probe":
+            first = parent["parameters"]["lag"]
+            live = ctx.luck_of(names, parameters["replicate"], exchanged)
+            start = load_state(ctx.run.cells / parent["parents"][0])
+            start = self._advance(start, live, 0, first, ctx.spec.eval_every).state
+            if state_digest(start) != parent["digests"]["state"]:
+                raise CheckFailed(f"{told(parent)} does not come out here as it was recorded: see verify")
+        else:
+            start = load_state(ctx.run.cells / parent["id"])
+        with self.witness.watching(recorded.give) as asked:
+            live = ctx.luck_of(names, parameters["replicate"], exchanged)
+            faults = self._steps(cell, start, live, first, parameters["lag"], ctx.spec.eval_every)
+        return asked, faults
+
+    def _advance(self, state: TrainState, live: Any, first: int, last: int, every: int) -> Any:
+        return run(
+            state,
+            self.ctx.feed,
+            live,
+            batch_size=self.ctx.spec.data.batch_size,
+            segments=(last - first) // every,
+            segment_steps=every,
+            start=first,
+            programs=self.ctx.programs,
+            **self.ctx.sizes,
+        )
+
+    def _steps(self, cell: Record, state: TrainState, live: Any, first: int, last: int, every: int) -> list[str]:
+        """Faults of the steps: the first at which the parameters are not those recorded, and the state at the end."""
+        done = self._advance(jax.tree.map(lambda x: x.copy(), state), live, first, last, every)
+        text = (self.ctx.run.cells / cell["id"] / "metrics.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
+        recorded = {line["step"]: line["params"] for line in lines if "step" in line}
+        for number, words in enumerate(done.trace.params_digest):
+            step = first + number + 1
+            if recorded.get(step) != quick_hex(words):
+                return [f"with its recorded draws injected, the parameters after step {step} are others"]
+        same = state_digest(done.state) == cell["digests"]["state"]
+        return [] if same else ["with its recorded draws injected, its state at the end is another"]

@@ -1,0 +1,100 @@
+"""The training programs of a study, walked: every random primitive belongs to a stream and a step, and none is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from growjax.audit import draws, threefry
+from growjax.audit.draws import Ledger
+from growjax.audit.shared import told
+from growjax.audit.walk import Found, program_draws, twice
+from growjax.record.store import load_state
+from growjax.study.context import Context
+from growjax.train.loop import Luck, run_fingerprint, traced_run
+from growjax.train.state import TrainState
+
+Record = dict[str, Any]
+
+
+def expected(ledger: Ledger) -> set[tuple]:
+    """What a program must draw for a ledger: stream, path below the step, shape and width. Sites that repeat stand once."""
+    found = set()
+    for stream, entry in ledger.items():
+        for site in entry["sites"]:
+            for path in site["at"]:
+                shape = draws.bits_shape(site["draw"])
+                names = tuple(threefry.name_tag(p) if isinstance(p, str) else p for p in path)
+                repeats = sum(p[:-1] == path[:-1] for p in site["at"]) > 1
+                names = (*names[:-1], "varying") if repeats else names
+                ends = [("split 0",), ("split 1",)] if site["draw"]["distribution"] == "integers" else [()]
+                found |= {(stream, ("varying", *names, *end), shape) for end in ends}
+    return found
+
+
+def walked(state: TrainState, ctx: Context, live: Luck) -> tuple[list[Found], str]:
+    """Every random primitive of the training program of a state under these keys, and the program's fingerprint."""
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    arguments = (shapes, ctx.feed, live, *(jnp.zeros((), jnp.int32),) * 3)
+    function = traced_run(batch_size=ctx.spec.data.batch_size, **ctx.sizes)
+    labels: Any = (
+        jax.tree.map(lambda _: "state", shapes),
+        jax.tree.map(lambda _: "tokens", ctx.feed),
+        Luck(*(None if key is None else name for name, key in live._asdict().items())),  # pyright: ignore[reportArgumentType]
+        *("start", "segments", "segment_steps"),
+    )
+    text = run_fingerprint(arguments, batch_size=ctx.spec.data.batch_size, **ctx.sizes)
+    return program_draws(function, arguments, jax.tree.leaves(labels)), text
+
+
+def program_faults(found: list[Found], ledger: Ledger) -> list[str]:
+    """What does not hold of a program: draws of no stream, draws left over or missing, keys used twice."""
+    training = {name: entry for name, entry in ledger.items() if name != "init"}
+    wanted, faults = expected(training), []
+    for draw in found:
+        if draw.primitive != "random_bits" or draw.origin not in ("order", "dropout"):
+            faults.append(f"the program draws by {draw.primitive} from a key of no stream ({draw.place})")
+        elif (draw.origin, draw.path, draw.shape) not in wanted:
+            faults.append(f"the program draws {list(draw.shape)} from {draw.place}, which the ledger does not have")
+    drawn = {(draw.origin, draw.path, draw.shape) for draw in found}
+    faults += [f"the ledger has draws of {place[0]} {list(place[2])} that the program does not make"
+               for place in wanted - drawn]  # fmt: skip
+    return faults + [f"the program uses the key {draw.place} twice" for draw in twice(found)]
+
+
+class Programs:
+    """Walks each program of a study once."""
+
+    def __init__(self, ctx: Context, cells: dict[str, Record]):
+        self.ctx, self.cells = ctx, cells
+        self.primitives = 0
+        self._known: dict[Any, tuple[list[Found], str]] = {}
+
+    @property
+    def count(self) -> int:
+        """How many programs were walked."""
+        return len(self._known)
+
+    def cell(self, cell: Record) -> list[str]:
+        """Faults of the program that filled a cell."""
+        state_cell = cell
+        while state_cell["kind"] in ("probe", "continuation"):
+            state_cell = self.cells[state_cell["parents"][0]]
+        state = self.ctx.states.get(
+            ("state", state_cell["id"]), lambda: load_state(self.ctx.run.cells / state_cell["id"])
+        )
+        source = cell["kind"] == "source"
+        names = ("order", "dropout") if source else cell["parameters"]["streams"]
+        live = self.ctx.luck_of(names, 0, {})
+        leaves, structure = jax.tree.flatten(state)
+        key = (structure, tuple((x.shape, x.dtype) for x in leaves), tuple(names))
+        if key not in self._known:
+            self._known[key] = walked(state, self.ctx, live)
+            self.primitives += len(self._known[key][0])
+        found, fingerprint = self._known[key]
+        faults = program_faults(found, cell["digests"]["ledger"])
+        if fingerprint != cell["digests"]["program"]:
+            faults.append("the program that filled it is not the one walked here")
+        return [f"{told(cell)}: {fault}" for fault in faults]

@@ -1,0 +1,114 @@
+"""Whether a key served twice, and whether candidates that are compared shared their luck: from ledgers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from growjax.audit import draws
+from growjax.audit.threefry import Key
+
+Record = dict[str, Any]
+
+
+def told(cell: Record) -> str:
+    """A cell, for people."""
+    names = (cell["source"], cell["operator"], cell["regime"])
+    replicate = "" if cell["replicate"] is None else f", replicate {cell['replicate']}"
+    return f"cell {cell['id']} ({cell['kind']} {' '.join(str(n) for n in names if n is not None)}{replicate})"
+
+
+def owner(cell: Record) -> tuple:
+    """Cells of one owner follow each other: none of their keys may serve twice.
+
+    Cells of different owners that name the same draw share it on purpose: that is what common luck is.
+    """
+    if cell["kind"] == "source":
+        return "source", cell["parameters"]["seed"]
+    if cell["kind"] == "candidate":
+        return "candidate", cell["id"]
+    luck = sorted(cell["parameters"].get("exchanged", {}).items())
+    return "continued", cell["source"], cell["operator"], cell["regime"], cell["replicate"], tuple(luck)
+
+
+class Use(NamedTuple):
+    """What the proof that no key served twice rests on."""
+
+    keys: int
+    """Distinct keys that served."""
+    shared: int
+    """Those of them that served several cells on purpose."""
+    faults: list[str]
+
+
+def reuse(cells: Iterable[Record]) -> Use:
+    """Looks every key of a run up: one place for each key, one use by each owner, and none that others hang from."""
+    places: dict[Key, tuple] = {}
+    owners: dict[Key, set[tuple]] = {}
+    parents: set[Key] = set()
+    used: set[tuple[Key, tuple]] = set()
+    faults: list[str] = []
+    for cell in cells:
+        mine = owner(cell)
+        for stream, entry in cell["digests"]["ledger"].items():
+            parents |= {draws.root(entry["root"]["purpose"], entry["root"]["seed"]), draws.stream_key(entry)}
+        for one in draws.served(cell["digests"]["ledger"]):
+            entry = cell["digests"]["ledger"][one.stream]
+            place = (entry["root"]["purpose"], entry["root"]["seed"], *entry["path"], one.step, *one.path)
+            for number, key in enumerate(draws.served_keys(one.key, one.draw)):
+                if places.setdefault(key, (*place, number)) != (*place, number):
+                    faults.append(f"{told(cell)}: key {draws.key_hex(key)} of {one.place} serves {places[key]} as well")
+                if (key, mine) in used:
+                    faults.append(f"{told(cell)}: key {draws.key_hex(key)} of {one.place} served this run before")
+                used.add((key, mine))
+                owners.setdefault(key, set()).add(mine)
+    faults += [
+        f"key {draws.key_hex(key)} serves {places[key]}, and other keys hang from it" for key in parents & set(places)
+    ]
+    return Use(len(places), sum(len(o) > 1 for o in owners.values()), faults)
+
+
+def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
+    """(comparisons, faults): that all candidates of a source, regime, replicate and kind drew from the same keys.
+
+    Batches must be the same draws altogether; masks come from the same keys, and differ in shape for the unwidened.
+    """
+    groups: dict[tuple, list[Record]] = {}
+    for cell in cells:
+        if cell["kind"] in ("probe", "continuation"):
+            where = (cell["kind"], cell["source"], cell["regime"], cell["replicate"])
+            groups.setdefault(where, []).append(cell)
+    faults = []
+    for found in groups.values():
+        found.sort(key=lambda cell: cell["id"])
+        for cell in found[1:]:
+            mine, other = cell["digests"]["ledger"], found[0]["digests"]["ledger"]
+            for stream in sorted(set(mine) | set(other)):
+                a, b = mine.get(stream), other.get(stream)
+                fields = ("key", "path", "root", "first")
+                same = a and b and all(a[f] == b[f] for f in fields)
+                if not same or (stream == "order" and a["sites"] != b["sites"]):
+                    what = "batches" if stream == "order" else f"luck in {stream}"
+                    faults.append(f"{told(cell)} and {told(found[0])} are compared and had different {what}")
+    return len(groups), faults
+
+
+def differences(stored: Any, derived: Any, name: str) -> list[str]:
+    """Each field in which a stored ledger is not the derived one."""
+    if isinstance(stored, dict) and isinstance(derived, dict):
+        found: list[str] = []
+        for key in sorted(set(stored) | set(derived)):
+            if key not in derived:
+                found.append(f"{name}.{key} is recorded, and this cell does not have it" if name else
+                             f"stream {key} is recorded as drawn, and is not live in this cell")  # fmt: skip
+            elif key not in stored:
+                found.append(f"{f'{name}.{key}' if name else f'stream {key}'} is live in this cell, and not recorded")
+            else:
+                found += differences(stored[key], derived[key], f"{name}.{key}" if name else key)
+        return found
+    return [] if stored == derived else [f"{name} is recorded as {_brief(stored)} and derives to {_brief(derived)}"]
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:77]}..."

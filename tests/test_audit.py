@@ -1,0 +1,341 @@
+"""Planted faults are caught and named; what is as it should be passes."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import growjax
+
+from growjax.audit import check, draws, threefry
+from growjax.audit.check import check_ledgers, open_run, receipt_faults
+from growjax.audit.growth import DECLARED
+from growjax.audit.inject import Injector
+from growjax.audit.ledger import growth_ledger
+from growjax.audit.programs import program_faults, walked
+from growjax.audit.witness import Recorded, Witness
+from growjax.config import ModelConfig, OptimConfig, TrainConfig
+from growjax.grow.operator import GrowthData
+from growjax.grow.plan import make_plan
+from growjax.grow.registry import operators, parts
+from growjax.grow.widen import widen
+from growjax.model import layers
+from growjax.record.rundir import RunDir
+from growjax.streams import STREAMS, Streams, at_site, root_key
+from growjax.study.context import Context
+from growjax.study.recipes import study_cells
+from growjax.study.runner import run_study
+from growjax.study.spec import StudySpec, presets
+from growjax.train.loop import Luck
+from growjax.train.state import init_state
+
+SMOKE = presets()["smoke"]
+
+
+@pytest.fixture(scope="module")
+def opened(smoke_run: Path) -> tuple[dict, Context]:
+    """The smoke run's receipt and context."""
+    return open_run(RunDir(smoke_run))
+
+
+def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path):
+    done = growjax("audit", str(smoke_run), "--json")
+    assert done.code == 0, done.err + done.out
+    told = json.loads(done.out)
+    counts = told["counts"]
+    cells = RunDir(smoke_run).receipt()["cells"]
+    ledgers = [cell["digests"]["ledger"] for cell in cells if cell["kind"] != "data"]
+    distinct = {(s.key, str(s.draw)) for ledger in ledgers for s in draws.served(ledger)}
+    assert counts["distinct draws, each by JAX and in NumPy"] == len(distinct) > 0
+    assert counts["values drawn, over all cells"] == sum(e["draws"] for ledger in ledgers for e in ledger.values())
+    assert counts["cells that drew nothing"] == sum(not ledger for ledger in ledgers) + 1
+    assert counts["comparisons whose luck was common"] == 2 * 2 * (2 + 1)  # sources, kinds, replicates of both regimes
+    assert {cell["kind"] for cell in told["cells"]} == {"source", "candidate", "probe", "continuation"}
+    page = (smoke_run / "report" / "audit.html").read_text()
+    assert "Every draw is accounted for" in page and "http" not in page
+    assert all(e["key"] in page for ledger in ledgers for e in ledger.values())
+
+
+def test_a_step_of_a_cell_shows_what_it_drew(smoke_run: Path):
+    cell = next(
+        c for c in RunDir(smoke_run).receipt()["cells"] if c["kind"] == "continuation" and c["digests"]["ledger"]
+    )
+    done = growjax("audit", str(smoke_run), "--cell", cell["id"], "--step", "7", "--json")
+    shown = {(row["stream"], row["site"]): row for row in json.loads(done.out)["drawn"]}
+    key = Streams(root_key(SMOKE.study_seed, "study")).replicate(cell["replicate"]).at("order", 7)
+    row = shown["order", ""]
+    assert row["first"] == jax.random.randint(key, (4,), 0, row["draw"]["high"], jnp.int32).tolist()
+    assert ("dropout", "attn/1") in shown
+
+
+def stream_cell(receipt: dict, stream: str, **wanted: Any) -> dict:
+    """The first cell of a receipt with a stream and these labels."""
+    found = (c for c in receipt["cells"] if stream in c["digests"].get("ledger", {}))
+    return next(c for c in found if all(c[k] == v for k, v in wanted.items()))
+
+
+def _edit(receipt: dict) -> str:
+    stream_cell(receipt, "dropout", kind="probe")["digests"]["ledger"]["dropout"]["draws"] += 1
+    return "dropout.draws is recorded as"
+
+
+def _remove(receipt: dict) -> str:
+    del stream_cell(receipt, "perturb")["digests"]["ledger"]["perturb"]
+    return "stream perturb is live in this cell, and not recorded"
+
+
+def _other_seed(receipt: dict) -> str:
+    key = draws.key_hex(draws.below(draws.root("study", 2), ["replicate", 0, "order"]))
+    stream_cell(receipt, "order", kind="probe", replicate=0)["digests"]["ledger"]["order"]["key"] = key
+    return "order.key is recorded as"
+
+
+def _deterministic_draw(receipt: dict) -> str:
+    ledger = stream_cell(receipt, "dropout", kind="probe")["digests"]["ledger"]
+    found = next(c for c in receipt["cells"] if c["regime"] == "deterministic" and c["kind"] == "probe")
+    found["digests"]["ledger"] = {"dropout": ledger["dropout"]}
+    return "stream dropout is recorded as drawn, and is not live in this cell"
+
+
+def _other_batches(receipt: dict) -> str:
+    cell = stream_cell(receipt, "order", kind="probe", operator="exact_copy", replicate=0)
+    path = ["replicate", 5, "order"]
+    key = draws.key_hex(draws.below(draws.root("study", 1), path))
+    cell["digests"]["ledger"]["order"] |= {"path": path, "key": key}
+    return "are compared and had different batches"
+
+
+@pytest.mark.parametrize("plant", [_edit, _remove, _other_seed, _deterministic_draw, _other_batches])
+def test_an_edited_ledger_is_caught(opened: tuple[dict, Context], plant: Callable[[dict], str]):
+    receipt, ctx = opened
+    assert check_ledgers(receipt, ctx).faults == []
+    planted = copy.deepcopy(receipt)
+    named = plant(planted)
+    faults = check_ledgers(planted, ctx).faults
+    assert any(named in fault for fault in faults), faults
+    # the root would have to be made anew as well, and the cell's own record
+    stored = receipt_faults(planted, ctx.run)
+    assert any("root" in f for f in stored) and any("not the one stored with the cell" in f for f in stored)
+
+
+def test_the_command_names_an_edited_ledger(smoke_run: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    (run / "cells").mkdir(parents=True)
+    for part in ("data", *(f"cells/{p.name}" for p in (smoke_run / "cells").iterdir())):
+        (run / part).symlink_to(smoke_run / part)
+    receipt = RunDir(smoke_run).receipt()
+    _edit(receipt)
+    (run / "receipt.json").write_text(json.dumps(receipt))
+    done = growjax("audit", str(run), "--inject", "none", "--json")
+    faults = json.loads(done.out)["faults"]
+    assert done.code == 1 and any("dropout.draws is recorded as" in fault for fault in faults), faults
+
+
+TINY = SMOKE.replace(source_steps=(10,), operators=("exact_copy",), stochastic_replicates=1)
+
+
+def planted_run(path: Path, spec: StudySpec = TINY) -> tuple[dict, Context, list[str]]:
+    """A tiny study in this process; its receipt, context and what its ledgers show."""
+    run = RunDir(path)
+    run_study(spec, run)
+    return (*open_run(run), [])
+
+
+def test_faults_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs whose luck is not what their recipes say: the recorded keys are those that the run held."""
+    good = Context.luck_of
+    other = Streams(root_key(2, "study")).replicate(0)
+    calls: list[int] = []
+
+    def order_of_another_seed(self: Context, live: Any, replicate: int, exchanged: Any) -> Luck:
+        found = good(self, live, replicate, exchanged)
+        return found if found.order is None else found._replace(order=other.stream("order"))
+
+    def dropout_everywhere(self: Context, live: Any, replicate: int, exchanged: Any) -> Luck:
+        found = good(self, live, replicate, exchanged)
+        return found._replace(dropout=other.stream("dropout")) if found.dropout is None else found
+
+    def batches_of_its_own(self: Context, live: Any, replicate: int, exchanged: Any) -> Luck:
+        found = good(self, live, replicate, exchanged)
+        calls.append(1)  # the candidate's luck is the last that a study asks for
+        return found._replace(order=other.stream("order")) if len(calls) > 1 and found.order is not None else found
+
+    for number, (plant, regime, named) in enumerate(
+        (
+            (order_of_another_seed, "stochastic", "order.key is recorded as"),
+            (dropout_everywhere, "deterministic", "stream dropout is recorded as drawn, and is not live"),
+            (batches_of_its_own, "stochastic", "are compared and had different batches"),
+        )
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Context, "luck_of", plant)
+            receipt, ctx, _ = planted_run(tmp_path / str(number), TINY.replace(regimes=(regime,)))
+        faults = check_ledgers(receipt, ctx).faults
+        assert any(named in fault for fault in faults), (named, faults)
+
+
+def test_a_seed_offset_in_the_environment_is_named(tmp_path: Path):
+    words = ("--preset", "smoke", "--source-steps", "10", "--operators", "exact_copy", "--regimes", "order")
+    out, env = str(tmp_path / "run"), {"JAX_RANDOM_SEED_OFFSET": "3"}
+    assert growjax("study", *words, "--stochastic-replicates", "1", "--out", out, env=env).code == 0
+    receipt, ctx = open_run(RunDir(Path(out)))
+    faults = [*receipt_faults(receipt, ctx.run), *check_ledgers(receipt, ctx).faults]
+    assert any("JAX_RANDOM_SEED_OFFSET was 3" in f for f in faults) and any(
+        "order.key is recorded" in f for f in faults
+    )
+
+
+def test_an_altered_mask_is_named(opened: tuple[dict, Context], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In one element, in the recorded draws and in the program."""
+    receipt, ctx = opened
+    cells = {cell["id"]: cell for cell in receipt["cells"]}
+    recipe = next(t.probe for t in ctx.cells.trajectories if t.regime == "stochastic")
+    injector = Injector(ctx, cells)
+    assert injector.cell(recipe).faults == []
+    one = next(s for s in draws.served(cells[recipe.id]["digests"]["ledger"]) if s.stream == "dropout" and s.step == 2)
+    words = draws.bits(one.key, one.draw)
+    flat = words.reshape(-1)
+    flat[5] ^= np.uint32(0x8000)
+    turned = threefry.dropout_mask(words, one.draw["shape"][-1], 0.1) != draws.values(one.key, one.draw)
+    flat[5] = np.uint32(0) if not turned.any() else flat[5]
+    faults = injector.cell(recipe, {one.key: words}).faults
+    assert any("the parameters after step 3 are others" in fault for fault in faults), faults
+
+    good = layers.dropout
+
+    def altered(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
+        return good(x, rate, key=key).at[0, 0, 0].set(0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layers, "dropout", altered)
+        planted, other, _ = planted_run(tmp_path / "run", TINY.replace(regimes=("dropout",)))
+    assert check_ledgers(planted, other).faults == []  # the keys are right; what is made of them is not
+    recipe = next(t.probe for t in other.cells.trajectories)
+    faults = Injector(other, {cell["id"]: cell for cell in planted["cells"]}).cell(recipe).faults
+    assert any("the parameters after step 1 are others" in fault for fault in faults), faults
+
+
+def test_a_walk_names_what_belongs_to_no_stream(opened: tuple[dict, Context], monkeypatch: pytest.MonkeyPatch):
+    _, ctx = opened
+    state = init_state(ctx.config, key=Streams(root_key(0)).at("init", 0))
+    live = ctx.luck_of(("dropout",), 0, {})
+    trajectory = next(
+        t for t in ctx.cells.trajectories if t.regime == "stochastic" and t.probe.label["operator"] == "unwidened"
+    )
+    ledger = check.derived_ledger(ctx, trajectory.probe, {"kind": "source"})
+    ledger = {"dropout": ledger["dropout"]}
+    assert program_faults(walked(state, ctx, live)[0], ledger) == []
+    quiet = ctx.luck_of((), 0, {})
+    assert walked(state, ctx, quiet)[0] == []
+    good = layers.rms_norm
+
+    def noisy(x: jax.Array, gain: jax.Array, eps: float) -> jax.Array:
+        return good(x, gain, eps) + 0 * jax.random.uniform(jax.random.key(3), x.shape)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layers, "rms_norm", noisy)
+        faults = program_faults(walked(state, ctx, quiet)[0], {})
+    assert any("from a key of no stream" in fault for fault in faults), faults
+
+
+def _twin(tmp_path: Path) -> None:
+    for _ in range(2):
+        jax.random.bits(jax.random.key(4, impl="threefry2x32"), (3,))
+
+
+def _folded_twice(tmp_path: Path) -> None:
+    key = jax.random.key(4)
+    for _ in range(2):
+        jax.random.bits(at_site(key, "attn", 1), (3,))
+
+
+def _wrapped(tmp_path: Path) -> None:
+    key = jax.random.fold_in(jax.random.key(4), 1)
+    raw = jax.random.key_data(key)
+    jax.random.bits(key, (3,))
+    jax.random.bits(jax.random.wrap_key_data(raw), (3,))
+
+
+def _restored(tmp_path: Path) -> None:
+    key = jax.random.fold_in(jax.random.key(4), 1)
+    np.save(tmp_path / "key.npy", np.asarray(jax.random.key_data(key)))
+    jax.random.bits(key, (3,))
+    jax.random.bits(jax.random.wrap_key_data(np.load(tmp_path / "key.npy")), (3,))
+
+
+def _legacy(tmp_path: Path) -> None:
+    key = jax.random.PRNGKey(4)
+    for _ in range(2):
+        jax.random.uniform(key, (3,))
+
+
+def _in_a_program(tmp_path: Path) -> None:
+    @jax.jit
+    def program(key: jax.Array) -> jax.Array:
+        return jax.random.bits(jax.random.fold_in(key, 1), (3,))
+
+    program(jax.random.key(4))
+    jax.random.bits(jax.random.fold_in(jax.random.key(4), 1), (3,))
+
+
+@pytest.mark.parametrize("form", [_twin, _folded_twice, _wrapped, _restored, _legacy, _in_a_program])
+def test_a_key_used_twice_is_named_in_every_form(form: Callable[[Path], None], tmp_path: Path):
+    """Forms that JAX's own checker, which is on, lets pass."""
+    recorded = Recorded({})
+    with Witness().watching(recorded.give) as asked:
+        form(tmp_path)
+    assert any("served twice" in fault for fault in recorded.faults(asked))
+
+
+def test_a_key_used_once_is_no_fault():
+    ledger = {"order": draws.entry("study", 1, ["order"], "", (0, 1), [{"at": [[]], "draw": draws.integers(4, 9)}])}
+    recorded = Recorded(ledger)
+    with Witness().watching(recorded.give) as asked:
+        streams = Streams(root_key(1, "study"))
+        for step in range(2):
+            drawn = jax.random.randint(streams.at("order", step), (4,), 0, 9, dtype=jnp.int32)
+            key = draws.step_keys(draws.stream_key(ledger["order"]), range(step, step + 1), [])[0]
+            np.testing.assert_array_equal(drawn, threefry.randint(key, (4,), 0, 9))
+    assert recorded.faults(asked) == []
+    assert Recorded(ledger).faults(asked[:-1]) != []  # a draw that nobody asked for
+
+
+@pytest.mark.parametrize("dialect", ["rms", "layer"])
+def test_every_operator_draws_what_it_declares(dialect: str):
+    """Watched from outside: no draw is left over, none is missing, and the words are those derived without JAX."""
+    source = ModelConfig(d_model=8, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=4, d_ff=8, vocab_size=32, max_seq_len=8,
+                         dialect=dialect)  # fmt: skip
+    config = TrainConfig(model=source, optim=OptimConfig(total_steps=100, warmup_steps=5))
+    state = init_state(config, key=Streams(root_key(0)).at("init", 0))
+    plan = make_plan(source, source.replace(d_model=16, n_heads=4, n_kv_heads=2, d_ff=16, vocab_size=34))
+    data = GrowthData(jnp.zeros((9, 9), jnp.uint16), 2)
+    texts = [*operators(), "perturbed:cancel=both+noise:cancel=none", "exact_copy+noise+noise"]
+    texts = [text if text != "ligo" else "ligo:steps=2" for text in texts]
+    witness, drew = Witness(), set()
+    for text in texts:
+        for exchanged in ({}, {"perturb": 3}):
+            ledger = growth_ledger(text, plan, Streams(root_key(1, "study"), exchanged), seed=1, exchanged=exchanged)
+            assert all(e["key"] == draws.key_hex(draws.stream_key(e)) for e in ledger.values()), text
+            recorded = Recorded(ledger)
+            with witness.watching(recorded.give) as asked:
+                widen(state, plan, operator=text, key=root_key(1, "study"), data=data, exchanged=exchanged)
+            assert recorded.faults(asked) == [], text
+            drew |= {text.partition(":")[0].partition("+")[0]} if asked else set()
+    assert drew - {"exact_copy"} == set(DECLARED) - set(parts())
+
+
+def test_a_new_candidate_or_stream_changes_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch):
+    few = study_cells(SMOKE, 36)
+    more = study_cells(SMOKE.replace(operators=(*SMOKE.operators, "net2net"), regimes=(*SMOKE.regimes, "order")), 36)
+    assert {r.id for r in few.all()} < {r.id for r in more.all()}
+    before = {s: jax.random.key_data(Streams(root_key(0)).at(s, 3)).tolist() for s in STREAMS}
+    monkeypatch.setattr("growjax.streams.STREAMS", ("new", *STREAMS))
+    after = {s: jax.random.key_data(Streams(root_key(0)).at(s, 3)).tolist() for s in ("new", *STREAMS)}
+    assert before == {s: after[s] for s in before} and after["new"] not in before.values()
