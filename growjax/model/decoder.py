@@ -80,9 +80,7 @@ class Block(_Owner):
         x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
 
         y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
-        mlp_BTF = project(y_BTD, self.weight("w_up", reads("embed"), writes("mlp"))) + self.bias(
-            "b_up", writes("mlp")
-        )
+        mlp_BTF = project(y_BTD, self.weight("w_up", reads("embed"), writes("mlp"))) + self.bias("b_up", writes("mlp"))
         if cfg.dialect == "rms":
             gate = project(y_BTD, self.weight("w_gate", reads("embed"), writes("mlp"))) + self.bias(
                 "b_gate", writes("mlp")
