@@ -18,8 +18,11 @@ from typing import Any
 
 XLA_PINS: dict[str, str] = {
     # jaxlib 0.10.2 fuses reductions into YNNPACK kernels that race on more than one thread and then return wrong
-    # sums (XNNPACK issue 11243, xla 49085); empty means none of these fusions.
-    "--xla_cpu_experimental_ynn_fusion_type": "",
+    # sums (XNNPACK issue 11243, xla 49085). Single products alone are left to YNNPACK: it adds along the contraction in
+    # one order, whatever the number of threads and the caches of the CPU, where XLA's other library follows both.
+    "--xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    # exp, log, tanh and 1/sqrt by XLA's own formulas, not by what a CPU model estimates in hardware.
+    "--xla_cpu_enable_platform_dependent_math": "false",
     # Wider vectors change the order of sums, so one instruction set for every x86-64-v3 machine.
     "--xla_cpu_max_isa": "AVX2",
     # bfloat16 chains rounded at every operation, whatever is fused.

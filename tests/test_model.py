@@ -9,9 +9,10 @@ import pytest
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError
+from growjax.model.attention import causal_attention
 from growjax.model.axes import is_spec
 from growjax.model.decoder import activations, count_params, forward, init_params, param_shapes, param_specs
-from growjax.model.layers import causal_attention, dropout, rope_tables, rotate
+from growjax.model.layers import dropout, rope_tables, rotate
 from growjax.streams import Streams, root_key
 from growjax.train.state import StepKeys, init_state, train_step
 

@@ -29,7 +29,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 def _attend_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     length = k.shape[-2]
     q, k, v = jax.lax.optimization_barrier((q, k, v))
-    scores = product(q, turned(k))
+    scores = product(q, jnp.swapaxes(k, -1, -2))
     wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
     seen = jnp.tile(jnp.tril(jnp.ones((length, length), jnp.bool_)), (q.shape[-2] // length, 1))
     wide = jnp.where(seen, wide, -jnp.inf)
@@ -48,7 +48,7 @@ def _attend_backward(saved: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Ar
     own = jnp.sum(wide * out, axis=-1, keepdims=True) * share
     g = jax.lax.optimization_barrier((wide * share).astype(v.dtype))
     dv = turned(product(turned(g), powers))
-    ds = (powers * (product(g, turned(v)) - own)).astype(v.dtype)
+    ds = (powers * (product(g, jnp.swapaxes(v, -1, -2)) - own)).astype(v.dtype)
     ds = jax.lax.optimization_barrier(ds)
     return product(ds, k), turned(product(turned(q), ds)), dv
 

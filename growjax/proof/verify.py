@@ -38,10 +38,11 @@ class Verdict(NamedTuple):
 
 
 def check_comparable(receipt: Record, *, here: Record, pins: Record) -> None:
-    """Raises `NotComparable`, with the field, where the receipt's bits cannot be expected here."""
+    """Raises `NotComparable`, with the field, where the receipt's bits cannot be expected here. The CPU's model is none
+    of those fields: under the pins it should not matter, and `verify` says so where it does."""
     if receipt["schema"] != 2:
         raise NotComparable(f"not comparable: the receipt has schema {receipt['schema']}, this growjax reads 2")
-    for field in COMPARABLE:
+    for field in (name for name in COMPARABLE if name != "cpu"):
         if receipt["environment"].get(field) != here.get(field):
             where = first_difference(receipt["environment"].get(field), here.get(field), field)
             raise NotComparable(f"not comparable: {where}")
@@ -98,10 +99,15 @@ def verify(
         )
     found = _first(receipt, again, path, out)
     notes = []
-    if again["source_code"] != receipt["source_code"]:
-        if found:
-            raise NotComparable(f"not comparable: growjax's own source is another; {found}")
-        notes.append("computed by another growjax than the recorded one")
+    for name, old, new in (
+        ("growjax's own source", receipt["source_code"], again["source_code"]),
+        ("the CPU", receipt["environment"]["cpu"], again["environment"]["cpu"]),
+    ):
+        if old != new:
+            told = f"{name} is another ({first_difference(old, new, name)})"
+            if found:
+                raise NotComparable(f"not comparable: {told}; {found}")
+            notes.append(told)
     missing = {cell["id"] for cell in again["cells"]} - {cell["id"] for cell in receipt["cells"]}
     if missing:
         raise CheckFailed(f"the receipt lacks cell {min(missing)}, which its own configuration has")

@@ -1,0 +1,99 @@
+"""Derivatives that are written by hand are those of the plain formulas, which autodiff takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from growjax.model import layers, loss
+from growjax.model.attention import causal_attention
+from growjax.model.products import project
+
+EPS = 1e-3
+
+
+def normals(*shape: int, number: int = 0) -> jax.Array:
+    """Float64 normals."""
+    return jnp.asarray(np.random.default_rng(number).normal(size=shape))
+
+
+def plain_rms(x: jax.Array, gain: jax.Array) -> jax.Array:
+    return x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + EPS) * gain
+
+
+def plain_layer(x: jax.Array, gain: jax.Array, bias: jax.Array) -> jax.Array:
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    return centred / jnp.sqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPS) * gain + bias
+
+
+def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    scores = jnp.einsum("btgrk,bsgk->bgrts", q, k) / np.sqrt(q.shape[-1])
+    seen = np.tril(np.ones(scores.shape[-2:], bool))
+    return jnp.einsum("bgrts,bsgk->btgrk", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)), v)
+
+
+def plain_loss(x: jax.Array, head: jax.Array) -> jax.Array:
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(x @ head.T, TARGETS))
+
+
+TARGETS = jnp.asarray(np.random.default_rng(9).integers(0, 7, 300))
+CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[jax.Array, ...]]] = {
+    "rms norm": (lambda x, g: layers.rms_norm(x, g, EPS), plain_rms, (normals(2, 3, 8), normals(8, number=1))),
+    "layer norm": (
+        lambda x, g, b: layers.layer_norm(x, g, b, EPS),
+        plain_layer,
+        (normals(2, 3, 8), normals(8, number=1), normals(8, number=2)),
+    ),
+    "swiglu": (layers.swiglu, lambda gate, up: jax.nn.silu(gate) * up, (normals(4, 9), normals(4, 9, number=1))),
+    "gelu": (layers.gelu, lambda x: jax.nn.gelu(x, approximate=True), (normals(4, 9),)),
+    "a wide projection": (project, lambda x, w: jnp.tensordot(x, w, 1), (normals(2, 3, 4), normals(4, 3, 5, number=1))),
+    "a narrow projection": (
+        lambda x, w: project(x, w, 2),
+        lambda x, w: jnp.tensordot(x, w, 2),
+        (normals(2, 3, 4), normals(3, 4, 2, number=1)),
+    ),
+    "attention": (
+        causal_attention,
+        plain_attention,
+        (normals(2, 5, 2, 3, 4), normals(2, 5, 2, 4, number=1), normals(2, 5, 2, 4, number=2)),
+    ),
+    "the loss in chunks": (  # of 128 rows, the last one shorter
+        lambda x, h: loss.mean_loss(x, h, TARGETS),
+        plain_loss,
+        (normals(300, 6), normals(7, 6, number=1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_own_derivatives_are_autodiff_s(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loss, "CHUNK", 1)
+    ours, plain, inputs = CASES[name]
+    (a, back_a), (b, back_b) = jax.vjp(ours, *inputs), jax.vjp(plain, *inputs)
+    assert a.shape == b.shape and a.dtype == b.dtype == jnp.float64
+    g = normals(*a.shape, number=5)
+    for mine, theirs in zip((a, *back_a(g)), (b, *back_b(g)), strict=True):
+        # float64: sums of at most 300 terms of order 1, in another order
+        assert mine.shape == theirs.shape and float(jnp.max(jnp.abs(mine - theirs))) < 1e-13
+
+
+def test_the_loss_s_value_alone_is_the_same():
+    x, head = normals(300, 6), normals(7, 6, number=1)
+    alone = loss.mean_loss(x, head, TARGETS)
+    assert abs(float(alone - jax.value_and_grad(loss.mean_loss)(x, head, TARGETS)[0])) < 1e-14  # float64 rounding
+
+
+def test_a_word_of_dropout_serves_both_halves_of_the_axis():
+    key = jax.random.key(3)
+    for size in (6, 7):
+        words = np.asarray(jax.random.bits(key.copy(), (5, (size + 1) // 2), jnp.uint32))
+        halves = np.concatenate([words & 0xFFFF, words >> 16], axis=-1)[:, :size]
+        x = normals(5, size)
+        expected = np.where(halves >= round(0.3 * 65536), x * (65536 / (65536 - round(0.3 * 65536))), 0)
+        assert np.array_equal(layers.dropout(x, 0.3, key=jax.random.key(3)), expected)
