@@ -74,8 +74,8 @@ def causal_attention(q_BTGRK: jax.Array, k_BSGK: jax.Array, v_BSGK: jax.Array) -
 def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
     """Inverted dropout on x [..., D]: an entry is kept where its 16 random bits are at least `round(rate * 65536)`.
 
-    The low halves of 32-bit words [..., ceil(D / 2)] serve the first entries, the high halves the rest. Kept entries are
-    divided by the exact share kept, so the expectation is x to rounding.
+    The low halves of 32-bit words [..., ceil(D / 2)] serve the first entries, the high halves the rest. Kept entries
+    are divided by the exact share kept, so the expectation is x to rounding.
     """
     threshold = round(rate * 65536)
     features = x.shape[-1]
