@@ -79,9 +79,10 @@ def test_uniforms_are_exact_and_normals_within_the_stated_ulps(shape: tuple[int,
 @pytest.mark.parametrize("span", [(0, 1), (0, 977), (-5, 2**31 - 7)])
 def test_integers_are_those_of_jax(span: tuple[int, int]):
     for seed in SEEDS:
-        key, mine = both(seed)
-        theirs = jax.random.randint(key, (257,), *span, dtype=jnp.int32)
-        np.testing.assert_array_equal(theirs, threefry.randint(mine, (257,), *span))
+        for dtype in ("int32", "int64"):
+            key, mine = both(seed)
+            theirs = jax.random.randint(key, (257,), *span, dtype=dtype)
+            np.testing.assert_array_equal(theirs, threefry.randint(mine, (257,), *span, dtype))
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000, 3000])

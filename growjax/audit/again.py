@@ -51,7 +51,7 @@ def _values(key: jax.Array, draw: Draw) -> np.ndarray:
         case "mask":
             return np.asarray(dropout(jnp.ones(shape, jnp.float32), draw["rate"], key=key) != 0)
         case "integers":
-            return np.asarray(jax.random.randint(key, shape, 0, draw["high"], dtype=jnp.int32))
+            return np.asarray(jax.random.randint(key, shape, 0, draw["high"], dtype=draw["dtype"]))
         case "normal":
             return np.asarray(jax.random.normal(key, shape, draw["dtype"]))
         case _:
@@ -80,7 +80,7 @@ class Comparison:
 
     def _site(self, stream: str, entry: dict[str, Any], key: jax.Array, path: list[str | int], draw: Draw) -> None:
         tags = jnp.asarray([name_tag(p) if isinstance(p, str) else p for p in path], jnp.uint32)
-        width, shape = 64 if draw["dtype"] == "float64" else 32, draws.bits_shape(draw)
+        width, shape = draws.width_of(draw), draws.bits_shape(draw)
         split, name = draw["distribution"] == "integers", repr(draw)
         window = range(entry["first"], entry["last"] + 1)
         mine = draws.step_keys(draws.stream_key(entry), window, path)

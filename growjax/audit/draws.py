@@ -32,9 +32,9 @@ def mask(shape: Iterable[int], rate: float) -> Draw:
     return {"distribution": "mask", "shape": list(shape), "dtype": "uint32", "rate": rate}
 
 
-def integers(count: int, high: int) -> Draw:
-    """int32 from 0 to below `high`."""
-    return {"distribution": "integers", "shape": [count], "dtype": "int32", "high": high}
+def integers(count: int, high: int, dtype: str = "int32") -> Draw:
+    """Whole numbers from 0 to below `high`."""
+    return {"distribution": "integers", "shape": [count], "dtype": dtype, "high": high}
 
 
 def normals(shape: Iterable[int], dtype: str = "float32") -> Draw:
@@ -53,10 +53,15 @@ def bits_shape(draw: Draw) -> tuple[int, ...]:
     return (*rest, (last + 1) // 2) if draw["distribution"] == "mask" else (*rest, last)
 
 
+def width_of(draw: Draw) -> int:
+    """How many bits each random word behind a draw has."""
+    return 64 if draw["dtype"] in ("float64", "int64") else 32
+
+
 def words_of(draw: Draw) -> int:
     """How many 32-bit words a draw takes."""
-    each = 2 if draw["distribution"] == "integers" or draw["dtype"] == "float64" else 1
-    return each * math.prod(bits_shape(draw))
+    keys = 2 if draw["distribution"] == "integers" else 1
+    return keys * width_of(draw) // 32 * math.prod(bits_shape(draw))
 
 
 def values_of(draw: Draw) -> int:
@@ -93,8 +98,7 @@ def served_keys(key: Key, draw: Draw) -> list[Key]:
 
 def bits(key: Key, draw: Draw) -> np.ndarray:
     """The random words behind a draw, for integers one array on the other."""
-    width = 64 if draw["dtype"] == "float64" else 32
-    parts = [threefry.random_bits(k, width, bits_shape(draw)) for k in served_keys(key, draw)]
+    parts = [threefry.random_bits(k, width_of(draw), bits_shape(draw)) for k in served_keys(key, draw)]
     return parts[0] if len(parts) == 1 else np.stack(parts)
 
 
@@ -105,7 +109,7 @@ def values(key: Key, draw: Draw) -> np.ndarray:
         case "mask":
             return threefry.dropout_mask(bits(key, draw), shape[-1], draw["rate"])
         case "integers":
-            return threefry.randint(key, shape, 0, draw["high"])
+            return threefry.randint(key, shape, 0, draw["high"], draw["dtype"])
         case "normal":
             return threefry.normal(key, shape, draw["dtype"])
         case "uniform":
@@ -175,7 +179,7 @@ class Digests:
         """The words of one draw, derived now; its digest is kept."""
         found = bits(key, draw)
         plain = np.ascontiguousarray(found, found.dtype.newbyteorder("<"))
-        self._known[key, json.dumps(draw, sort_keys=True)] = hashlib.sha256(plain).digest()
+        self._known[key, json.dumps(draw, sort_keys=True)] = hashlib.sha256(plain.tobytes()).digest()
         return found
 
     def one(self, key: Key, draw: Draw) -> bytes:

@@ -97,7 +97,9 @@ def _copies(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
     assert isinstance(heads, HeadMap)
     # keys by number: child i of a split is what folding i in gives
     axes = [heads.groups, heads.inner, plan.maps["embed"] if plan.source.dialect == "rms" else None, plan.maps["mlp"]]
-    sites: Sites = [([i], draws.integers(m.new - m.old, m.old)) for i, m in enumerate(axes) if m and m.new != m.old]
+    sites: Sites = [
+        ([i], draws.integers(m.new - m.old, m.old, "int64")) for i, m in enumerate(axes) if m and m.new != m.old
+    ]
     return [Drawn("structure", sites)]
 
 
@@ -131,7 +133,7 @@ def growth_draws(operator: str, plan: WidthPlan) -> list[tuple[int | None, Drawn
 def streams_of(operator: str) -> set[str]:
     """The streams that an operator's text may draw from, under some plan."""
     made = parse_operator(operator)
-    by = {_noise: "perturb", _maps: "perturb", _mixtures: "structure", _splits: "structure", _copies: "structure",
-          _init: "init"}  # fmt: skip
     names = (made.operator.name, *(part.name for part, _ in made.parts))
-    return {by.get(DECLARED[name], "perturb") for name in names if name in DECLARED}
+    by = {_init: "init", _mixtures: "structure", _splits: "structure", _copies: "structure"}
+    drawing: list[Any] = [DECLARED[name] for name in names if name in DECLARED]
+    return {by.get(drawn, "perturb") for drawn in drawing}

@@ -11,7 +11,7 @@ import numpy as np
 from growjax.audit.shared import told
 from growjax.audit.threefry import Key
 from growjax.audit.witness import Recorded, Witness
-from growjax.digests import quick_hex
+from growjax.digests import total, words_hex
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
 from growjax.grow.widen import widen
@@ -118,7 +118,7 @@ class Injector:
         recorded = {line["step"]: line["params"] for line in lines if "step" in line}
         for number, words in enumerate(done.trace.params_digest):
             step = first + number + 1
-            if recorded.get(step) != quick_hex(words):
+            if recorded.get(step) != words_hex(total(words)):
                 return [f"with its recorded draws injected, the parameters after step {step} are others"]
         same = state_digest(done.state) == cell["digests"]["state"]
         return [] if same else ["with its recorded draws injected, its state at the end is another"]

@@ -20,7 +20,7 @@ Record = dict[str, Any]
 
 
 def expected(ledger: Ledger) -> set[tuple]:
-    """What a program must draw for a ledger: stream, path below the step, shape and width. Sites that repeat stand once."""
+    """What a program must draw for a ledger: stream, path below the step, shape. Sites that repeat stand once."""
     found = set()
     for stream, entry in ledger.items():
         for site in entry["sites"]:

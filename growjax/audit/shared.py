@@ -50,7 +50,7 @@ def reuse(cells: Iterable[Record]) -> Use:
     faults: list[str] = []
     for cell in cells:
         mine = owner(cell)
-        for stream, entry in cell["digests"]["ledger"].items():
+        for entry in cell["digests"]["ledger"].values():
             parents |= {draws.root(entry["root"]["purpose"], entry["root"]["seed"]), draws.stream_key(entry)}
         for one in draws.served(cell["digests"]["ledger"]):
             entry = cell["digests"]["ledger"][one.stream]

@@ -1,9 +1,9 @@
 """Threefry-2x32 and the distributions of jax.random, in plain NumPy. Imports no jax, and shares no code with training.
 
 The block function is that of Salmon, Moraes, Dror & Shaw 2011 ("Parallel random numbers: as easy as 1, 2, 3", section
-4.2; 20 rounds). How keys, counters and values follow from it is as jax.random defines it with `jax_threefry_partitionable`
-on: word i of an array is the block of counter i under the key, its two halves joined by exclusive or (one after the
-other for 64 bits).
+4.2; 20 rounds). How keys, counters and values follow from it is as jax.random defines it where
+`jax_threefry_partitionable` is on: word i of an array is the block of counter i under the key, its two halves joined by
+exclusive or (one after the other for 64 bits).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def seed_key(seed: int) -> Key:
 
 
 def fold_in(key: Any, data: Any) -> tuple[Any, Any]:
-    """The key (or, of arrays of words, keys) below `key` under the 32-bit number `data`: the block of counter (0, data)."""
+    """The key (or, of arrays of words, keys) below `key` under a 32-bit number: the block of counter (0, data)."""
     return threefry2x32(key, (np.uint32(0), np.asarray(data, np.uint32)))
 
 
@@ -131,14 +131,16 @@ def normal(key: Key, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return (np.sqrt(2) * erfinv(u.astype(np.float64))).astype(kind)
 
 
-def randint(key: Key, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
-    """int32 from `low` to below `high`: two random words, modulo the span in 32-bit arithmetic that wraps."""
+def randint(key: Key, shape: tuple[int, ...], low: int, high: int, dtype: str = "int32") -> np.ndarray:
+    """int32 or int64 from `low` to below `high`: two random words, modulo the span in arithmetic that wraps."""
+    width = np.dtype(dtype).itemsize * 8
+    unsigned = np.dtype(f"uint{width}")
     first, second = split(key)
-    span = np.asarray([(high - low) & 0xFFFFFFFF], np.uint32)
-    half = np.asarray([1 << 16], np.uint32) % span
-    upper, lower = (random_bits(k, 32, shape) % span for k in (first, second))
+    span = np.asarray([(high - low) % 2**width]).astype(unsigned)
+    half = np.asarray([1 << width // 2], unsigned) % span
+    upper, lower = (random_bits(k, width, shape) % span for k in (first, second))
     offset = (upper * (half * half % span) + lower) % span
-    return (offset.astype(np.int64) + low).astype(np.int32)
+    return (offset.astype(np.int64) + low).astype(dtype)
 
 
 def permutation(key: Key, size: int) -> np.ndarray:

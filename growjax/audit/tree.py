@@ -22,8 +22,8 @@ def tree(cells: Iterable[Record], digests: Digests) -> list[Record]:
         for name, entry in cell["digests"]["ledger"].items():
             place = (entry["root"]["purpose"], entry["root"]["seed"], *entry["path"])
             row = rows.setdefault(place, {
-                "name": name, "root": entry["root"], "path": entry["path"], "key": entry["key"], "first": entry["first"],
-                "last": entry["last"], "live": {}, "sites": {},
+                "name": name, "root": entry["root"], "path": entry["path"], "key": entry["key"],
+                "first": entry["first"], "last": entry["last"], "live": {}, "sites": {},
             })  # fmt: skip
             row["first"], row["last"] = min(row["first"], entry["first"]), max(row["last"], entry["last"])
             where = " ".join(str(cell[f]) for f in ("kind", "regime") if cell[f] is not None)

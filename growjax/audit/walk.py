@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
@@ -74,7 +75,7 @@ def twice(found: Iterable[Found]) -> list[Found]:
 
 
 def _constant(value: Any) -> Value:
-    array = value if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key) else None
+    array = value if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else None
     if array is None and np.size(value) == 1 and np.issubdtype(np.asarray(value).dtype, np.integer):
         return Value(number=int(np.asarray(value).reshape(())))
     return Value()

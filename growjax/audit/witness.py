@@ -77,7 +77,7 @@ class Recorded:
             return self.altered[key]
         if place is None:
             self.strays.append(f"key {draws.key_hex(key)} drew {list(shape)} of {width} bits and belongs to no stream")
-        elif shape != draws.bits_shape(place.draw) or width != (64 if place.draw["dtype"] == "float64" else 32):
+        elif shape != draws.bits_shape(place.draw) or width != draws.width_of(place.draw):
             self.strays.append(f"{place.place} drew {list(shape)} of {width} bits, recorded {place.draw['shape']}")
         return threefry.random_bits(key, width, shape)
 

@@ -82,13 +82,13 @@ def page(result: Record) -> str:
         f"<p>Run with root <code>{text(result['root'])}</code>.</p>\n"
         f"{f'<ul>{faults}</ul>' if faults else ''}</header>\n"
         '<section id="checked">\n<h2>What was checked</h2>\n'
-        "<p>Each cell's ledger follows from its recipe; it is compared with what the run recorded. Every draw is derived "
-        "by JAX and in plain NumPy, word for word. Every training program is walked: each random primitive belongs to a "
-        "stream and a step. Some cells are run again with their recorded draws as data in place of keys, and must give "
-        "the recorded bits. Keys of one owner serve once; candidates that are compared share theirs.</p>\n"
+        "<p>Each cell's ledger follows from its recipe; it is compared with what the run recorded. Every draw is "
+        "derived by JAX and in plain NumPy, word for word. Every training program is walked: each random primitive "
+        "belongs to a stream and a step. Some cells are run again with their recorded draws as data in place of keys, "
+        "and must give the recorded bits. Keys of one owner serve once; candidates that are compared share theirs.</p>"
         f'<div class="wide" tabindex="0"><table><caption>Counts. Normals by JAX and derived lie apart by at most (in '
-        f"units in the last place, carried through the tails): {far}.</caption>\n<tbody>\n{counts}</tbody></table></div>\n"
-        f'</section>\n<section id="tree">\n<h2>The tree of streams</h2>\n{_tree(result)}</section>\n'
+        f"units in the last place, carried through the tails): {far}.</caption>\n<tbody>\n{counts}</tbody></table>"
+        f'</div>\n</section>\n<section id="tree">\n<h2>The tree of streams</h2>\n{_tree(result)}</section>\n'
         '<section id="drawn-at">\n<h2>What a step drew</h2>\n'
         "<p>Steps count from the start of the source's training, or from the widening.</p>\n"
         '<p><label>stream <select id="stream"></select></label> '
@@ -131,6 +131,6 @@ def _cells(result: Record) -> str:
     rows = "".join(f"<tr>{row}</tr>\n" for row in body)
     heads = "".join(f'<th scope="col">{name}</th>' for name in head)
     return (
-        '<div class="wide" tabindex="0"><table><caption>Every cell, with the digest of all bits it drew from each stream.'
-        f"</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
+        '<div class="wide" tabindex="0"><table><caption>Every cell, with the digest of all bits it drew from each '
+        f"stream.</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
