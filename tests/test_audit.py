@@ -303,8 +303,17 @@ def test_a_key_used_once_is_no_fault():
 @pytest.mark.parametrize("dialect", ["rms", "layer"])
 def test_every_operator_draws_what_it_declares(dialect: str):
     """Watched from outside: no draw is left over, and none is missing."""
-    source = ModelConfig(d_model=8, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=4, d_ff=8, vocab_size=32, max_seq_len=8,
-                         dialect=dialect)  # fmt: skip
+    source = ModelConfig(
+        d_model=8,
+        n_layers=2,
+        n_heads=2,
+        n_kv_heads=1,
+        head_dim=4,
+        d_ff=8,
+        vocab_size=32,
+        max_seq_len=8,
+        dialect=dialect,
+    )
     config = TrainConfig(model=source, optim=OptimConfig(total_steps=100, warmup_steps=5))
     state = init_state(config, key=Streams(root_key(0)).at("init", 0))
     plan = make_plan(source, source.replace(d_model=16, n_heads=4, n_kv_heads=2, d_ff=16, vocab_size=34))

@@ -99,8 +99,8 @@ class Block(_Owner):
         q_dims = (writes("heads"), writes("head_dim", raw))
         k_dims = (writes("kv_heads"), writes("head_dim", raw))
         v_dims = (writes("kv_heads"), writes("head_dim", "value"))
-        q = project(x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
-        k = project(x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
+        q: Any = project(x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
+        k: Any = project(x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
         v = project(x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
         if cfg.qk_norm:
             eps = cfg.norm_eps if cfg.qk_norm_eps is None else cfg.qk_norm_eps

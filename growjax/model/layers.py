@@ -141,13 +141,8 @@ def rotate(x: jax.Array, cos_TK: jax.Array, sin_TK: jax.Array, rope_dim: int) ->
 def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
     """Inverted dropout on x [..., D]: an entry is kept where its 16 random bits are at least `round(rate * 65536)`.
 
-    <<<<<<< HEAD
-        Each 32-bit word serves two entries of the last axis: its lower half the first half of the axis, its upper half
-        the rest. Kept entries are divided by the exact share kept, so the expectation is x to rounding.
-    =======
-        The low halves of 32-bit words [..., ceil(D / 2)] serve the first entries, the high halves the rest. Kept entries
-        are divided by the exact share kept, so the expectation is x to rounding.
-    >>>>>>> audit
+    The low halves of 32-bit words [..., ceil(D / 2)] serve the first entries, the high halves the rest. Kept entries
+    are divided by the exact share kept, so the expectation is x to rounding.
     """
     size = x.shape[-1]
     threshold = round(rate * 65536)

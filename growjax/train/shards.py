@@ -99,10 +99,9 @@ def run_sharded(
             steps.append(row)
             if (number + 1) % segment_steps == 0:
                 marks.append(_mark(state, feed.evaluation))
-    losses, digests = zip(*jax.device_get(marks), strict=True)
-    empty = (np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros((0, len(jax.tree.leaves(state.params)), 2)))
-    rows: Any = [np.stack(x) for x in zip(*jax.device_get(steps), strict=True)] if steps else empty
-    trace: Any = Trace(*rows, np.array(losses, np.float64), np.stack(digests))
+    eval_loss, of_states = zip(*jax.device_get(marks), strict=True)
+    loss, norm, of_params = (np.stack(x) for x in zip(*jax.device_get(steps), strict=True))
+    trace: Any = Trace(loss, norm, of_params, np.array(eval_loss, np.float64), np.stack(of_states))
     return Run(state, trace, prints)
 
 
