@@ -41,9 +41,10 @@ def luck_of_the_pool() -> None:
 
 
 def a_pool_of_all_cores() -> None:
-    """B4: the pin of one thread is gone."""
+    """B4: the pins of one thread, and of products that add in one order on any number of them, are gone."""
     for name in ("NPROC", "PJRT_NPROC"):
         runtime.ENV_PINS.pop(name)
+    runtime.XLA_PINS["--xla_cpu_experimental_ynn_fusion_type"] = ""
 
 
 def a_sum_in_the_order_of_devices() -> None:

@@ -100,9 +100,9 @@ def run_sharded(
             if (number + 1) % segment_steps == 0:
                 marks.append(_mark(state, feed.evaluation))
     eval_loss, of_states = zip(*jax.device_get(marks), strict=True)
-    loss, norm, of_params = (np.stack(x) for x in zip(*jax.device_get(steps), strict=True))
-    trace: Any = Trace(loss, norm, of_params, np.array(eval_loss, np.float64), np.stack(of_states))
-    return Run(state, trace, prints)
+    rows: Any = [np.stack(x) for x in zip(*jax.device_get(steps), strict=True)]
+    marked: Any = (np.array(eval_loss, np.float64), np.stack(of_states))
+    return Run(state, Trace(rows[0], rows[1], rows[2], marked[0], marked[1]), prints)
 
 
 def _fingerprints(state: TrainState, feed: Feed, luck: Luck, static: dict[str, Any]) -> str:
