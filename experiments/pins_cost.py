@@ -34,15 +34,18 @@ from growjax.train.programs import Programs
 from growjax.train.state import init_state
 if sys.argv[2] == "no":
     loop.leaf_digests = lambda tree: jnp.zeros((len(jax.tree.leaves(tree)), 2), jnp.uint32)
-model = ModelConfig(d_model=int(sys.argv[1]), n_layers=4, n_heads=int(sys.argv[1]) // 32, n_kv_heads=int(sys.argv[1]) // 32,
-                    head_dim=32, d_ff=3 * int(sys.argv[1]), vocab_size=2048, max_seq_len=128)
+width = int(sys.argv[1])
+model = ModelConfig(d_model=width, n_layers=4, n_heads=width // 32, n_kv_heads=width // 32, head_dim=32,
+                    d_ff=3 * width, vocab_size=2048, max_seq_len=128)
 rng = np.random.default_rng(0)
-feed = loop.Feed(jnp.asarray(rng.integers(0, 2048, (400, 129)), jnp.uint16), jnp.asarray(rng.integers(0, 2048, (1, 4, 129)), jnp.uint16))
+train, held_out = rng.integers(0, 2048, (400, 129)), rng.integers(0, 2048, (1, 4, 129))
+feed = loop.Feed(jnp.asarray(train, jnp.uint16), jnp.asarray(held_out, jnp.uint16))
 state = init_state(TrainConfig(model, OptimConfig(warmup_steps=2)), key=Streams(root_key(0)).at("init", 0))
 live = loop.luck(Streams(root_key(0)), ("order", "dropout"))
 programs = Programs()
 def go(steps):
-    return jax.block_until_ready(loop.advance(state, steps, feed=feed, luck=live, batch_size=16, programs=programs).params)
+    done = loop.advance(state, steps, feed=feed, luck=live, batch_size=16, programs=programs)
+    return jax.block_until_ready(done.params)
 go(1)
 print("ready", flush=True)
 for line in sys.stdin:
