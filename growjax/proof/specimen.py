@@ -18,10 +18,13 @@ from growjax import runtime
 TRAIN, GO_ON = 6, 12
 
 
-def specimen(*, every: int = 4, shards: int = 1, stored: str | None = None, moved: str | None = None) -> dict[str, Any]:
+def specimen(
+    *, every: int = 4, shards: int = 1, rows: int = 16, stored: str | None = None, moved: str | None = None
+) -> dict[str, Any]:
     """Trains for 6 steps, widens with noise, goes on for 12 steps with order and dropout live.
 
-    `every`: steps between evaluations of the continuation. `shards`: virtual shards of a batch. `stored`: a folder
+    `every`: steps between evaluations of the continuation. `shards`: virtual shards of a batch. `rows`: windows in a batch, of
+    32 tokens each, over all of which weight gradients contract. `stored`: a folder
     through which the widened state goes, by way of Orbax; `moved`: a folder it is moved to in between.
     """
     import jax.numpy as jnp
@@ -48,7 +51,7 @@ def specimen(*, every: int = 4, shards: int = 1, stored: str | None = None, move
         d_model=32, n_heads=2, n_kv_heads=2, d_ff=96, vocab_size=tokenizer.get_vocab_size(), max_seq_len=32
     )
     config = TrainConfig(model, OptimConfig(warmup_steps=2, total_steps=60))
-    grid: dict[str, Any] = {"batch_size": 16, "shards": shards, "max_steps": GO_ON, "max_evals": GO_ON + 1}
+    grid: dict[str, Any] = {"batch_size": rows, "shards": shards, "max_steps": GO_ON, "max_evals": GO_ON + 1}
     streams, study = Streams(root_key(0)), root_key(1, "study")
     live = luck(streams, ("order", "dropout"))
     start = init_state(config, key=streams.at("init", 0))
