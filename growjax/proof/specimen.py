@@ -23,9 +23,9 @@ def specimen(
 ) -> dict[str, Any]:
     """Trains for 6 steps, widens with noise, goes on for 12 steps with order and dropout live.
 
-    `every`: steps between evaluations of the continuation. `shards`: virtual shards of a batch. `rows`: windows in a batch, of
-    32 tokens each, over all of which weight gradients contract. `stored`: a folder
-    through which the widened state goes, by way of Orbax; `moved`: a folder it is moved to in between.
+    `every`: steps between evaluations of the continuation. `shards`: virtual shards of a batch. `rows`: windows in a
+    batch, of 32 tokens each, over all of which weight gradients contract. `stored`: a folder through which the widened
+    state goes, by way of Orbax; `moved`: a folder it is moved to in between.
     """
     import jax.numpy as jnp
     import numpy as np
