@@ -33,8 +33,7 @@ def term_name(term: tuple[int, ...]) -> str:
 def _mean_squares(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(mean squares, degrees of freedom) of the terms, over the last three axes; leading axes are many outcomes."""
     axes = (-3, -2, -1)
-    means = {(): y.mean(axis=axes, keepdims=True)}
-    effects = {(): means[()]}
+    effects: dict[tuple[int, ...], np.ndarray] = {(): y.mean(axis=axes, keepdims=True)}
     squares, freedoms = [], []
     shape = y.shape[-3:]
     for term in TERMS:
@@ -98,7 +97,8 @@ def mean_interval(y: np.ndarray, *, rng: np.random.Generator, times: int = RESAM
     the variance that each redrawn set of components gives it."""
     levels = [np.prod([y.shape[axis] for axis in term]) for term in TERMS]
     spread = np.sqrt(np.maximum((_redrawn(y, rng=rng, times=times) / levels).sum(axis=-1), 0))
-    low, high = np.quantile(y.mean() + spread * rng.standard_normal(times), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(y.mean() + spread * rng.standard_normal(times), tails)
     return float(low), float(high)
 
 
