@@ -17,6 +17,9 @@ runtime.start()
 
 import jax  # noqa: E402
 
+from growjax.record.cells import sealed  # noqa: E402
+from growjax.record.rundir import RunDir  # noqa: E402
+
 jax.config.update("jax_debug_key_reuse", True)
 
 ROOT = Path(__file__).parent.parent
@@ -62,4 +65,13 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             done = growjax("study", "--preset", "smoke", "--out", str(out), "--json")
             assert done.code == 0, done.err
             (shared / "smoke.json").write_text(done.out)
+    return out
+
+
+def sealed_again(receipt: dict, out: Path) -> Path:
+    """Writes a receipt that was edited, with seals that fit what it now says; returns its run directory."""
+    own = ("cells", "parts", "results", "root")
+    cells = [sealed({k: v for k, v in cell.items() if k != "digest"}) for cell in receipt["cells"]]
+    out.mkdir(exist_ok=True)
+    RunDir(out).write_receipt({k: v for k, v in receipt.items() if k not in own}, cells)
     return out

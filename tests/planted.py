@@ -115,13 +115,22 @@ PLANTS = {
 
 _begun = [0]
 
-if __name__ == "__main__":
-    row, module, *arguments = sys.argv[1:]
+
+def plant(row: str, begun: int) -> None:
+    """In this process; its lanes are told by the environment."""
+    os.environ["PLANTED"] = f"{row} {begun}"
+    _begun[0] = begun
     if row != "B4":
         runtime.pin()
-    if "--out" in arguments:
-        cells = os.path.join(arguments[arguments.index("--out") + 1], "cells")
-        _begun[0] = int(os.path.isdir(cells) and len(os.listdir(cells)) > 2)
     PLANTS[row]()
+
+
+if __name__ == "__mp_main__":  # a lane
+    plant(os.environ["PLANTED"].split()[0], int(os.environ["PLANTED"].split()[1]))
+
+if __name__ == "__main__":
+    row, module, *arguments = sys.argv[1:]
+    cells = os.path.join(arguments[arguments.index("--out") + 1], "cells") if "--out" in arguments else ""
+    plant(row, int(os.path.isdir(cells) and len(os.listdir(cells)) > 2))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")

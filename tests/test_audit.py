@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import growjax
+from conftest import growjax, sealed_again
 
 from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
@@ -135,6 +135,9 @@ def test_the_command_names_an_edited_ledger(smoke_run: Path, tmp_path: Path):
     receipt = RunDir(smoke_run).receipt()
     _edit(receipt)
     (run / "receipt.json").write_text(json.dumps(receipt))
+    done = growjax("audit", str(run), "--inject", "none")
+    assert done.code == 1 and "is damaged in cell" in done.err, done.err
+    sealed_again(receipt, run)
     done = growjax("audit", str(run), "--inject", "none", "--json")
     faults = json.loads(done.out)["faults"]
     assert done.code == 1 and any("dropout.draws is recorded as" in fault for fault in faults), faults

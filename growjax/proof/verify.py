@@ -100,11 +100,11 @@ def verify(
     found = _first(receipt, again, path, out)
     notes = []
     for name, old, new in (
-        ("growjax's own source", receipt["source_code"], again["source_code"]),
-        ("the CPU", receipt["environment"]["cpu"], again["environment"]["cpu"]),
+        ("source_code", receipt["source_code"], again["source_code"]),
+        ("cpu", receipt["environment"]["cpu"], again["environment"]["cpu"]),
     ):
         if old != new:
-            told = f"{name} is another ({first_difference(old, new, name)})"
+            told = first_difference(old, new, name)
             if found:
                 raise NotComparable(f"not comparable: {told}; {found}")
             notes.append(told)
