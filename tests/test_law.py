@@ -135,9 +135,9 @@ def test_lockstep_for_many_growths(dialect: str):
 
 
 def test_lockstep_in_float32():
-    """The same in float32, on every model: rounding only, which training magnifies."""
+    """The same in float32, in both dialects: rounding only, which training magnifies."""
     worst = 0.0
-    for model in MODELS.values():
+    for model in (MODELS["rms untied"], MODELS["layer tied"]):
         source = trained(model)
         plan = make_plan(model, model.replace(**GROWTHS["doubled"]))
         a, b = on(source, 50, DETERMINISTIC), on(widen(source, plan, operator="lockstep", key=KEY), 50, DETERMINISTIC)
