@@ -44,6 +44,8 @@ def read_receipt(path: Path) -> dict[str, Any]:
         if name not in receipt or json_digest(receipt[name]) != whole["parts"].get(name):
             raise CheckFailed(f"{file} is damaged in its {name}, or in the digest of it")
     for cell in receipt["cells"]:
+        if json_digest({name: value for name, value in cell.items() if name != "digest"}) != cell["digest"]:
+            raise CheckFailed(f"{file} is damaged in cell {cell['id']}")
         _check_exact(file, cell)
     body = {name: value for name, value in receipt.items() if name != "root"}
     if json_digest(body) != whole["root"]:
