@@ -38,6 +38,8 @@ ENV_PINS: dict[str, str] = {
     # each a process of its own.
     "NPROC": "1",
     "PJRT_NPROC": "1",
+    # Products too small for YNNPACK go to oneDNN, which asks the CPU itself and heeds no XLA flag.
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
     # Losses and divergences are summed in float64; every array of the model names its own dtype.
     "JAX_ENABLE_X64": "true",
     # A draw must not depend on how an array is sharded.
