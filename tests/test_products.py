@@ -1,0 +1,62 @@
+"""Every product of a training step is one that adds in one order, on any CPU and any number of threads: as far as one
+machine can show row B10 of the contract.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from growjax import runtime
+
+PROGRAM = """
+from growjax import runtime
+assert runtime.pin() == []
+import jax, jax.numpy as jnp
+from growjax.config import ModelConfig, TrainConfig
+from growjax.streams import Streams, root_key
+from growjax.train.state import init_state, train_step
+assert runtime.pins()["pinned"]
+if DIALECT == "planted":  # the right factor of a weight gradient, read across
+    array = jax.ShapeDtypeStruct((1024, 32), jnp.float32)
+    print(jax.jit(lambda a, b: a.T @ b).lower(array, array).compile().as_text())
+else:
+    model = ModelConfig(dialect=DIALECT, d_model=32, n_layers=1, n_heads=2, n_kv_heads=1, vocab_size=320)
+    config = TrainConfig(model=model)
+    state = jax.eval_shape(lambda: init_state(config, key=Streams(root_key(0)).at("init", 0)))
+    tokens = jax.ShapeDtypeStruct((16, 64), jnp.int32)
+    print(jax.jit(train_step).lower(state, (tokens, tokens)).compile().as_text())
+"""
+
+
+def compiled(what: str) -> str:
+    """The optimised program of a pinned process."""
+    env = {k: v for k, v in os.environ.items() if k not in {*runtime.ENV_PINS, "XLA_FLAGS"}}
+    words = [sys.executable, "-c", f"DIALECT = {what!r}{PROGRAM}"]
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+
+
+def products(text: str) -> tuple[int, int]:
+    """(products of matrices inside YNNPACK's fusions, products outside)."""
+    library = set(re.findall(r"%ynn_fusion\S* = .*calls=(%[\w.-]+)", text))
+    counts, inside = [0, 0], False
+    for line in text.splitlines():
+        if line.endswith("{") and not line.startswith(" "):
+            inside = line.split()[0] in library
+        elif " dot(" in line:
+            counts[0 if inside else 1] += 1
+    return counts[0], counts[1]
+
+
+@pytest.mark.parametrize("dialect", ["rms", "layer"])
+def test_every_product_of_a_step_is_one_that_adds_in_one_order(dialect: str):
+    inside, outside = products(compiled(dialect))
+    assert inside >= 20 and outside == 0
+
+
+def test_a_product_that_reads_across_would_be_seen():
+    assert products(compiled("planted")) == (0, 1)
