@@ -303,7 +303,7 @@ def test_a_key_used_once_is_no_fault():
     assert Recorded(ledger).faults(asked[:-1]) != []  # a draw that nobody asked for
 
 
-@pytest.mark.parametrize("dialect", ["rms", "layer"])
+@pytest.mark.parametrize("dialect", ["rms", pytest.param("layer", marks=pytest.mark.slow)])
 def test_every_operator_draws_what_it_declares(dialect: str):
     """Watched from outside: no draw is left over, and none is missing."""
     source = ModelConfig(

@@ -30,7 +30,11 @@ def test_rows_hold():
     assert rows["B4"]["compared"] == ["one core", f"all {runtime.cores()} cores"]
 
 
-@pytest.mark.parametrize("row", PLANTS)
+QUICK = ("B4", "B9")
+PLANTED = [pytest.param(row, marks=() if row in QUICK else pytest.mark.slow) for row in PLANTS]
+
+
+@pytest.mark.parametrize("row", PLANTED)
 def test_a_planted_fault_makes_its_row_fail(row: str, tmp_path: Path):
     """Every process of the row runs with the fault; comparing what is left of the contract shows it."""
     if row == "B4" and runtime.cores() == 1:

@@ -50,7 +50,10 @@ def reaches(name: str, plan: WidthPlan) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", MODELS, ids=str)
+@pytest.mark.parametrize(
+    "name",
+    ["rms untied", "layer tied", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rms tied", "layer untied"))],
+)
 def test_every_operator_keeps_its_promise(name: str):
     source = trained(MODELS[name].replace(dtype="float64"))
     model, seen = source.config.model, Counter()
@@ -270,7 +273,7 @@ def test_law_parts_tell_which_hold():
     assert held("scratch") == set()
 
 
-@pytest.mark.parametrize("name", ["rms tied", "rms untied"])
+@pytest.mark.parametrize("name", ["rms untied", pytest.param("rms tied", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("growth", GROWTHS)
 def test_moments_follow_the_gradients(name: str, growth: str):
     """Fed with the narrow model's gradients, the law's moments are the wide model's gradients: in every entry for
