@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -110,6 +111,18 @@ def load_state(directory: Path) -> TrainState:
     return state
 
 
+def _hush_late_reads() -> None:
+    """Keeps reads that fail after the first, with nobody left to tell, from printing over the one line."""
+    honest = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        code = getattr(unraisable.object, "cr_code", None)
+        if code is None or "orbax" not in code.co_filename:
+            honest(unraisable)
+
+    sys.unraisablehook = hook
+
+
 def _read_info(directory: Path) -> dict[str, Any]:
     path = directory / "state.json"
     try:
@@ -134,6 +147,7 @@ def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:
         with _ONE_AT_A_TIME:
             return ocp.load(str(directory.resolve() / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
+        _hush_late_reads()
         told = explain(error)
         if isinstance(told, UserError) and "no such file" not in told.fault:
             raise told from None
