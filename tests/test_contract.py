@@ -22,7 +22,7 @@ ROWS = {row.name: row for row in doctor.ROWS}
 
 
 def test_rows_hold():
-    """The quickest; `doctor --thorough` is the evidence for all, kept in artifacts/contract.json."""
+    """The quickest; `doctor --thorough` is the evidence for all."""
     done = growjax("doctor", "--rows", "B4", "B8", "--json")
     assert done.code == 0, done.err + done.out
     rows = {row["row"]: row for row in json.loads(done.out)["rows"]}
