@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +59,7 @@ except CheckFailed as error:
 
 def run(program: str, pins: dict[str, str], *arguments: str) -> list[str]:
     """What a program prints in a fresh process of these pins and no others."""
-    clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+    clean = runtime.without_pins()
     words = [sys.executable, "-c", program, *arguments]
     nowhere = {"XDG_CACHE_HOME": "/proc/nowhere"}  # so that no verdict is kept
     done = subprocess.run(words, env={**clean, **nowhere, **pins}, capture_output=True, text=True, check=True)

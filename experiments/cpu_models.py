@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -54,7 +53,7 @@ FREED = ("--xla_cpu_experimental_ynn_fusion_type", "--xla_cpu_enable_platform_de
 
 def run(words: list[str], model: str | None, pins: dict[str, str]) -> tuple[list[str], float]:
     """(lines printed, seconds) of Python with these arguments, natively or on an emulated CPU."""
-    clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+    clean = runtime.without_pins()
     # no compiled program of another CPU may be found
     clean |= {"XDG_CACHE_HOME": "/proc/nowhere", **pins}
     before = [] if model is None else ["qemu-x86_64", "-cpu", model]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -58,7 +57,7 @@ Pair = list["subprocess.Popen[str]"]
 
 def start(pins: dict[str, str], d_model: int, digests: str) -> Pair:
     """Two processes that have compiled and wait."""
-    clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+    clean = runtime.without_pins()
     words = [sys.executable, "-c", WORKER, str(d_model), digests]
     pair = [
         subprocess.Popen(words, env={**clean, **pins}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -88,6 +88,11 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     return notes
 
 
+def without_pins() -> dict[str, str]:
+    """This process's environment less every pin: for a process that is to set its own, or none."""
+    return {name: value for name, value in os.environ.items() if name not in ENV_PINS and name != "XLA_FLAGS"}
+
+
 def start() -> None:
     """Imports jax and gives it a place to keep compiled programs; call before the first computation."""
     import jax

@@ -40,7 +40,7 @@ class Finished:
 
 def growjax(*words: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Finished:
     """Runs `python -m growjax` in a process of its own, as a user would."""
-    clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+    clean = runtime.without_pins()
     clean["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [sys.executable, "-m", "growjax", *words],

@@ -18,16 +18,15 @@ def luck_of_the_process() -> None:
 
 def a_resumed_run_counts_anew() -> None:
     """B2: a process that finds cells already full has its batches from one step later."""
-    from growjax.study import fill
     from growjax.study.context import Context
 
-    honest = fill._advance
+    honest = Context.train
 
     def planted(ctx: Context, state, live, *, start: int, steps: int, every: int):
         resumed = _begun[0]
         return honest(ctx, state, live, start=start + resumed, steps=steps, every=every)
 
-    fill._advance = planted
+    Context.train = planted
 
 
 def luck_of_the_pool() -> None:

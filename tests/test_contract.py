@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +66,7 @@ except Exception as error:
 
 @pytest.mark.parametrize("gone", [(), ("--xla_cpu_experimental_ynn_fusion_type",)])
 def test_no_run_starts_without_the_pin_of_the_racing_sum(gone: tuple[str, ...], tmp_path: Path):
-    clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+    clean = runtime.without_pins()
     done = subprocess.run([sys.executable, "-c", PREFLIGHT, *gone], cwd=ROOT, capture_output=True, text=True,
                           env={**clean, "XDG_CACHE_HOME": str(tmp_path)})  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -108,6 +108,7 @@ def test_new_tokens_leave_the_logits_of_the_old(name: str, operator: str):
     told = compare((source.config.model, source.params), (wide.config.model, wide.params), FEED.evaluation)
     assert told["logit_max"] < 1e-12 and 0 < told["kl"] < np.log(41 / 37) * 2
     table, mu = wide.params["embedding"], wide.opt_state.mu["embedding"]
+    # float64: jax and NumPy sum 37 rows in orders of their own
     assert table.shape[0] == 41 and np.allclose(table[37:], table[:37].mean(axis=0), rtol=1e-12)
     assert not np.any(mu[37:]) and np.any(mu[:37])
     assert np.isfinite(on(wide, 2, STOCHASTIC).params["embedding"]).all()
@@ -118,6 +119,7 @@ def test_a_schedule_that_starts_anew_has_the_stated_horizon():
     wide = widen(source, doubled(source), operator="exact_copy+schedule:horizon=40", key=KEY)
     assert int(wide.opt_state.schedule_step) == 0 and int(wide.step) == 8 and wide.config.optim.total_steps == 40
     rate = schedule(wide.config.optim)
+    # a cosine of float32 or float64 steps: the end of the schedule to pytest's 1e-6
     assert rate(0) == 0 and float(rate(40)) == pytest.approx(source.config.optim.learning_rate * 0.1)
     kept = widen(source, doubled(source), operator="exact_copy", key=KEY)
     assert int(kept.opt_state.schedule_step) == 8 and kept.config.optim.total_steps == 100

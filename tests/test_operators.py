@@ -145,6 +145,7 @@ def test_mupscale_is_the_published_form():
         name = path[-1].key
         weight, size = (1 / k if name in hidden | {"head"} else 1), (1 if name in shared | {"head"} else 1 / k)
         np.testing.assert_array_equal(new, tile(w, new) * weight, err_msg=name)
+        # float64: 1/k by one product of factors here and another there, an ulp apart
         np.testing.assert_allclose(new_m, tile(m, new) * size, rtol=1e-15, err_msg=name)
         np.testing.assert_allclose(new_v, tile(v, new) * size**2, rtol=1e-15, err_msg=name)
         assert np.all(lr == weight) and np.all(decay == 1 / weight) and np.all(eps == size), name
@@ -218,6 +219,7 @@ def test_sparkling_warms_new_entries_up_again():
         wide = widen(source, plan, operator=operator, key=KEY)
         first[operator] = on(wide, 1, DETERMINISTIC).params["blocks"]["w_up"] - wide.params["blocks"]["w_up"]
     full, warm = first.values()
+    # differences of weights in float64: rounding of a weight over its small change
     assert np.allclose(warm[:, 16:], full[:, 16:] / 4, rtol=1e-9) and np.allclose(warm[:, :, 24:], full[:, :, 24:] / 4)
     assert np.array_equal(warm[:, :16, :24], full[:, :16, :24])
 

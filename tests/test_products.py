@@ -4,7 +4,6 @@ machine can show row B10 of the contract.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -35,9 +34,8 @@ else:
 
 def compiled(what: str) -> str:
     """The optimised program of a pinned process."""
-    env = {k: v for k, v in os.environ.items() if k not in {*runtime.ENV_PINS, "XLA_FLAGS"}}
     words = [sys.executable, "-c", f"DIALECT = {what!r}{PROGRAM}"]
-    return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(words, env=runtime.without_pins(), capture_output=True, text=True, check=True).stdout
 
 
 def products(text: str) -> tuple[int, int]:

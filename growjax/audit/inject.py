@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from growjax.audit.shared import told
@@ -19,7 +18,7 @@ from growjax.record.cells import Recipe
 from growjax.record.store import load_state, state_digest
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
-from growjax.train.loop import luck, run
+from growjax.train.loop import copy_state, luck
 from growjax.train.state import TrainState, init_state
 
 Record = dict[str, Any]
@@ -87,7 +86,7 @@ class Injector:
             first = parent["parameters"]["lag"]
             live = ctx.luck_of(names, parameters["replicate"], exchanged)
             start = load_state(ctx.run.cells / parent["parents"][0])
-            start = self._advance(start, live, 0, first, ctx.spec.eval_every).state
+            start = ctx.train(start, live, start=0, steps=first, every=ctx.spec.eval_every).state
             if state_digest(start) != parent["digests"]["state"]:
                 raise CheckFailed(f"{told(parent)} does not come out here as it was recorded: see verify")
         else:
@@ -97,22 +96,9 @@ class Injector:
             faults = self._steps(cell, start, live, first, parameters["lag"], ctx.spec.eval_every)
         return asked, faults
 
-    def _advance(self, state: TrainState, live: Any, first: int, last: int, every: int) -> Any:
-        return run(
-            state,
-            self.ctx.feed,
-            live,
-            batch_size=self.ctx.spec.data.batch_size,
-            segments=(last - first) // every,
-            segment_steps=every,
-            start=first,
-            programs=self.ctx.programs,
-            **self.ctx.sizes,
-        )
-
     def _steps(self, cell: Record, state: TrainState, live: Any, first: int, last: int, every: int) -> list[str]:
         """Faults of the steps: the first at which the parameters are not those recorded, and the state at the end."""
-        done = self._advance(jax.tree.map(lambda x: x.copy(), state), live, first, last, every)
+        done = self.ctx.train(copy_state(state), live, start=first, steps=last - first, every=every)
         text = (self.ctx.run.cells / cell["id"] / "metrics.jsonl").read_text(encoding="utf-8")
         lines = [json.loads(line) for line in text.splitlines()]
         recorded = {line["step"]: line["params"] for line in lines if "step" in line}

@@ -50,7 +50,7 @@ class Bench:
 
     def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """This process's own, without pins: every process sets its own."""
-        clean = {k: v for k, v in os.environ.items() if k not in runtime.ENV_PINS and k != "XLA_FLAGS"}
+        clean = runtime.without_pins()
         package = str(Path(__file__).parents[2])
         paths = [package, *filter(None, clean.get("PYTHONPATH", "").split(os.pathsep))]
         return {**clean, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **(extra or {})}

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from growjax.config import canonical_json
 from growjax.digests import SECOND, leaf_digests, mix, named_leaves, salt, words_of
 from growjax.errors import CheckFailed, NotComparable, UserError
 from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
@@ -67,7 +66,7 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
     ]
     notes += [
         first_difference(left["environment"].get(field), right["environment"].get(field), field)
-        for field in COMPARABLE
+        for field in (*COMPARABLE, "cpu")
         if left["environment"].get(field) != right["environment"].get(field)
     ]
     others = {cell["id"]: cell for cell in right["cells"]}
@@ -122,7 +121,7 @@ def _element(
 ) -> Difference:
     """The element too, from the state at that step, computed again here."""
     try:
-        check_comparable_here(receipt)
+        check_comparable(receipt)
         state = _state_at(cell, receipt, run, found.step or 0, corpus)
     except (UserError, CheckFailed, NotComparable) as error:
         notes.append(f"the element is not looked for: {error}")
@@ -141,13 +140,6 @@ def _element(
         return found
     leaf, element, ulps = solved[0]
     return found._replace(leaf=leaf, element=element, ulps=float(ulps))
-
-
-def check_comparable_here(receipt: Record) -> None:
-    """Raises `NotComparable` where this process would not compute the receipt's bits."""
-    from growjax import runtime
-
-    check_comparable(receipt, here=runtime.environment(), pins=runtime.pins())
 
 
 def _state_at(cell: Record, receipt: Record, path: Path, step: int, corpus: str | None) -> TrainState:
@@ -198,5 +190,4 @@ def _solve(
 
 def told(found: Found) -> dict[str, Any]:
     """What was found, as plain data."""
-    difference = None if found.difference is None else found.difference._asdict()
-    return json.loads(canonical_json({**found._asdict(), "difference": difference}))
+    return {**found._asdict(), "difference": found.difference and found.difference._asdict()}

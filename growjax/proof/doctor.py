@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from growjax import runtime
-from growjax.config import json_digest
 from growjax.errors import CheckFailed
 from growjax.proof.bench import POOL, Bench, Record
 
@@ -184,11 +183,7 @@ def _where(expected: Any, found: Any) -> str:
     return f"was {str(expected)[:20]}, is {str(found)[:20]}"
 
 
-def told(results: list[Result], plain_environment: Record | None = None) -> Record:
+def told(results: list[Result]) -> Record:
     """All results as plain data."""
-    return {
-        "rows": [result._asdict() for result in results],
-        "environment": plain_environment or runtime.environment(),
-        "pins": runtime.pins(),
-        "digest": json_digest([result._asdict() for result in results]),
-    }
+    rows = [result._asdict() for result in results]
+    return {"rows": rows, "environment": runtime.environment(), "pins": runtime.pins()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def specimen(
     from growjax.record.store import state_digest
     from growjax.streams import Streams, root_key
     from growjax.train.loop import Feed, luck, run
+    from growjax.train.shards import run_sharded
     from growjax.train.state import init_state
 
     told = list(stories(120))
@@ -51,20 +53,20 @@ def specimen(
         d_model=32, n_heads=2, n_kv_heads=2, d_ff=96, vocab_size=tokenizer.get_vocab_size(), max_seq_len=32
     )
     config = TrainConfig(model, OptimConfig(warmup_steps=2, total_steps=60))
-    grid: dict[str, Any] = {"batch_size": rows, "shards": shards, "max_steps": GO_ON, "max_evals": GO_ON + 1}
+    sizes: dict[str, Any] = {"max_steps": GO_ON, "max_evals": GO_ON + 1}
+    train: Any = partial(run_sharded, shards=shards) if shards > 1 else partial(run, **sizes)
+    train = partial(train, batch_size=rows)
     streams, study = Streams(root_key(0)), root_key(1, "study")
     live = luck(streams, ("order", "dropout"))
     start = init_state(config, key=streams.at("init", 0))
-    source = run(start, feed, live, segments=1, segment_steps=TRAIN, **grid)
+    source = train(start, feed, live, segments=1, segment_steps=TRAIN)
     before = state_digest(source.state)
     wide = widen(source.state, make_plan(model, default_target(model)), operator="perturbed", key=study)
     widened = state_digest(wide)
     if stored is not None:
         wide = _through_storage(wide, Path(stored), moved)
     # its own luck again, from the step where the source stood
-    last = run(
-        wide, feed, luck(Streams(study), ("order", "dropout")), segments=GO_ON // every, segment_steps=every, **grid
-    )
+    last = train(wide, feed, luck(Streams(study), ("order", "dropout")), segments=GO_ON // every, segment_steps=every)
     steps = [words_hex(total(row)) for row in np.concatenate([source.trace.params_digest, last.trace.params_digest])]
     return {
         "tokenizer": json.loads(tokenizer.to_str())["model"]["merges"][-1],

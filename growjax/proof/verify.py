@@ -15,7 +15,7 @@ from growjax.config import ModelConfig
 from growjax.errors import CheckFailed, NotComparable, UserError
 from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
 from growjax.record.integrity import check_stored, read_receipt
-from growjax.record.rundir import COMPARABLE, RunDir, first_difference
+from growjax.record.rundir import COMPARABLE, SCHEMA, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.study.runner import Watch, run_study
 from growjax.study.spec import UNWIDENED, StudySpec
@@ -37,12 +37,16 @@ class Verdict(NamedTuple):
     notes: list[str]
 
 
-def check_comparable(receipt: Record, *, here: Record, pins: Record) -> None:
-    """Raises `NotComparable`, with the field, where the receipt's bits cannot be expected here. The CPU's model is none
-    of those fields: under the pins it should not matter, and `verify` says so where it does."""
-    if receipt["schema"] != 2:
-        raise NotComparable(f"not comparable: the receipt has schema {receipt['schema']}, this growjax reads 2")
-    for field in (name for name in COMPARABLE if name != "cpu"):
+def check_comparable(receipt: Record, *, here: Record | None = None, pins: Record | None = None) -> None:
+    """Raises `NotComparable`, with the field, where the receipt's bits cannot be expected here.
+
+    The CPU's model is none of those fields: under the pins it should not matter, and `verify` says so where it does.
+    `here` and `pins` are this process's own if not given.
+    """
+    here, pins = here or runtime.environment(), pins or runtime.pins()
+    if receipt["schema"] != SCHEMA:
+        raise NotComparable(f"not comparable: the receipt has schema {receipt['schema']}, this growjax reads {SCHEMA}")
+    for field in COMPARABLE:
         if receipt["environment"].get(field) != here.get(field):
             where = first_difference(receipt["environment"].get(field), here.get(field), field)
             raise NotComparable(f"not comparable: {where}")
@@ -88,7 +92,7 @@ def verify(
     if "inputs" not in receipt:
         raise UserError(f"the run in {path} has not come to its end", "run its command again, it goes on")
     chosen = choose(receipt, cells)
-    check_comparable(receipt, here=runtime.environment(), pins=runtime.pins())
+    check_comparable(receipt)
     spec = StudySpec.from_dict(receipt["config"])
     again = run_study(spec, RunDir(out), lanes=lanes, watch=watch, only=chosen, corpus=corpus)
     if again["inputs"]["corpus_digest"] != receipt["inputs"]["corpus_digest"]:
@@ -167,5 +171,4 @@ def model_of(receipt: Record, cell: Record) -> ModelConfig:
 
 def told(verdict: Verdict) -> dict[str, Any]:
     """The verdict as plain data."""
-    difference = None if verdict.difference is None else verdict.difference._asdict()
-    return {**verdict._asdict(), "difference": difference}
+    return {**verdict._asdict(), "difference": verdict.difference and verdict.difference._asdict()}

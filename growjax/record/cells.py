@@ -7,10 +7,10 @@ alike even where their bits differ. Everything else is a field: digests of what 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from growjax.config import json_digest
+from growjax.record.seals import exact, readable, sealed
 
 VERSION = 2
 """Of the recipes: raised when a recipe of the same text would give other results."""
@@ -70,26 +70,3 @@ class Cell:
             "metrics": readable(self.metrics),
             "exact": exact(self.metrics),
         })  # fmt: skip
-
-
-def sealed(body: dict[str, Any]) -> dict[str, Any]:
-    """A record with the digest of everything else in it, which names damage to it by itself."""
-    return {**body, "digest": json_digest(body)}
-
-
-def exact(value: Any) -> Any:
-    """The same data with every float as a hexadecimal one, so that a comparison depends on no decimal text."""
-    if isinstance(value, dict):
-        return {name: exact(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [exact(v) for v in value]
-    return float(value).hex() if isinstance(value, float) else value
-
-
-def readable(value: Any) -> Any:
-    """The same data with None for every float that JSON has no word for (a run that diverged has such)."""
-    if isinstance(value, dict):
-        return {name: readable(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [readable(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

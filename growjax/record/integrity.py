@@ -15,7 +15,7 @@ from typing import Any
 from growjax.config import canonical_json, json_digest
 from growjax.data.tokens import INFO, open_tokens
 from growjax.errors import CheckFailed, UserError
-from growjax.record.cells import exact
+from growjax.record.seals import exact, is_sealed, read_sealed
 from growjax.record.store import load_state
 
 _SEAL = re.compile(r'\{"digest":"([^"]*)",')
@@ -44,7 +44,7 @@ def read_receipt(path: Path) -> dict[str, Any]:
         if name not in receipt or json_digest(receipt[name]) != whole["parts"].get(name):
             raise CheckFailed(f"{file} is damaged in its {name}, or in the digest of it")
     for cell in receipt["cells"]:
-        if json_digest({name: value for name, value in cell.items() if name != "digest"}) != cell["digest"]:
+        if not is_sealed(cell):
             raise CheckFailed(f"{file} is damaged in cell {cell['id']}")
         _check_exact(file, cell)
     body = {name: value for name, value in receipt.items() if name != "root"}
@@ -92,16 +92,12 @@ def _end(text: str, start: int) -> int:
 def check_result(path: Path) -> dict[str, Any]:
     """A cell's `result.json`, undamaged."""
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        cell = json.loads(text)
-        body = {name: value for name, value in cell.items() if name != "digest"}
-        if json_digest(body) == cell["digest"] and canonical_json(cell) + "\n" == text:
-            return cell
+        cell = read_sealed(path)
     except FileNotFoundError:
         raise CheckFailed(f"{path} is gone") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise CheckFailed(f"cell {path.parent.name}: {path} is damaged")
+    if cell is None:
+        raise CheckFailed(f"cell {path.parent.name}: {path} is damaged")
+    return cell
 
 
 def check_stored(directory: Path, receipt: dict[str, Any]) -> int:

@@ -15,8 +15,9 @@ from growjax.record.integrity import check_result, read_receipt
 
 SCHEMA = 2
 
-COMPARABLE = ("packages", "machine", "cpu", "backend", "device_kind", "platform_version")
-"""Fields of the environment that a run must keep from its first cell to its last."""
+COMPARABLE = ("packages", "machine", "backend", "device_kind", "platform_version")
+"""Fields of the environment that two runs must share before their bits can be compared. A run must keep these, and its
+CPU, from its first cell to its last."""
 
 
 class RunDir:
@@ -64,7 +65,7 @@ class RunDir:
                     f"{self.path} holds a run of another {part} ({where})",
                     "choose another --out, give the same options, or start anew with --force",
                 )
-        for field in COMPARABLE:
+        for field in (*COMPARABLE, "cpu"):
             if old["environment"].get(field) != new["environment"][field]:
                 where = first_difference(old["environment"].get(field), new["environment"][field], field)
                 raise UserError(

@@ -6,7 +6,6 @@ of the leaves, never of the files.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import threading
@@ -17,11 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from growjax.config import TrainConfig, canonical_json, json_digest
+from growjax.config import TrainConfig, canonical_json
 from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
 from growjax.files import explain, write_text
-from growjax.record.cells import sealed
+from growjax.record.seals import read_sealed, sealed
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 
@@ -126,18 +125,14 @@ def _hush_late_reads() -> None:
 def _read_info(directory: Path) -> dict[str, Any]:
     path = directory / "state.json"
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        info = json.loads(text)
-        body = {name: value for name, value in info.items() if name != "digest"}
-        if json_digest(body) == info["digest"] and canonical_json(info) + "\n" == text:
-            return info
+        info = read_sealed(path)
     except FileNotFoundError:
         raise UserError(
             f"{directory} holds no growjax state", "name a folder that holds state.json and state/"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise UserError(f"{path} is damaged", _RESTORE)
+    if info is None:
+        raise UserError(f"{path} is damaged", _RESTORE)
+    return info
 
 
 def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:

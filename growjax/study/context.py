@@ -21,8 +21,10 @@ from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import REGIMES, StudySpec
-from growjax.train.loop import Feed, Luck
+from growjax.train.loop import Feed, Luck, Run, run
 from growjax.train.programs import Programs
+from growjax.train.shards import run_sharded
+from growjax.train.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +62,14 @@ class Context:
         streams = Streams(root_key(self.spec.study_seed, "study"))
         keys = {name: streams.replicate(exchanged.get(name, replicate)).stream(name) for name in live}
         return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
+
+    def train(self, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
+        """So many steps from step `start` of the keys, evaluated at the start and every so often. Uses `state` up."""
+        grid: Any = {"segments": steps // every, "segment_steps": every, "start": start}
+        batch_size, shards = self.spec.data.batch_size, self.spec.shards
+        if shards > 1:
+            return run_sharded(state, self.feed, live, batch_size=batch_size, shards=shards, **grid)
+        return run(state, self.feed, live, batch_size=batch_size, programs=self.programs, **grid, **self.sizes)
 
 
 class StateCache:

@@ -22,14 +22,15 @@ from growjax.measure.compare import compare
 from growjax.measure.curves import auc
 from growjax.measure.escape import activation_escape, clones_identical, tree_escape
 from growjax.model.decoder import Params, count_params
-from growjax.record.cells import Cell, Recipe, exact, readable
+from growjax.record.cells import Cell, Recipe
+from growjax.record.seals import exact, readable
 from growjax.record.store import as_tree, load_state, save_state, state_digest
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
 from growjax.study.recipes import Trajectory
 from growjax.study.spec import UNWIDENED
-from growjax.train.loop import Luck, Run, Trace, copy_state, luck, run
+from growjax.train.loop import Luck, Trace, copy_state, luck
 from growjax.train.state import TrainState, init_state
 
 Record = dict[str, Any]
@@ -44,21 +45,6 @@ def fill_data(ctx: Context) -> Record:
         return found
     metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
     return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
-
-
-def _advance(ctx: Context, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
-    return run(
-        state,
-        ctx.feed,
-        live,
-        batch_size=ctx.spec.data.batch_size,
-        segments=steps // every,
-        segment_steps=every,
-        start=start,
-        shards=ctx.spec.shards,
-        programs=ctx.programs,
-        **ctx.sizes,
-    )
 
 
 def _lines(trace: Trace, state: TrainState, start: int, every: int) -> list[Record]:
@@ -110,7 +96,7 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     else:
         at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
     live = luck(streams, ("order", "dropout"))
-    state, trace, program = _advance(ctx, state, live, start=at, steps=step - at, every=every)
+    state, trace, program = ctx.train(state, live, start=at, steps=step - at, every=every)
     lines = _lines(trace, state, at, every)
     metrics = {
         "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
@@ -169,7 +155,7 @@ def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Par
     def make() -> Params:
         state = copy_state(stored_state(ctx, source_id))
         live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
-        return _advance(ctx, state, live, start=0, steps=ctx.spec.probe_lag, every=ctx.spec.eval_every).state.params
+        return ctx.train(state, live, start=0, steps=ctx.spec.probe_lag, every=ctx.spec.eval_every).state.params
 
     return ctx.states.get(("control", source_id, trajectory.regime, trajectory.replicate), make)
 
@@ -195,7 +181,7 @@ def fill_trajectory(
             return [probe, goes_on]
     start = stored_state(ctx, trajectory.candidate.id)
     live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
-    state, trace, program = _advance(ctx, copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
+    state, trace, program = ctx.train(copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
         lines = _lines(trace, state, 0, spec.eval_every)
@@ -219,7 +205,7 @@ def _continue(
 ) -> Record:
     spec, every = ctx.spec, ctx.spec.eval_every
     lag = spec.probe_lag
-    state, trace, program = _advance(ctx, state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
+    state, trace, program = ctx.train(state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
     steps = [*probe["metrics"]["eval_steps"], *range(lag + every, trajectory.final_lag + 1, every)]
     losses = [*probe["metrics"]["eval_loss"], *(float(x) for x in trace.eval_loss[1:])]
     shared = steps.index(spec.continuation_lag) + 1

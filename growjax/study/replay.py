@@ -7,7 +7,7 @@ from growjax.record.store import load_state
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.recipes import Trajectory
-from growjax.train.loop import Luck, copy_state, luck, run
+from growjax.train.loop import Luck, copy_state, luck
 from growjax.train.state import TrainState, init_state
 
 
@@ -30,17 +30,5 @@ def trajectory_at(ctx: Context, trajectory: Trajectory, step: int) -> TrainState
 
 
 def _on(ctx: Context, state: TrainState, live: Luck, begun: int, step: int) -> TrainState:
-    if step == begun:
-        return state
-    return run(
-        copy_state(state),
-        ctx.feed,
-        live,
-        batch_size=ctx.spec.data.batch_size,
-        segments=1,
-        segment_steps=step - begun,
-        start=begun,
-        shards=ctx.spec.shards,
-        programs=ctx.programs,
-        **ctx.sizes,
-    ).state
+    steps = step - begun
+    return ctx.train(copy_state(state), live, start=begun, steps=steps, every=steps).state if steps else state

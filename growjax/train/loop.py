@@ -142,23 +142,14 @@ def run(
     start: int = 0,
     max_steps: int | None = None,
     max_evals: int | None = None,
-    shards: int = 1,
     programs: Programs | None = None,
 ) -> Run:
     """`segments` times `segment_steps` training steps, with an evaluation first and after each segment.
-
-    With `shards` a batch is cut into so many fixed parts, spread over whatever devices there are
-    (`growjax.train.shards`).
 
     `start` is the number of the first step in the streams and in the batch order. `max_steps` and `max_evals` size
     the trace (and are part of the program: give the same to share it). The state handed in is used up. `programs`
     keeps what was compiled for the next run of the same shapes; without it every call compiles anew.
     """
-    if shards > 1:
-        from growjax.train.shards import run_sharded
-
-        grid: Any = {"segments": segments, "segment_steps": segment_steps, "start": start}
-        return run_sharded(state, feed, luck, batch_size=batch_size, shards=shards, **grid)
     steps, evals = segments * segment_steps, segments + 1
     numbers = (jnp.asarray(n, jnp.int32) for n in (start, segments, segment_steps))
     arrays, sizes = (
