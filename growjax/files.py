@@ -43,16 +43,20 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(temporary, path)
-    finally:
+    except BaseException:
         _remove(temporary)
+        raise
 
 
 def _remove(directory: Path) -> None:
-    """Removes a folder into which threads of a library that failed may still be writing their last files."""
-    for _ in range(50):
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
+    """Removes a folder into which threads of a library that failed may still be writing their last files, and which
+    they may even make again: until it has stayed away for a second."""
+    away = 0
+    for _ in range(100):
+        away = 0 if directory.exists() else away + 1
+        if away == 10:
             return
+        shutil.rmtree(directory, ignore_errors=True)
         time.sleep(0.1)
 
 
