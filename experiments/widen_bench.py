@@ -4,11 +4,12 @@
 
 Claim: widening a state of 200 M parameters, both moments included, takes no more memory than source, target and the
 largest leaf, and runs at no less than half of the copy bandwidth. A source of so many million parameters is doubled by
-`exact_copy` and by `lockstep`. The first call compiles, and is given apart. Then widening and plain copies of the same
-target take turns: copies by XLA into fresh memory, as widening must write, and by NumPy into memory that has been
-written before, which no fresh state can have. Rates count bytes read and bytes written. Memory is the peak resident
-size above that of the process with the source in it. About four minutes; needs 16 GB. Exits with 1 where memory is
-exceeded.
+`exact_copy` and by `lockstep`. The first call compiles, and is given apart. Then widening and plain copies take turns.
+A fresh state needs fresh memory, so the copy to compare with is one of as many bytes into memory as fresh: XLA copies
+the source's arrays again and again, all copies kept, until as much is written as the target holds. (How fast memory
+that was written before is copied by NumPy is given too: what the kernel asks for a new page is most of the difference.)
+Rates count bytes read and bytes written. Memory is the peak resident size above that of the process with the source in
+it. About four minutes; needs 16 GB. Exits with 1 where the claim fails.
 """
 
 from __future__ import annotations
@@ -76,17 +77,33 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, made
 
 
-def one_round(work: Callable[[], TrainState], host: list[np.ndarray]) -> dict[str, float]:
-    """Seconds of one widening, and of copies of the parameters it made: into fresh memory, and into `host`."""
+def copies(source: TrainState, size: int) -> list[jax.Array]:
+    """The source's arrays, copied until `size` bytes are written; the last may go a little beyond."""
+    made, left = [], size
+    while left > 0:
+        for leaf in (x for x in jax.tree.leaves(source) if x.size > 1):
+            made.append(_copy(leaf))
+            left -= leaf.nbytes
+            if left <= 0:
+                break
+    return made
+
+
+def one_round(work: Callable[[], TrainState], source: TrainState, size: int) -> dict[str, float]:
+    """Seconds of one widening, and of copies of as many bytes: into fresh memory, and into memory written before."""
     widening, wide = timed(work)
-    params = wide.params
-    del wide  # two thirds of it are free again before copies are made
-    fresh, copied = timed(lambda: jax.tree.map(_copy, params))
+    del wide
+    fresh, copied = timed(lambda: copies(source, size))
+    written = sum(leaf.nbytes for leaf in copied)
     del copied
+    largest = max(jax.tree.leaves(source), key=lambda leaf: leaf.nbytes)
+    host = np.zeros(largest.shape, largest.dtype)
+    np.copyto(host, np.asarray(largest))
     began = time.perf_counter()
-    for to, leaf in zip(host, jax.tree.leaves(params), strict=True):
-        np.copyto(to, np.asarray(leaf))
-    return {"widen": widening, "copy, fresh": fresh, "copy, touched": time.perf_counter() - began}
+    for _ in range(4):
+        np.copyto(host, np.asarray(largest))
+    touched = (time.perf_counter() - began) * size / (4 * host.nbytes)
+    return {"widen": widening, "copy, fresh": fresh * size / written, "copy, touched": touched}
 
 
 _copy = jax.jit(lambda x: x + 0)
@@ -105,12 +122,12 @@ def measure(source: TrainState, plan: WidthPlan, operator: str, rounds: int) -> 
     read, written = nbytes(source), target
     largest = max(leaf.nbytes for leaf in jax.tree.leaves(wide))
     del wide
-    host = [np.zeros(s.shape, s.dtype) for s in jax.tree.leaves(param_shapes(plan.target))]
+    copies(source, read)  # compiles
     seconds: dict[str, list[float]] = {"widen": [], "copy, fresh": [], "copy, touched": []}
     for _ in range(rounds):
-        for name, took in one_round(work, host).items():
+        for name, took in one_round(work, source, target).items():
             seconds[name].append(took)
-    moved = {"widen": read + written, "copy, fresh": 2 * target // 3, "copy, touched": 2 * target // 3}
+    moved = {"widen": read + written, "copy, fresh": 2 * target, "copy, touched": 2 * target}
     rates = {name: [moved[name] / s / 1e9 for s in times[1:]] for name, times in seconds.items()}  # the first warms up
     ratios = [a / b for a, b in zip(rates["widen"], rates["copy, fresh"], strict=True)]
     return {
@@ -139,7 +156,9 @@ def main() -> int:
     figures = {"parameters": sizes, "rows": rows, "environment": runtime.environment(), "pins": runtime.pins()}
     write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")
     print(json.dumps({"parameters": sizes, "rows": rows}, indent=2))
-    return int(any(row["peak above the source"] > row["allowed above the source"] for row in rows.values()))
+    memory = all(row["peak above the source"] <= row["allowed above the source"] for row in rows.values())
+    speed = all(row["ratio to a copy into fresh memory"][1] >= 0.5 for row in rows.values())
+    return 0 if memory and speed else 1
 
 
 if __name__ == "__main__":

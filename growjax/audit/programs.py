@@ -80,7 +80,7 @@ class Programs:
     def cell(self, cell: Record) -> list[str]:
         """Faults of the program that filled a cell."""
         state_cell = cell
-        while state_cell["kind"] in ("probe", "continuation"):
+        while state_cell["kind"] in ("probe", "continuation", "crossed"):
             state_cell = self.cells[state_cell["parents"][0]]
         state = self.ctx.states.get(
             ("state", state_cell["id"]), lambda: load_state(self.ctx.run.cells / state_cell["id"])

@@ -75,9 +75,11 @@ def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
     """
     groups: dict[tuple, list[Record]] = {}
     for cell in cells:
-        if cell["kind"] in ("probe", "continuation"):
-            where = (cell["kind"], cell["source"], cell["regime"], cell["replicate"])
-            groups.setdefault(where, []).append(cell)
+        if cell["kind"] in ("probe", "continuation", "crossed"):
+            luck = cell["replicate"]
+            if cell["kind"] == "crossed":  # its number counts the luck of widening as well
+                luck = tuple(sorted(cell["parameters"]["exchanged"].items()))
+            groups.setdefault((cell["kind"], cell["source"], cell["regime"], luck), []).append(cell)
     faults = []
     for found in groups.values():
         found.sort(key=lambda cell: cell["id"])

@@ -25,7 +25,7 @@ from growjax.record.integrity import read_receipt
 from growjax.record.rundir import COMPARABLE, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.replay import source_at, trajectory_at
+from growjax.study.replay import crossed_at, source_at, trajectory_at
 from growjax.study.runner import run_study
 from growjax.study.spec import StudySpec
 from growjax.train.state import TrainState
@@ -162,6 +162,9 @@ def _replayed(ctx: Context, cell_id: str, step: int) -> TrainState:
     for trajectory in ctx.cells.trajectories:
         if cell_id in (trajectory.probe.id, trajectory.continuation and trajectory.continuation.id):
             return trajectory_at(ctx, trajectory, step)
+    for crossed in ctx.cells.crossed:
+        if cell_id == crossed.recipe.id:
+            return crossed_at(ctx, crossed, step)
     raise UserError(f"cell {cell_id} trains nothing", "compare the states themselves")
 
 

@@ -157,7 +157,7 @@ def in_order(cells: list[Record]) -> list[Record]:
                 visit(known[parent])
         order.append(cell)
 
-    kinds = ("data", "source", "candidate", "probe", "continuation")
+    kinds = ("data", "source", "candidate", "probe", "continuation", "crossed")
     for cell in sorted(cells, key=lambda c: (kinds.index(c["kind"]) if c["kind"] in kinds else 9, c["id"])):
         visit(cell)
     return order

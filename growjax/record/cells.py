@@ -21,7 +21,7 @@ class Recipe:
     """How a cell is made."""
 
     kind: str
-    """data, source, candidate, probe or continuation."""
+    """data, source, candidate, probe, continuation or crossed."""
     parameters: dict[str, Any]
     """Plain JSON data: all that the result depends on, apart from the parents."""
     parents: tuple[str, ...] = ()

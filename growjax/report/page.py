@@ -8,7 +8,7 @@ from typing import Any
 
 from growjax.config import canonical_json
 from growjax.files import write_text
-from growjax.report import canvas, charts, figures, sheets, style, tables, words
+from growjax.report import canvas, charts, figures, luck, sheets, style, tables, words
 from growjax.report.values import Cast, Row, cast, fixed, rows, text
 
 NOTHING = '<p class="soft">Nothing recorded here in this run.</p>\n'
@@ -29,6 +29,7 @@ def write_report(directory: Path, summary: dict[str, Any]) -> list[Path]:
         "ranks": canvas.draw(lambda: charts.ranks(summary, people)),
         "utility": canvas.draw(lambda: charts.utility(summary, people)),
         "escape": canvas.draw(lambda: charts.escape(summary, people)),
+        "luck": canvas.draw(lambda: luck.components(summary)),
         "sources": canvas.draw(lambda: figures.sources(summary)),
     }
     files = {f"figures/{name}.svg": svg for name, svg in drawn.items() if svg is not None}
@@ -53,10 +54,14 @@ def page(summary: Row, people: Cast, drawn: Figures) -> str:
         ("preservation", "Preservation against utility", _preservation(summary, people, drawn)),
         ("probes", "What the probes see", _probes(summary, people, drawn)),
         ("selectors", "Cheap selectors", _or_nothing(summary, "selectors", lambda: tables.selectors(summary, people))),
+        ("luck", "What decides who wins", _luck(summary, people, drawn)),
+        ("apart", "Regimes told apart", luck.apart(summary, people)),
         ("sources", "The source states", _sources(summary, drawn)),
         ("definitions", "Definitions", _definitions()),
         ("reproduce", "How to reproduce this", _reproduce(summary)),
     ]
+    asked = {"luck": "attribution", "apart": "regimes_apart"}  # sections that only some studies have
+    sections = [s for s in sections if s[0] not in asked or rows(summary, asked[s[0]])]
     nav = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
     cells = "".join(
         f"<div><dt>{head}</dt><dd>{value}{f'<small>{small}</small>' if small else ''}</dd></div>"
@@ -141,6 +146,15 @@ def _probes(summary: Row, people: Cast, drawn: Figures) -> str:
         "An axis is logarithmic where values span decades; 0 then stands at its left end.",
     )  # fmt: skip
     return chart + _or_nothing(summary, "probes", lambda: tables.probes(summary, people))
+
+
+def _luck(summary: Row, people: Cast, drawn: Figures) -> str:
+    chart = _figure(
+        drawn, "luck", "Standard deviation of AUC by luck, with intervals",
+        "How much of the outcome each luck moves: dots are standard deviations, lines their intervals. Where the panel "
+        "of the difference shows less than those of the candidates, common luck cancels in the comparison.",
+    )  # fmt: skip
+    return chart + luck.attribution(summary, people)
 
 
 def _sources(summary: Row, drawn: Figures) -> str:

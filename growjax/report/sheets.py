@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from growjax.report import tables
+from growjax.report import luck, tables
 from growjax.report.values import Cast, Row, rows
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -64,4 +64,4 @@ def csv_files(summary: Row, cast: Cast) -> dict[str, str]:
         for point in s.get("curve") or []
     ]
     files["source_curves.csv"] = csv_text(training, ("source", "step", "validation_loss"))
-    return files
+    return files | {name: csv_text(found, tuple(found[0])) for name, found in luck.sheets(summary).items()}

@@ -50,7 +50,8 @@ def _kinds(*classes: str) -> str:
     return f' class="{told}"' if told else ""
 
 
-def _name(cast: Cast) -> Column:
+def candidate_column(cast: Cast) -> Column:
+    """A candidate's name behind its colour."""
     variables = css_variables()
     swatches = {
         c.name: f'<span class="swatch" style="background:{variables[colour(c)]}"></span>' for c in cast.candidates
@@ -95,7 +96,7 @@ def ranking(summary: Row, cast: Cast) -> str:
         lags = sorted({r["lag"] for r in here})
         longest = [r for r in here if r["lag"] == lags[-1]]
         longest.sort(key=lambda r: (r.get("rank") is None, r.get("rank") or 0, r["candidate"]))
-        columns = [_name(cast), _plain("family", "family"), _number("n", "n", count)]
+        columns = [candidate_column(cast), _plain("family", "family"), _number("n", "n", count)]
         for lag in lags[:-1]:
             early = {r["candidate"]: r for r in here if r["lag"] == lag}
             columns += [
@@ -163,7 +164,7 @@ def interval(row: Row) -> str:
 
 def preservation(summary: Row, cast: Cast) -> str:
     """What each candidate keeps of the source's function before a single step."""
-    columns = [_name(cast)]
+    columns = [candidate_column(cast)]
     columns += [_number(head, key, significant) for head, key in (
         ("KL", "kl"), ("logit RMS", "logit_rms"), ("logit max", "logit_max"))]  # fmt: skip
     columns += [
@@ -180,7 +181,7 @@ def preservation(summary: Row, cast: Cast) -> str:
 
 def probes(summary: Row, cast: Cast) -> str:
     """All probe measures, means over replicates."""
-    columns = [_name(cast), _number("n", "n", count)]
+    columns = [candidate_column(cast), _number("n", "n", count)]
     columns.append(_number("loss", "loss", fixed))
     columns += [_number(head, key, significant) for head, key in (
         ("KL to<br>start", "kl_start"), ("KL to<br>continued", "kl_continued"), ("RMS to<br>start", "rms_start"),

@@ -49,6 +49,7 @@ class Context:
     def sizes(self) -> dict[str, int]:
         """Sizes of the traces: one for the whole study, so that runs of a shape share their program."""
         spec, lag = self.spec, max((t.final_lag for t in self.cells.trajectories), default=0)
+        lag = max(lag, spec.continuation_lag) if self.cells.crossed else lag
         strides = [b - a for a, b in zip((0, *spec.source_steps), spec.source_steps, strict=False)]
         evals = [n // spec.source_eval_every for n in strides] + [lag // spec.eval_every]
         return {"max_steps": max(*strides, lag), "max_evals": max(evals) + 1}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.audit.draws import Ledger
-from growjax.config import canonical_json
-from growjax.digests import digest, digest_by_leaf, named_leaves, total, words_hex
+from growjax.digests import digest, digest_by_leaf
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
 from growjax.grow.registry import parse_operator
@@ -23,13 +20,13 @@ from growjax.measure.curves import auc
 from growjax.measure.escape import activation_escape, clones_identical, tree_escape
 from growjax.model.decoder import Params, count_params
 from growjax.record.cells import Cell, Recipe
-from growjax.record.seals import exact, readable
 from growjax.record.store import as_tree, load_state, save_state, state_digest
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
 from growjax.study.recipes import Trajectory
 from growjax.study.spec import UNWIDENED
+from growjax.study.traces import trace_digests, trace_lines
 from growjax.train.loop import Luck, Trace, copy_state, luck
 from growjax.train.state import TrainState, init_state
 
@@ -47,41 +44,6 @@ def fill_data(ctx: Context) -> Record:
     return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
 
 
-def _lines(trace: Trace, state: TrainState, start: int, every: int) -> list[Record]:
-    """metrics.jsonl: the names of the leaves, a line for each step, and one for each evaluation.
-
-    `params` and `state` are digests of the whole, `leaves` those of the leaves in the order of the first line.
-    """
-    names = {"params": state.params, "state": state}
-    head = {"leaves": {name: [path for path, _ in named_leaves(tree)] for name, tree in names.items()}}
-    steps = [
-        _line("step", start + i + 1, {"loss": float(loss), "grad_norm": float(norm)}, "params", leaves)
-        for i, (loss, norm, leaves) in enumerate(zip(trace.loss, trace.grad_norm, trace.params_digest, strict=True))
-    ]
-    evaluations = [
-        _line("evaluated", start + j * every, {"loss": float(loss)}, "state", leaves)
-        for j, (loss, leaves) in enumerate(zip(trace.eval_loss, trace.state_digest, strict=True))
-    ]
-    return [head, *steps, *evaluations]
-
-
-def _line(at: str, step: int, figures: dict[str, float], whole: str, leaves: np.ndarray) -> Record:
-    digests = {whole: words_hex(total(leaves)), "leaves": words_hex(leaves)}
-    return {at: step, **readable(figures), "exact": exact(figures), **digests}
-
-
-def _trace_digests(lines: Sequence[Record], trace: Trace, program: str) -> Record:
-    """What the receipt keeps of a trace: the digest of all of it, and enough to name the first step and leaf at which
-    another run parts from it (16 bits of each leaf's digest after each step)."""
-    text = "".join(canonical_json(line) + "\n" for line in lines)
-    return {
-        "program": program,
-        "trace": hashlib.sha256(text.encode()).hexdigest(),
-        "params_at": base64.b64encode((trace.params_digest[..., 0] & 0xFFFF).astype("<u2").tobytes()).decode(),
-        "state_at": {str(line["evaluated"]): line["state"] for line in lines if "evaluated" in line},
-    }
-
-
 def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     """A source state, going on from the one before (or from its first draw)."""
     every, seed, step = ctx.spec.source_eval_every, recipe.parameters["seed"], recipe.parameters["step"]
@@ -97,14 +59,14 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
         at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
     live = luck(streams, ("order", "dropout"))
     state, trace, program = ctx.train(state, live, start=at, steps=step - at, every=every)
-    lines = _lines(trace, state, at, every)
+    lines = trace_lines(trace, state, at, every)
     metrics = {
         "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
         "eval_loss": [float(x) for x in trace.eval_loss],
         "final_loss": float(trace.eval_loss[-1]),
     }
     ledger = source_ledger(ctx, recipe, live, after=after)
-    return _store(ctx, recipe, inputs, state, metrics, ledger, lines, _trace_digests(lines, trace, program))
+    return _store(ctx, recipe, inputs, state, metrics, ledger, lines, trace_digests(lines, trace, program))
 
 
 def _store(
@@ -184,9 +146,9 @@ def fill_trajectory(
     state, trace, program = ctx.train(copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
-        lines = _lines(trace, state, 0, spec.eval_every)
+        lines = trace_lines(trace, state, 0, spec.eval_every)
         ledger = continued_ledger(ctx, trajectory.probe, live, first=0)
-        digests = {"state": state_digest(state), **_trace_digests(lines, trace, program), "ledger": ledger}
+        digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
@@ -218,9 +180,9 @@ def _continue(
     }
     if cloned:
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
-    lines = _lines(trace, state, lag, every)
+    lines = trace_lines(trace, state, lag, every)
     ledger = continued_ledger(ctx, recipe, live, first=lag)
-    digests = {"state": state_digest(state), **_trace_digests(lines, trace, program), "ledger": ledger}
+    digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
     cell = Cell(recipe, _continuation_inputs(ctx, probe), digests, metrics)
     return ctx.run.write(cell, lines)
 

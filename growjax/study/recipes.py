@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from growjax.audit.growth import streams_of
 from growjax.record.cells import Recipe
-from growjax.study.spec import REGIMES, UNWIDENED, StudySpec, source_name
+from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, StudySpec, source_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,14 @@ class Trajectory:
 
 
 @dataclasses.dataclass(frozen=True)
+class Crossed:
+    """One candidate under one level of each luck."""
+
+    candidate: Recipe
+    recipe: Recipe
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyCells:
     """All recipes of a study, in the order in which they can be filled."""
 
@@ -38,11 +46,14 @@ class StudyCells:
     """Widened states; the unwidened control needs none of its own."""
     trajectories: list[Trajectory]
     """The unwidened control's first: other probes are measured against it."""
+    crossed: list[Crossed]
+    """Empty where no luck is crossed."""
 
     def all(self) -> list[Recipe]:
         """Every recipe once."""
         runs = [r for t in self.trajectories for r in (t.probe, t.continuation) if r is not None]
-        return [self.data, *(r for chain in self.sources.values() for r in chain), *self.candidates, *runs]
+        return [self.data, *(r for chain in self.sources.values() for r in chain), *self.candidates, *runs,
+                *(c.recipe for c in self.crossed)]  # fmt: skip
 
     def only(self, ids: set[str]) -> StudyCells:
         """The cells of these ids and all their ancestors."""
@@ -62,7 +73,8 @@ class StudyCells:
         ]
         chains = {seed: [r for r in chain if r.id in wanted] for seed, chain in self.sources.items()}
         candidates = [r for r in self.candidates if r.id in wanted]
-        return StudyCells(self.data, {seed: chain for seed, chain in chains.items() if chain}, candidates, runs)
+        sources = {seed: chain for seed, chain in chains.items() if chain}
+        return StudyCells(self.data, sources, candidates, runs, [c for c in self.crossed if c.recipe.id in wanted])
 
 
 def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
@@ -70,24 +82,18 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
     where FLOPs are matched)."""
     data = Recipe("data", {"data": spec.data.to_dict()})
     sources = {str(seed): _chain(spec, seed, data) for seed in spec.source_seeds}
-    candidates, trajectories = [], []
+    candidates, trajectories, crossed = [], [], []
     for chain in sources.values():
         for source in chain:
             pool = [(UNWIDENED, source)]
             for operator in spec.operators:
-                recipe = Recipe(
-                    "candidate",
-                    {
-                        "operator": operator,
-                        "to": spec.to.to_dict(),
-                        "study_seed": spec.study_seed,
-                        **_exchanged(spec, streams_of(operator)),
-                    },
-                    (source.id,),
-                    {"source": source.label["source"], "operator": operator},
-                )
+                recipe = _candidate(spec, source, operator, _exchanged(spec, streams_of(operator)))
                 candidates.append(recipe)
                 pool.append((operator, recipe))
+                if spec.crossed:
+                    levels = _growth_levels(spec, source, recipe)
+                    candidates += [one for one in levels if one is not recipe]
+                    crossed += [c for k, one in enumerate(levels) for c in _crossed(spec, one, k)]
             control_probes: dict[tuple[str, int], Recipe] = {}
             for operator, candidate in pool:
                 lag = unwidened_lag if operator == UNWIDENED else spec.continuation_lag
@@ -98,7 +104,52 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
                         control_probes.setdefault((regime, replicate), run.probe)
                         trajectories.append(run)
     trajectories.sort(key=lambda t: t.probe.label["operator"] != UNWIDENED)
-    return StudyCells(data, sources, candidates, trajectories)
+    return StudyCells(data, sources, candidates, trajectories, crossed)
+
+
+def _candidate(
+    spec: StudySpec, source: Recipe, operator: str, exchanged: dict[str, dict[str, int]], **label: str | int
+) -> Recipe:
+    return Recipe(
+        "candidate",
+        {"operator": operator, "to": spec.to.to_dict(), "study_seed": spec.study_seed, **exchanged},
+        (source.id,),
+        {"source": source.label["source"], "operator": operator, **label},
+    )
+
+
+def _growth_levels(spec: StudySpec, source: Recipe, candidate: Recipe) -> list[Recipe]:
+    """The candidate with each level of its growth luck; itself alone where it draws nothing."""
+    operator = candidate.label["operator"]
+    drawn = sorted(streams_of(operator) & set(GROWTH_STREAMS))
+    if not drawn:
+        return [candidate]
+    return [
+        _candidate(spec, source, operator, {"exchanged": dict.fromkeys(drawn, k)}, regime=CROSSED, replicate=k)
+        for k in range(spec.crossed.perturb)
+    ]
+
+
+def _crossed(spec: StudySpec, candidate: Recipe, perturb: int) -> list[Crossed]:
+    """One candidate under every pair of order's and dropout's luck; cells are numbered as the design's are, flat."""
+    levels, lag = spec.crossed, spec.continuation_lag
+    made = []
+    for order in range(levels.order):
+        for dropout in range(levels.dropout):
+            number = (order * levels.dropout + dropout) * levels.perturb + perturb
+            parameters = {
+                "streams": ["order", "dropout"],
+                "replicate": 0,
+                "study_seed": spec.study_seed,
+                "exchanged": {"order": order, "dropout": dropout},
+                "eval_every": spec.eval_every,
+                **_shards(spec),
+                "lag": lag,
+            }
+            label = {"source": candidate.label["source"], "operator": candidate.label["operator"]}
+            label |= {"regime": CROSSED, "replicate": number, "lag": lag}
+            made.append(Crossed(candidate, Recipe("crossed", parameters, (candidate.id,), label)))
+    return made
 
 
 def _exchanged(spec: StudySpec, streams: Iterable[str]) -> dict[str, dict[str, int]]:

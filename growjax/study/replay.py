@@ -6,7 +6,7 @@ from growjax.record.cells import Recipe
 from growjax.record.store import load_state
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
-from growjax.study.recipes import Trajectory
+from growjax.study.recipes import Crossed, Trajectory
 from growjax.train.loop import Luck, copy_state, luck
 from growjax.train.state import TrainState, init_state
 
@@ -27,6 +27,13 @@ def trajectory_at(ctx: Context, trajectory: Trajectory, step: int) -> TrainState
     """A candidate's state `step` steps into one regime and replicate, from the stored candidate."""
     state = load_state(ctx.run.cells / trajectory.candidate.id)
     return _on(ctx, state, ctx.continuation_luck(trajectory.regime, trajectory.replicate), 0, step)
+
+
+def crossed_at(ctx: Context, crossed: Crossed, step: int) -> TrainState:
+    """A candidate's state `step` steps into one level of each luck."""
+    parameters = crossed.recipe.parameters
+    live = ctx.luck_of(parameters["streams"], parameters["replicate"], parameters["exchanged"])
+    return _on(ctx, load_state(ctx.run.cells / crossed.candidate.id), live, 0, step)
 
 
 def _on(ctx: Context, state: TrainState, live: Luck, begun: int, step: int) -> TrainState:

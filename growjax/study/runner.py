@@ -14,9 +14,10 @@ from growjax.record.cells import Recipe
 from growjax.record.rundir import SCHEMA, RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.crossing import fill_crossed
 from growjax.study.fill import Record, fill_candidate, fill_data, fill_source, fill_trajectory
 from growjax.study.lanes import Lanes
-from growjax.study.recipes import StudyCells, Trajectory
+from growjax.study.recipes import Crossed, StudyCells, Trajectory
 from growjax.study.spec import UNWIDENED, StudySpec
 from growjax.train.loop import compile_run
 from growjax.train.state import init_state
@@ -91,6 +92,7 @@ def run_study(
         work.sources(pool, ahead=not full and lanes > len(spec.source_seeds) and spec.shards == 1)
         work.candidates(pool)
         work.trajectories(pool)
+        work.crossed(pool)
     inputs = {"corpus": tokens.info["source"], "corpus_digest": tokens.info["corpus_digest"], "tokens": tokens.digest}
     run.write_receipt({**head, "inputs": inputs, "programs": work.programs()}, work.records.values())
     return run.receipt()
@@ -136,6 +138,15 @@ class Work:
             group = [t for t in runs if (t.probe.label["operator"] == UNWIDENED) == control]
             pool.run(_trajectory, [self._task(t) for t in group], take)
 
+    def crossed(self, pool: Lanes) -> None:
+        """Every candidate under every level of each luck, where luck is crossed."""
+        if not self.cells.crossed:
+            return
+        lag = self.ctx.spec.continuation_lag
+        self.watch.phase("crossing luck", len(self.cells.crossed), lag * len(self.cells.crossed))
+        tasks = [(c, self.records[c.candidate.id]) for c in self.cells.crossed]
+        pool.run(_crossed, tasks, lambda task, record: self._take(record, lag))
+
     def _task(self, trajectory: Trajectory) -> tuple[Trajectory, str, Record, Record | None]:
         parents = trajectory.probe.parents
         control = self.records[parents[1]] if len(parents) > 1 else None
@@ -167,6 +178,10 @@ def source_or_ahead(ctx: Context, task: tuple[Any, Record | None]) -> Record | N
 
 def _candidate(ctx: Context, task: tuple[Recipe, Record]) -> Record:
     return fill_candidate(ctx, *task)
+
+
+def _crossed(ctx: Context, task: tuple[Crossed, Record]) -> Record:
+    return fill_crossed(ctx, *task)
 
 
 def _trajectory(ctx: Context, task: tuple[Trajectory, str, Record, Record | None]) -> list[Record]:

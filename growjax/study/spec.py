@@ -18,6 +18,12 @@ REGIMES: dict[str, tuple[str, ...]] = {
 EXCHANGEABLE = ("order", "dropout", "perturb", "structure", "init")
 """The streams whose luck `--stream` exchanges (of `init`: that of candidates; a source's is its seed)."""
 
+GROWTH_STREAMS = ("perturb", "structure", "init")
+"""The streams that widening itself draws from: together they are a candidate's growth luck."""
+
+CROSSED = "crossed"
+"""What cells of crossed luck have in place of a regime: both streams are live, each in a replicate of its own."""
+
 UNWIDENED = "unwidened"
 """The control that goes on as the source it is."""
 
@@ -42,6 +48,24 @@ class TargetWidths(Config):
         doubled = {"d_model": 2, "n_heads": 2, "n_kv_heads": 2, "head_dim": 1, "d_ff": 2, "vocab_size": 1}
         widths = {name: getattr(self, name) or getattr(source, name) * times for name, times in doubled.items()}
         return source.replace(**widths)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossedLuck(Config):
+    """Levels of luck of which every one meets all of the others; 0 in all three leaves the design out."""
+
+    order: int = 0
+    dropout: int = 0
+    perturb: int = 0
+    """Of the draws of widening itself; a candidate that draws nothing runs once for all levels."""
+
+    def __post_init__(self):
+        levels = (self.order, self.dropout, self.perturb)
+        if any(levels) and min(levels) < 1:
+            raise UserError(f"crossed luck has levels {levels}", "give at least 1 of each, or 0 of all")
+
+    def __bool__(self) -> bool:
+        return self.order > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +99,9 @@ class StudySpec(Config):
     """Virtual shards of a batch, spread over the devices there are; part of what a cell is, unlike the devices."""
     stream: tuple[str, ...] = ()
     """STREAM=REPLICATE, such as dropout=7: that stream has the luck of another replicate, and all else is held."""
+    crossed: CrossedLuck = CrossedLuck()
+    """Beside the regimes: every candidate under crossed luck of order, dropout and perturb, to tell what decides who
+    wins."""
     match_flops: bool = True
     """Whether the unwidened source goes on until it has used a wide continuation's FLOPs."""
 
@@ -114,6 +141,8 @@ class StudySpec(Config):
         need(self.shards >= 1 and self.data.batch_size % self.shards == 0,
              f"a batch of {self.data.batch_size} has no {self.shards} equal shards",
              "choose a divisor of --data.batch-size")  # fmt: skip
+        need(not (self.crossed and self.stream), "crossed luck and exchanged luck are asked for at once",
+             "leave out --stream or --crossed")  # fmt: skip
         need(
             UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )
@@ -155,6 +184,14 @@ def presets() -> dict[str, StudySpec]:
         data=DataConfig(stories=8000, batch_size=12),
         source_steps=(300, 600),
     )
+    # What decides who wins: one source, every warm start under 4 x 4 x 3 levels of luck.
+    luck = quick.replace(
+        preset="luck", source_steps=(600,), operators=FAMILIES, crossed=CrossedLuck(order=4, dropout=4, perturb=3)
+    )
+    # The stochastic regime taken apart: order alone, dropout alone, both, neither.
+    regimes = quick.replace(
+        preset="regimes", source_steps=(600,), regimes=("deterministic", "order", "dropout", "stochastic")
+    )
     smoke = StudySpec(
         preset="smoke",
         model=ModelConfig(d_model=16, n_heads=2, n_kv_heads=2, head_dim=8, d_ff=32, n_layers=2),
@@ -178,4 +215,4 @@ def presets() -> dict[str, StudySpec]:
         stochastic_replicates=8,
         deterministic_replicates=8,
     )
-    return {spec.preset: spec for spec in (quick, smoke, paper)}
+    return {spec.preset: spec for spec in (quick, luck, regimes, smoke, paper)}

@@ -7,6 +7,9 @@ from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc, tokens_saved
 from growjax.model.decoder import count_params, flops_per_token
+from growjax.study.apart import told_apart
+from growjax.study.attribution import attribute
+from growjax.study.crossing import outcomes
 from growjax.study.ranking import (
     SELECTORS,
     Record,
@@ -50,6 +53,8 @@ def summarise(receipt: Record) -> Record:
         "pairs": [],
         "selectors": [],
         "curves": [],
+        "attribution": [],
+        "regimes_apart": [],
         "notes": _notes(spec),
     }
     pool = [UNWIDENED, *spec.operators]
@@ -69,6 +74,11 @@ def summarise(receipt: Record) -> Record:
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
             summary["curves"] += [_curve(table, spec, source, regime, n, flops[n == UNWIDENED]) for n in pool]
+        apart = told_apart(summary["ranking"], source, spec.continuation_lag)
+        summary["regimes_apart"] += [apart] if apart else []
+        if spec.crossed:
+            found = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if family(n) != "control"}
+            summary["attribution"].append({"source": source, **attribute(found, seed=spec.study_seed)})
     return summary
 
 

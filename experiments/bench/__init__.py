@@ -1,0 +1,1 @@
+"""How fast growjax is beside its peers on the same cores: `python -m experiments.bench`."""

@@ -1,0 +1,151 @@
+"""growjax as a worker of the bench: the compiled loop of a study, evaluations and digests included."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from growjax import runtime
+
+runtime.pin()
+runtime.start()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from experiments.bench.setting import Peer, Size, serve, shared, windows  # noqa: E402
+from growjax.config import ModelConfig, OptimConfig, TrainConfig  # noqa: E402
+from growjax.data.batches import window_ids  # noqa: E402
+from growjax.digests import named_leaves  # noqa: E402
+from growjax.streams import Streams, root_key  # noqa: E402
+from growjax.train.loop import Feed, Luck, copy_state, luck, run, traced_run  # noqa: E402
+from growjax.train.optim import schedule  # noqa: E402
+from growjax.train.programs import Programs  # noqa: E402
+from growjax.train.shards import run_sharded  # noqa: E402
+from growjax.train.state import TrainState, init_state  # noqa: E402
+
+CHECKED = 5
+"""Steps whose losses are compared."""
+
+
+def config(size: Size) -> TrainConfig:
+    """growjax's own names for the bench's model."""
+    model = ModelConfig(
+        d_model=size.width,
+        n_layers=size.layers,
+        n_heads=size.width // 32,
+        n_kv_heads=size.width // 32,
+        head_dim=32,
+        d_ff=3 * size.width,
+        vocab_size=size.vocab,
+        max_seq_len=size.length,
+    )
+    return TrainConfig(model, OptimConfig(learning_rate=1e-3, warmup_steps=10, total_steps=1000))
+
+
+def write_shared(path: str, state: TrainState, size: Size) -> None:
+    """First parameters by path, rows of the checked batches, and their learning rates."""
+    rows = np.stack([np.asarray(window_ids(i, size.batch, len(windows(size)), order=0)) for i in range(CHECKED)])
+    rates = np.asarray([float(schedule(state.config.optim)(i)) for i in range(2000)])  # pyright: ignore[reportArgumentType]
+    leaves = {name: np.asarray(leaf) for name, leaf in named_leaves(state.params)}
+    np.savez(path, rows=rows, rates=rates, **leaves)  # pyright: ignore[reportArgumentType]
+
+
+def paper_bytes(state: TrainState, size: Size) -> dict[str, int]:
+    """State, gradients, and what a step must save for its derivatives, counted on paper.
+
+    By token and layer, in float32: the inputs of both norms (2 D) and their results, which the products need (2 D);
+    queries, keys and values (3 D); exponentials of the scores (H T); attention's result by head and by token (2 D);
+    gate, up and hidden units (9 D). Then embedding and final norm (2 D) and the derivative of the loss (1 D).
+    """
+    params = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+    layer = 18 * size.width + size.width // 32 * size.length
+    saved = 4 * size.tokens * (size.layers * layer + 3 * size.width)
+    return {
+        "state": sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
+        "gradients": params,
+        "saved activations": saved,
+    }
+
+
+def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
+    """Compiles on first use; every question starts from the same state."""
+    state = init_state(config(size), key=Streams(root_key(0)).at("init", 0))
+    if write:
+        write_shared(path, state, size)
+    else:
+        first = shared(path)
+        named = {name: first[name] for name, _ in named_leaves(state.params)}
+        assert all(np.array_equal(named[name], np.asarray(leaf)) for name, leaf in named_leaves(state.params))
+    train = jnp.asarray(windows(size))
+    held_out = jnp.asarray(windows(size, 8 * size.batch, seed=1).reshape(8, size.batch, -1))
+    tiny = Feed(train, held_out[:1, :1])
+    live, programs = luck(Streams(root_key(1, "study")), ("order", "dropout")), Programs()
+    sizes: dict[str, Any] = {"max_steps": 128, "max_evals": 17}
+
+    def steps(count: int) -> None:
+        if shards > 1:
+            grid = {"segments": 1, "segment_steps": count}
+            run_sharded(copy_state(state), tiny, live, batch_size=size.batch, shards=shards, **grid)
+        else:
+            grid = {"segments": 1, "segment_steps": count, **sizes}
+            run(copy_state(state), tiny, live, batch_size=size.batch, programs=programs, **grid)
+
+    def losses() -> list[float]:
+        fixed = Luck(None, None, jnp.asarray(0, jnp.int32))
+        done = run(
+            copy_state(state), tiny, fixed, batch_size=size.batch, segments=1, segment_steps=CHECKED, programs=programs
+        )
+        return [float(x) for x in done.trace.loss]
+
+    def continuation(count: int, every: int) -> None:
+        feed, grid = Feed(train, held_out), {"segments": count // every, "segment_steps": every, **sizes}
+        run(copy_state(state), feed, live, batch_size=size.batch, programs=programs, **grid)
+
+    def pool(candidates: int, count: int, every: int, lane: int, lanes: int) -> None:
+        """This lane's part of all candidates in both regimes; the states are at hand, as widening leaves them."""
+        tasks = [(c, live) for c in range(candidates) for live in (Luck(None, None, jnp.asarray(0, jnp.int32)), luck(
+            Streams(root_key(1, "study")), ("order", "dropout")))]  # fmt: skip
+        grid = {"segments": count // every, "segment_steps": every, **sizes}
+        for _, one in tasks[lane::lanes]:
+            run(copy_state(state), Feed(train, held_out), one, batch_size=size.batch, programs=programs, **grid)
+
+    def rate() -> dict[str, float]:
+        return ceilings()
+
+    def memory() -> dict[str, int]:
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+        function = traced_run(batch_size=size.batch, **sizes)
+        numbers = (jnp.zeros((), jnp.int32),) * 3
+        found: Any = jax.jit(function, donate_argnums=0).lower(shapes, tiny, live, *numbers).compile().memory_analysis()
+        used = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
+        return {"program": used - found.alias_size_in_bytes - train.nbytes, **paper_bytes(state, size)}
+
+    return Peer(steps, losses, {"continuation": continuation, "pool": pool, "rate": rate, "memory": memory})
+
+
+def ceilings() -> dict[str, float]:
+    """This machine's own: GFLOP/s of a float32 product of growjax, the best of three sizes, and GB/s of a copy."""
+    import time
+
+    product = jax.jit(jnp.matmul)
+    best = 0.0
+    for m, k, n in ((2048, 256, 768), (1024, 1024, 1024), (2048, 128, 384)):
+        a, b = jnp.ones((m, k), jnp.float32), jnp.ones((k, n), jnp.float32)
+        jax.block_until_ready(product(a, b))
+        began, times = time.perf_counter(), 0
+        while time.perf_counter() - began < 0.5:
+            jax.block_until_ready([product(a, b) for _ in range(8)])
+            times += 8
+        best = max(best, 2.0 * m * k * n * times / (time.perf_counter() - began) / 1e9)
+    source, target = np.ones(1 << 26, np.float32), np.zeros(1 << 26, np.float32)
+    began = time.perf_counter()
+    for _ in range(4):
+        np.copyto(target, source)
+    return {"product GFLOP/s": best, "copy GB/s": 4 * 2 * source.nbytes / (time.perf_counter() - began) / 1e9}
+
+
+if __name__ == "__main__":
+    given = [int(x) for x in sys.argv[1].split(",")]
+    serve(peer(Size(*given), sys.argv[2], sys.argv[3] == "write", int(sys.argv[4])))

@@ -1,0 +1,58 @@
+"""Cells of crossed luck: one candidate, each stream in a replicate of its own; and the design's outcomes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from growjax.measure.curves import auc
+from growjax.record.cells import Cell
+from growjax.record.store import state_digest
+from growjax.study.context import Context
+from growjax.study.fill import stored_state
+from growjax.study.ledgers import continued_ledger
+from growjax.study.recipes import Crossed
+from growjax.study.spec import StudySpec
+from growjax.study.traces import trace_digests, trace_lines
+from growjax.train.loop import copy_state
+
+Record = dict[str, Any]
+
+
+def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
+    """Trains a candidate from its start to the longest lag under one level of each luck."""
+    recipe, every = crossed.recipe, ctx.spec.eval_every
+    inputs = {"tokens": ctx.tokens.digest, "parent": candidate["digests"]["state"]}
+    found = ctx.run.find(recipe, inputs)
+    if found is not None:
+        return found
+    parameters = recipe.parameters
+    live = ctx.luck_of(parameters["streams"], parameters["replicate"], parameters["exchanged"])
+    start = copy_state(stored_state(ctx, crossed.candidate.id))
+    state, trace, program = ctx.train(start, live, start=0, steps=parameters["lag"], every=every)
+    steps, losses = list(range(0, parameters["lag"] + 1, every)), [float(x) for x in trace.eval_loss]
+    metrics = {"eval_steps": steps, "eval_loss": losses, "auc": auc(steps, losses), "final_loss": losses[-1]}
+    lines = trace_lines(trace, state, 0, every)
+    ledger = continued_ledger(ctx, recipe, live, first=0)
+    digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
+    return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines)
+
+
+def outcomes(cells: Iterable[Record], spec: StudySpec, source: str) -> dict[str, np.ndarray]:
+    """AUC [order, dropout, perturb] of every candidate of a source, by name.
+
+    One that draws nothing when it is widened has the same outcome at every level of perturb.
+    """
+    levels = spec.crossed
+    shape = (levels.order, levels.dropout, levels.perturb)
+    found: dict[str, np.ndarray] = {}
+    for cell in cells:
+        if cell["kind"] == "crossed" and cell["source"] == source:
+            at = np.unravel_index(cell["replicate"], shape)
+            found.setdefault(cell["operator"], np.full(shape, np.nan))[at] = cell["metrics"]["auc"]
+    for values in found.values():
+        alone = np.isnan(values[:, :, 1:]).all()
+        values[:, :, 1:] = values[:, :, :1] if alone else values[:, :, 1:]
+    return found
