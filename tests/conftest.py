@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,19 +54,29 @@ def growjax(*words: str, cwd: Path | None = None, env: dict[str, str] | None = N
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
+    """A folder that `make` fills once for all tests of all test processes, and what `make` said."""
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    said = shared / f"{name}.txt"
+    with FileLock(shared / f"{name}.lock"):
+        if not said.exists():
+            said.write_text(make(shared / name))
+    return shared / name, said.read_text()
+
+
+def studied(out: Path, *words: str) -> str:
+    """What `study --json` prints."""
+    done = growjax("study", *words, "--out", str(out), "--json")
+    assert done.code == 0, done.err
+    return done.out
+
+
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole study of the smallest size, run once for all tests (of all test processes) that read it."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
-    shared.mkdir(exist_ok=True)
-    out = shared / "smoke"
-    with FileLock(shared / "smoke.lock"):
-        if not (shared / "smoke.json").exists():
-            done = growjax("study", "--preset", "smoke", "--out", str(out), "--json")
-            assert done.code == 0, done.err
-            (shared / "smoke.json").write_text(done.out)
-    return out
+    return made_once(tmp_path_factory, "smoke", lambda out: studied(out, "--preset", "smoke"))[0]
 
 
 def sealed_again(receipt: dict, out: Path) -> Path:

@@ -86,7 +86,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
 
     def steps(count: int) -> None:
         if shards > 1:
-            grid = {"segments": 1, "segment_steps": count}
+            grid: Any = {"segments": 1, "segment_steps": count}
             run_sharded(copy_state(state), tiny, live, batch_size=size.batch, shards=shards, **grid)
         else:
             grid = {"segments": 1, "segment_steps": count, **sizes}

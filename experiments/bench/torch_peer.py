@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from experiments.bench.setting import B1, B2, CLIP, DECAY, DROPOUT, EPS, Peer, Size, serve, shared, windows
 
