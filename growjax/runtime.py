@@ -103,7 +103,7 @@ def start() -> None:
         directory = cache_directory()
         if directory is not None:
             jax.config.update("jax_compilation_cache_dir", str(directory))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def cache_directory() -> Path | None:

@@ -12,10 +12,12 @@ from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, default_target, make_plan
 from growjax.grow.widen import widen
+from growjax.model.axes import ParamSpec, map_specs
+from growjax.model.decoder import forward, param_shapes, param_specs
 from growjax.streams import Streams, root_key
 from growjax.train.loop import Feed, Luck, advance, luck
 from growjax.train.programs import Programs
-from growjax.train.state import TrainState, init_state, train_step
+from growjax.train.state import TrainState, fresh_state, init_state, train_step
 
 BASE = ModelConfig(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
 MODELS = {
@@ -46,6 +48,28 @@ def on(state: TrainState, steps: int, live: Luck) -> TrainState:
     return advance(state, steps, feed=FEED, luck=live, batch_size=4, programs=PROGRAMS)
 
 
+_forward = jax.jit(forward, static_argnums=0)
+
+
+def filled(config: TrainConfig, seed: int = 0) -> TrainState:
+    """A state at step 0 whose every parameter, gains and biases too, is a number of its own (drawn by NumPy, which
+    compiles nothing)."""
+    rng = np.random.default_rng(seed)
+    specs, shapes = param_specs(config.model), param_shapes(config.model)
+
+    def draw(spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
+        values = (spec.init == "ones") + rng.normal(size=shape.shape) * 0.05
+        return jnp.asarray(values.astype(shape.dtype))
+
+    return fresh_state(config, map_specs(draw, specs, shapes))
+
+
+def logit_gap(narrow: TrainState, wide: TrainState, tokens: jax.Array | np.ndarray) -> float:
+    """Largest difference between the logits of two states."""
+    a, b = (_forward(state.config.model, state.params, tokens) for state in (narrow, wide))
+    return float(np.max(np.abs(np.asarray(a) - np.asarray(b))))
+
+
 def trained(model: ModelConfig, steps: int = 8, optim: OptimConfig = OPTIM) -> TrainState:
     """A model that has learned for some steps, with dropout."""
     state = init_state(TrainConfig(model=model, optim=optim), key=Streams(root_key(0)).at("init", 0))
@@ -58,15 +82,19 @@ def doubled(state: TrainState):
 
 
 @partial(jax.jit, static_argnames="steps")
-def path(state: TrainState, windows: jax.Array, *, steps: int) -> TrainState:
-    """All states on the way, those after 0, 1, ... `steps` steps, stacked; windows [N, B, T + 1], taken in turn."""
-
+def _path(state: TrainState, windows: jax.Array, *, steps: int) -> tuple[TrainState, TrainState]:
     def step(state: TrainState, i: jax.Array) -> tuple[TrainState, TrainState]:
         batch = windows[i % windows.shape[0]].astype(jnp.int32)
         return train_step(state, (batch[:, :-1], batch[:, 1:]))[0], state
 
-    last, before = jax.lax.scan(step, state, jnp.arange(steps))
-    return jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), before, last)
+    return jax.lax.scan(step, state, jnp.arange(steps))
+
+
+def path(state: TrainState, windows: np.ndarray, *, steps: int) -> TrainState:
+    """All states on the way, those after 0, 1, ... `steps` steps, stacked, on the host; windows [N, B, T + 1], taken in
+    turn."""
+    last, before = jax.device_get(_path(state, windows, steps=steps))
+    return jax.tree.map(lambda many, one: np.concatenate([many, one[None]]), before, last)
 
 
 def at(states: TrainState, n: int) -> TrainState:
@@ -76,9 +104,10 @@ def at(states: TrainState, n: int) -> TrainState:
 
 def furthest(a: object, b: object) -> float:
     """The largest difference between two trees over the first one's largest value."""
+    a, b = jax.device_get((a, b))
     jax.tree.map(lambda x, y: np.testing.assert_equal((x.shape, x.dtype), (y.shape, y.dtype)), a, b)
-    gaps = jax.tree.map(lambda x, y: float(jnp.max(jnp.abs(x - y))), a, b)
-    size = max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(a))
+    gaps = jax.tree.map(lambda x, y: float(np.max(np.abs(x - y))), a, b)
+    size = max(float(np.max(np.abs(x))) for x in jax.tree.leaves(a))
     return max(jax.tree.leaves(gaps)) / (size or 1.0)
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing import DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, at, lockstep_gap, on, path, trained
+from growing import DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, at, filled, lockstep_gap, logit_gap, on, path, trained
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -21,17 +21,10 @@ from growjax.grow.law import law_tree
 from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen
 from growjax.model.decoder import forward
-from growjax.streams import Streams, root_key
-from growjax.train.state import TrainState, init_state
+from growjax.streams import root_key
 
 STEPS = 50
 TOKENS = np.random.default_rng(1).integers(0, 19, (5, 2, 7))
-
-
-def logit_gap(narrow: TrainState, wide: TrainState, tokens: jax.Array) -> float:
-    """Largest difference between the logits of two states."""
-    a = forward(narrow.config.model, narrow.params, tokens)
-    return float(jnp.max(jnp.abs(forward(wide.config.model, wide.params, tokens) - a)))
 
 
 FACTORS = {"2": 2.0, "3": 3.0, "4": 4.0, "9/8": 9 / 8, "1.5": 1.5, "random": 0.0}
@@ -81,7 +74,7 @@ BRANCHES = {
 def check_lockstep(source: ModelConfig, target: ModelConfig, plan_seed: int | None, eps: float, worst: Counter) -> None:
     """50 steps of AdamW with decay and clipping active; at every step the wide state is the widened narrow state."""
     optim = OptimConfig(learning_rate=3e-3, warmup_steps=2, total_steps=60, clip_norm=0.05, eps=eps)
-    start = init_state(TrainConfig(model=source, optim=optim), key=Streams(root_key(0)).at("init", 0))
+    start = filled(TrainConfig(model=source, optim=optim))
     plan = make_plan(source, target, key=None if plan_seed is None else root_key(plan_seed))
     narrow = path(start, TOKENS, steps=STEPS + 3)
     gap, last = lockstep_gap(narrow, plan, TOKENS, 3)

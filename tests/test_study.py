@@ -68,7 +68,7 @@ def test_another_optimizer_carries_a_study(tmp_path: Path):
 
 
 def test_json_is_one_document(smoke_run: Path):
-    document = json.loads((smoke_run.parent / "smoke.json").read_text())
+    document = json.loads((smoke_run.parent / "smoke.txt").read_text())
     assert document["directory"] == str(smoke_run) and document["ranking"] and document["selectors"]
 
 
@@ -79,7 +79,7 @@ def test_again_computes_nothing_anew(smoke_run: Path):
     assert done.code == 0, done.err
     assert {p: p.stat().st_mtime_ns for p in (smoke_run / "cells").rglob("*")} == before
     assert (smoke_run / "receipt.json").read_bytes() == receipt
-    assert done.out == (smoke_run.parent / "smoke.json").read_text()
+    assert done.out == (smoke_run.parent / "smoke.txt").read_text()
 
 
 def test_report_is_rebuilt_from_the_receipt_alone(smoke_run: Path, tmp_path: Path):

@@ -18,8 +18,7 @@ Key = tuple[int, int]
 """A key's two 32-bit words."""
 
 KNOWN_ANSWERS: tuple[tuple[Key, Key, Key], ...] = (
-    # (key, counter, output): Random123 1.14, examples/kat_vectors (tests/kat_vectors in newer releases), lines
-    # "threefry2x32 20", where the counter is named first
+    # (key, counter, output), from Random123's file kat_vectors, lines `threefry2x32 20` (counter, key, output there)
     ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
     ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
