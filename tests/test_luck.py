@@ -15,7 +15,7 @@ from growjax.study.crossing import outcomes
 from growjax.study.spec import StudySpec
 from growjax.study.summary import summarise
 
-SMALL = ("--preset", "smoke", "--source-steps", "10", "--operators", "exact_copy", "perturbed")
+SMALL = ("--preset", "smoke", "--source-steps", "10", "--operators", "exact_copy", "perturbed", "--lanes", "1")
 """Two candidates of the smoke run's first source, one of which draws when it is widened."""
 
 
