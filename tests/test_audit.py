@@ -65,6 +65,19 @@ def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path):
     assert all(e["key"] in page for ledger in ledgers for e in ledger.values())
 
 
+def test_virtual_shards_draw_once_and_apart(tmp_path: Path):
+    """A batch's order is drawn once for all shards, and each shard has masks of its own."""
+    changes = {"source_steps": (10,), "operators": ("exact_copy",), "regimes": ("order", "stochastic"), "shards": 2}
+    run = RunDir(tmp_path / "run")
+    run_study(SMOKE.replace(**changes, stochastic_replicates=1), run)
+    told = check.audit(run)
+    assert told["faults"] == [] and told["counts"]["cells run with draws as data"] > 0
+    cell = next(c for c in told["cells"] if c["kind"] == "probe" and c["regime"] == "stochastic")
+    masks = cell["streams"]["dropout"]["sites"][0]
+    assert len(masks["at"]) == 2 * (1 + 2 * SMOKE.model.n_layers) and masks["draw"]["shape"][0] == 2
+    assert cell["streams"]["order"]["sites"][0]["draw"]["shape"] == [SMOKE.data.batch_size]
+
+
 def test_a_step_of_a_cell_shows_what_it_drew(smoke_run: Path):
     cell = next(
         c for c in RunDir(smoke_run).receipt()["cells"] if c["kind"] == "continuation" and c["digests"]["ledger"]

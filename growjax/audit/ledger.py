@@ -35,11 +35,15 @@ def _grouped(sites: Sites) -> list[dict[str, Any]]:
     return found
 
 
-def training_sites(model: ModelConfig, batch_size: int, seq_len: int, windows: int) -> dict[str, Sites]:
-    """What one training step draws from each stream that may be live in it."""
-    mask = draws.mask((batch_size, seq_len, model.d_model), model.dropout)
-    places: list[list[str | int]] = [["embed", 0]]
-    places += [[site, layer] for site in ("attn", "mlp") for layer in range(model.n_layers)]
+def training_sites(
+    model: ModelConfig, batch_size: int, seq_len: int, windows: int, *, shards: int = 1
+) -> dict[str, Sites]:
+    """What one training step draws from each stream that may be live in it; each virtual shard has masks of its own."""
+    mask = draws.mask((batch_size // shards, seq_len, model.d_model), model.dropout)
+    sites: list[list[str | int]] = [["embed", 0]]
+    sites += [[site, layer] for site in ("attn", "mlp") for layer in range(model.n_layers)]
+    parts: list[list[str | int]] = [["shard", n] for n in range(shards)] if shards > 1 else [[]]
+    places = [[*part, *site] for part in parts for site in sites]
     return {
         "order": [([], draws.integers(batch_size, windows))],
         "dropout": [(place, mask) for place in places] if model.dropout else [],

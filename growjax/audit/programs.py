@@ -14,13 +14,17 @@ from growjax.audit.walk import Found, program_draws, twice
 from growjax.record.store import load_state
 from growjax.study.context import Context
 from growjax.train.loop import Luck, run_fingerprint, traced_run
+from growjax.train.shards import sharded_fingerprint, traced_sharded
 from growjax.train.state import TrainState
 
 Record = dict[str, Any]
 
 
-def expected(ledger: Ledger) -> set[tuple]:
-    """What a program must draw for a ledger: stream, path below the step, shape. Sites that repeat stand once."""
+def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
+    """What a program must draw for a ledger: stream, path below the step, shape. Sites that repeat stand once.
+
+    Programs of virtual shards are given the step and the shard as arguments, where a loop varies the step.
+    """
     found = set()
     for stream, entry in ledger.items():
         for site in entry["sites"]:
@@ -29,30 +33,38 @@ def expected(ledger: Ledger) -> set[tuple]:
                 names = tuple(threefry.name_tag(p) if isinstance(p, str) else p for p in path)
                 repeats = sum(p[:-1] == path[:-1] for p in site["at"]) > 1
                 names = (*names[:-1], "varying") if repeats else names
+                names = (names[0], "argument", *names[2:]) if path[:1] == ["shard"] else names
                 ends = [("split 0",), ("split 1",)] if site["draw"]["distribution"] == "integers" else [()]
-                found |= {(stream, ("varying", *names, *end), shape) for end in ends}
+                found |= {(stream, ("argument" if sharded else "varying", *names, *end), shape) for end in ends}
     return found
 
 
 def walked(state: TrainState, ctx: Context, live: Luck) -> tuple[list[Found], str]:
     """Every random primitive of the training program of a state under these keys, and the program's fingerprint."""
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    arguments = (shapes, ctx.feed, live, *(jnp.zeros((), jnp.int32),) * 3)
-    function = traced_run(batch_size=ctx.spec.data.batch_size, **ctx.sizes)
-    labels: Any = (
-        jax.tree.map(lambda _: "state", shapes),
-        jax.tree.map(lambda _: "tokens", ctx.feed),
-        Luck(*(None if key is None else name for name, key in live._asdict().items())),  # pyright: ignore[reportArgumentType]
-        *("start", "segments", "segment_steps"),
-    )
-    text = run_fingerprint(arguments, batch_size=ctx.spec.data.batch_size, **ctx.sizes)
+    batch_size, shards = ctx.spec.data.batch_size, ctx.spec.shards
+    number = jnp.zeros((), jnp.int32)
+    of_luck = Luck(*(None if key is None else name for name, key in live._asdict().items()))  # pyright: ignore[reportArgumentType]
+    of_feed: Any = jax.tree.map(lambda _: "tokens", ctx.feed)
+    if shards > 1:
+        programs = traced_sharded(state.config, batch_size=batch_size, shards=shards)
+        batch = jax.eval_shape(programs["batch"], ctx.feed, live, number)
+        found = program_draws(programs["batch"], (ctx.feed, live, number), jax.tree.leaves((of_feed, of_luck, "lag")))
+        labels = (jax.tree.map(lambda _: "state", shapes.params), ("tokens", "tokens"), of_luck.dropout, "lag", "shard")
+        arguments = (shapes.params, batch, live.dropout, number, number)
+        found += program_draws(programs["shard"], arguments, jax.tree.leaves(labels))
+        return found, sharded_fingerprint(state, ctx.feed, live, batch_size=batch_size, shards=shards)
+    arguments = (shapes, ctx.feed, live, *(number,) * 3)
+    function = traced_run(batch_size=batch_size, **ctx.sizes)
+    labels = (jax.tree.map(lambda _: "state", shapes), of_feed, of_luck, "start", "segments", "segment_steps")
+    text = run_fingerprint(arguments, batch_size=batch_size, **ctx.sizes)
     return program_draws(function, arguments, jax.tree.leaves(labels)), text
 
 
-def program_faults(found: list[Found], ledger: Ledger) -> list[str]:
+def program_faults(found: list[Found], ledger: Ledger, *, sharded: bool = False) -> list[str]:
     """What does not hold of a program: draws of no stream, draws left over or missing, keys used twice."""
     training = {name: entry for name, entry in ledger.items() if name != "init"}
-    wanted, faults = expected(training), []
+    wanted, faults = expected(training, sharded=sharded), []
     for draw in found:
         if draw.primitive != "random_bits" or draw.origin not in ("order", "dropout"):
             faults.append(f"the program draws by {draw.primitive} from a key of no stream ({draw.place})")
@@ -94,7 +106,7 @@ class Programs:
             self._known[key] = walked(state, self.ctx, live)
             self.primitives += len(self._known[key][0])
         found, fingerprint = self._known[key]
-        faults = program_faults(found, cell["digests"]["ledger"])
+        faults = program_faults(found, cell["digests"]["ledger"], sharded=self.ctx.spec.shards > 1)
         if fingerprint != cell["digests"]["program"]:
             faults.append("the program that filled it is not the one walked here")
         return [f"{told(cell)}: {fault}" for fault in faults]

@@ -18,7 +18,7 @@ def _training(ctx: Context, model: ModelConfig, live: Luck, recipe: Recipe, firs
     exchanged = parameters.get("exchanged", {})
     return training_ledger(
         live,
-        training_sites(model, data.batch_size, data.seq_len, ctx.feed.train.shape[0]),
+        training_sites(model, data.batch_size, data.seq_len, ctx.feed.train.shape[0], shards=ctx.spec.shards),
         purpose="source" if source else "study",
         seed=parameters["seed"] if source else parameters["study_seed"],
         replicates={} if source else {name: exchanged.get(name, parameters["replicate"]) for name in Luck._fields},

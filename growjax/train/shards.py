@@ -26,17 +26,29 @@ from growjax.train.loop import Feed, Luck, Run, Trace, evaluate
 from growjax.train.state import TrainState, apply_gradients, loss_fn
 
 
-@partial(jax.jit, static_argnames=("config", "batch_size", "shards"))
-def _shard(
-    params: Any, feed: Feed, luck: Luck, lag: jax.Array, shard: jax.Array, *, config: Any, batch_size: int, shards: int
-) -> tuple[jax.Array, Any]:
-    """(loss, gradients) of one shard: rows shard, shard + 1, ... of B/shards each of the batch of step `lag`."""
+@partial(jax.jit, static_argnames="batch_size")
+def _batch(feed: Feed, luck: Luck, lag: jax.Array, *, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Inputs and targets of step `lag`, drawn once for all shards."""
     order_key = None if luck.order is None else at_step(luck.order, lag)
-    ids = window_ids(lag, batch_size, feed.train.shape[0], key=order_key, order=luck.fixed_order)
-    rows = batch_size // shards
-    inputs, targets = batch_at(feed.train, jax.lax.dynamic_slice_in_dim(ids, shard * rows, rows))
-    key = None if luck.dropout is None else at_site(at_step(luck.dropout, lag), "shard", shard)
-    return jax.value_and_grad(loss_fn)(params, config, (inputs, targets), dropout_key=key)
+    return batch_at(feed.train, window_ids(lag, batch_size, feed.train.shape[0], key=order_key, order=luck.fixed_order))
+
+
+@partial(jax.jit, static_argnames=("config", "shards"))
+def _shard(
+    params: Any,
+    batch: tuple[jax.Array, jax.Array],
+    dropout: jax.Array | None,
+    lag: jax.Array,
+    shard: jax.Array,
+    *,
+    config: Any,
+    shards: int,
+) -> tuple[jax.Array, Any]:
+    """(loss, gradients) of one shard of the batch of step `lag`: the rows of its B/shards windows."""
+    rows = batch[0].shape[0] // shards
+    mine = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, shard * rows, rows), batch)
+    key = None if dropout is None else at_site(at_step(dropout, lag), "shard", shard)
+    return jax.value_and_grad(loss_fn)(params, config, mine, dropout_key=key)
 
 
 def tree_sum(parts: Sequence[Any]) -> Any:
@@ -80,19 +92,20 @@ def run_sharded(
     if shards < 1 or batch_size % shards:
         raise UserError(f"a batch of {batch_size} has no {shards} equal shards", "choose a divisor of the batch size")
     devices = list(devices or jax.devices())[:shards]
-    static = {"config": state.config, "batch_size": batch_size, "shards": shards}
-    here = [jax.device_put((feed, luck), d) for d in devices]
+    static = {"config": state.config, "shards": shards}
     steps: list[Any] = []
     marks = [_mark(state, feed.evaluation)]
-    prints = _fingerprints(state, feed, luck, static)
+    prints = sharded_fingerprint(state, feed, luck, batch_size=batch_size, shards=shards)
     with ThreadPoolExecutor(len(devices)) as pool:
         for number in range(segments * segment_steps):
-            copies = [jax.device_put(state.params, d) for d in devices]
+            lag = np.int32(start + number)
+            batch = _batch(feed, luck, lag, batch_size=batch_size)
+            copies = [jax.device_put((state.params, batch, luck.dropout, lag), d) for d in devices]
 
-            def part(shard: int, copies: list[Any] = copies, lag: int = start + number) -> Any:
+            def part(shard: int, copies: list[Any] = copies) -> Any:
                 at = shard * len(devices) // shards
-                step, place = jax.device_put((np.int32(lag), np.int32(shard)), devices[at])
-                return jax.block_until_ready(_shard(copies[at], here[at][0], here[at][1], step, place, **static))
+                place = jax.device_put(np.int32(shard), devices[at])
+                return jax.block_until_ready(_shard(*copies[at], place, **static))
 
             parts = jax.device_put(list(pool.map(part, range(shards))), devices[0])
             state, row = _update(state, parts)
@@ -105,16 +118,28 @@ def run_sharded(
     return Run(state, Trace(rows[0], rows[1], rows[2], marked[0], marked[1]), prints)
 
 
-def _fingerprints(state: TrainState, feed: Feed, luck: Luck, static: dict[str, Any]) -> str:
-    """SHA-256 over the lowered texts of the three programs: the same wherever they run."""
+def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, Any]:
+    """The programs that draw, by name, for a walk: `batch` of (feed, luck, lag), `shard` of (params, batch, dropout
+    key, lag, shard)."""
+    return {
+        "batch": partial(_batch, batch_size=batch_size),
+        "shard": partial(_shard, config=config, shards=shards),
+    }
+
+
+def sharded_fingerprint(state: TrainState, feed: Feed, luck: Luck, *, batch_size: int, shards: int) -> str:
+    """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
     shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, luck))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     of_state, of_feed, of_luck = shapes
-    shard: Any = partial(_shard, **static)
-    part = jax.eval_shape(shard, of_state.params, of_feed, of_luck, number, number)
+    batch = jax.eval_shape(partial(_batch, batch_size=batch_size), of_feed, of_luck, number)
+    arguments = (of_state.params, batch, of_luck.dropout, number, number)
+    static = {"config": state.config, "shards": shards}
+    part = jax.eval_shape(partial(_shard, **static), *arguments)
     texts = [
-        _shard.lower(of_state.params, of_feed, of_luck, number, number, **static).as_text(),
-        _update.lower(of_state, [part] * static["shards"]).as_text(),
+        _batch.lower(of_feed, of_luck, number, batch_size=batch_size).as_text(),
+        _shard.lower(*arguments, **static).as_text(),
+        _update.lower(of_state, [part] * shards).as_text(),
         _mark.lower(of_state, of_feed.evaluation).as_text(),
     ]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
