@@ -1,0 +1,72 @@
+"""What the ledger of draws costs a study.
+
+    python -m experiments.ledger_cost --out artifacts/ledger-cost.json
+
+Claim: under 1 % of a study's time goes into deriving ledgers. One source of the quick study and all its candidates are
+run in this process, on one lane, with a stopwatch around every function that derives a ledger. About three minutes.
+Exits with 1 where the claim fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from growjax import runtime
+
+NOTES = runtime.pin()
+
+from growjax.files import write_text  # noqa: E402
+from growjax.record.rundir import RunDir  # noqa: E402
+from growjax.study import crossing, fill  # noqa: E402
+from growjax.study.runner import run_study  # noqa: E402
+from growjax.study.spec import presets  # noqa: E402
+
+
+class Stopwatch:
+    """Adds up the seconds that functions take."""
+
+    def __init__(self) -> None:
+        self.seconds, self.calls = 0.0, 0
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*words: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            made = function(*words, **named)
+            self.seconds += time.perf_counter() - began
+            self.calls += 1
+            return made
+
+        return timed
+
+
+def main() -> int:
+    """Measures, prints and keeps the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("artifacts/ledger-cost.json"))
+    given = parser.parse_args()
+    watch = Stopwatch()
+    for module in (fill, crossing):
+        for name in ("source_ledger", "candidate_ledger", "continued_ledger"):
+            if hasattr(module, name):
+                setattr(module, name, watch.around(getattr(module, name)))
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        receipt = run_study(presets()["quick"].replace(source_steps=(300,)), RunDir(Path(folder) / "run"))
+        whole = time.perf_counter() - began
+    share = watch.seconds / whole
+    figures = {"seconds": whole, "seconds in ledgers": watch.seconds, "ledgers": watch.calls, "share": share,
+               "cells": len(receipt["cells"]), "environment": runtime.environment()}  # fmt: skip
+    write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")
+    print(json.dumps({k: v for k, v in figures.items() if k != "environment"}, indent=2))
+    return 0 if share < 0.01 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
