@@ -77,11 +77,14 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     notes: list[str] = []
     if "jax" in sys.modules and not is_pinned(environ):
         return ["jax was imported before the pins were set: this process is not pinned"]
+    given = environ.get("XLA_FLAGS", "").split()
     flags = _parse_flags(environ.get("XLA_FLAGS", ""))
     for name, value in XLA_PINS.items():
-        if flags.setdefault(name, value) != value:
+        if name not in flags:
+            given.append(f"{name}={value}")
+        elif flags[name] != value:
             notes.append(f"XLA_FLAGS has {name}={flags[name]} where growjax pins {value!r}: not a pinned run")
-    environ["XLA_FLAGS"] = " ".join(f"{name}={value}" for name, value in flags.items())
+    environ["XLA_FLAGS"] = " ".join(given)  # the user's own words as they are: a flag may have no value
     for name, value in ENV_PINS.items():
         if environ.setdefault(name, value) != value:
             notes.append(f"{name}={environ[name]} where growjax pins {value!r}: not a pinned run")

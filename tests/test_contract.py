@@ -101,9 +101,9 @@ def test_a_verdict_is_kept_for_its_environment_alone(tmp_path: Path, monkeypatch
 
 def test_pins_in_conflict_are_told_and_recorded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, "jax")  # as before it is imported
-    environ = {"XLA_FLAGS": "--xla_cpu_max_isa=AVX512 --xla_dump_to=x", "NPROC": "4"}
+    environ = {"XLA_FLAGS": "--xla_cpu_max_isa=AVX512 --xla_dump_to=x --xla_dump_hlo_as_text", "NPROC": "4"}
     notes = runtime.pin(environ)
     assert len(notes) == 2 and "--xla_cpu_max_isa=AVX512" in notes[0] and "NPROC=4" in notes[1]
-    assert not runtime.is_pinned(environ) and "--xla_dump_to=x" in environ["XLA_FLAGS"]
+    assert not runtime.is_pinned(environ) and "--xla_dump_to=x --xla_dump_hlo_as_text " in environ["XLA_FLAGS"]
     clean: dict[str, str] = {}
     assert runtime.pin(clean) == [] and runtime.is_pinned(clean)
