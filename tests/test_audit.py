@@ -14,18 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import growjax, sealed_again
+from growing import MODELS, filled
 
 from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
-from growjax.audit.growth import DECLARED
+from growjax.audit.growth import DECLARED, streams_of
 from growjax.audit.inject import Injector
 from growjax.audit.ledger import growth_ledger
 from growjax.audit.programs import program_faults, walked
 from growjax.audit.witness import Recorded, Witness
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
-from growjax.grow.operator import GrowthData
-from growjax.grow.plan import make_plan
-from growjax.grow.registry import operators, parts
+from growjax.grow.operator import Draws, GrowthData
+from growjax.grow.plan import WidthPlan, default_target, make_plan
+from growjax.grow.registry import operators, parts, register_operator, unregister_operator
 from growjax.grow.widen import widen
 from growjax.model import layers
 from growjax.record.rundir import RunDir
@@ -36,7 +37,7 @@ from growjax.study.runner import run_study
 from growjax.study.spec import StudySpec, presets
 from growjax.train.loop import Luck
 from growjax.train.programs import Programs
-from growjax.train.state import init_state
+from growjax.train.state import TrainState, init_state
 
 SMOKE = presets()["smoke"]
 
@@ -347,6 +348,32 @@ def test_every_operator_draws_what_it_declares(dialect: str):
             assert recorded.faults(asked) == [], text
             drew |= {text.partition(":")[0].partition("+")[0]} if asked else set()
     assert drew - {"exact_copy"} == set(DECLARED) - set(parts())
+
+
+def shifted(state: TrainState, plan: WidthPlan, *, streams: Streams, by: float = 0.1) -> TrainState:
+    """The exact copy with noise on its embedding."""
+    new = operators()["exact_copy"].fn(state, plan, streams=streams)
+    table = new.params["embedding"]
+    noise = by * jax.random.normal(at_site(streams.at("perturb", 0), "embedding"), table.shape, table.dtype)
+    return new.replace(params={**new.params, "embedding": table + noise})
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_registered_operator_is_audited_by_what_it_declares(declared: bool):
+    source = MODELS["rms tied"]
+    plan = make_plan(source, default_target(source))
+    shape = (source.vocab_size, plan.target.d_model)
+    told: Draws = {"perturb": lambda plan, options: [(["embedding", 0], draws.normals(shape))]}
+    register_operator("shifted", shifted, draws=told if declared else None)
+    try:
+        assert streams_of("shifted:by=0.2") == ({"perturb"} if declared else set())
+        streams = Streams(root_key(1, "study"))
+        recorded = Recorded(growth_ledger("shifted", plan, streams, seed=1))
+        with Witness().watching(recorded.give) as asked:
+            widen(filled(TrainConfig(model=source)), plan, operator="shifted", key=root_key(1, "study"))
+        assert (recorded.faults(asked) == []) == declared and len(asked) == 1
+    finally:
+        unregister_operator("shifted")
 
 
 def test_a_new_candidate_or_stream_changes_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ def block(name: str) -> str:
     return found[1]
 
 
-def test_examples_run(tmp_path: Path):
+def test_examples_run(smoke_run: Path, tmp_path: Path):
+    shutil.copytree(smoke_run, tmp_path / "runs" / "smoke")  # the very study that is shown, so that it goes on from it
     shown = [shlex.split(line) for line in block("example commands").splitlines()]
     assert {words[3] for words in shown} == set(VERBS)
     for words in shown:

@@ -1,6 +1,7 @@
 """What each operator and part draws, declared from the plan alone: the other side of what they are seen to draw.
 
-An operator that is not named here is taken to draw nothing, and the audit names what it drew all the same.
+An operator that is neither named here nor brings a declaration of its own is taken to draw nothing, and the audit
+names what it drew all the same.
 """
 
 from __future__ import annotations
@@ -124,8 +125,11 @@ def growth_draws(operator: str, plan: WidthPlan) -> list[tuple[int | None, Drawn
     made = parse_operator(operator)
     found: list[tuple[int | None, Drawn]] = []
     for number, (op, options) in enumerate(((made.operator, made.options), *made.parts)):
-        declared = DECLARED.get(op.name)
-        drawn = declared(plan, {**op.options, **options}) if declared else []
+        given, declared = {**op.options, **options}, DECLARED.get(op.name)
+        if op.draws is not None:
+            drawn = [Drawn(stream, sites(plan, given)) for stream, sites in sorted(op.draws.items())]
+        else:
+            drawn = declared(plan, given) if declared else []
         found += [(number - 1 if number else None, one) for one in drawn if one.sites]
     return found
 
@@ -134,6 +138,7 @@ def streams_of(operator: str) -> set[str]:
     """The streams that an operator's text may draw from, under some plan."""
     made = parse_operator(operator)
     names = (made.operator.name, *(part.name for part, _ in made.parts))
+    own = set(made.operator.draws or ())
     by = {_init: "init", _mixtures: "structure", _splits: "structure", _copies: "structure"}
     drawing: list[Any] = [DECLARED[name] for name in names if name in DECLARED]
-    return {by.get(drawn, "perturb") for drawn in drawing}
+    return own | {by.get(drawn, "perturb") for drawn in drawing}

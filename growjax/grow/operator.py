@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,12 @@ Check = Callable[[WidthPlan, OptimConfig, dict[str, Any]], None]
 
 Promise = Callable[[WidthPlan, dict[str, Any]], bool]
 """Whether the source's function is kept under a plan and options: logits over the source's vocabulary to rounding."""
+
+
+Draws = Mapping[str, Callable[[WidthPlan, dict[str, Any]], list[tuple[list[str | int], dict[str, Any]]]]]
+"""By stream, what an operator draws from it at step 0 under a plan and options: paths below the step's key, each with
+a draw of `growjax.audit.draws` (as in `(["embedding", 0], normals(shape, dtype))` for a key `at_site(key,
+"embedding")`)."""
 
 
 class GrowthData(NamedTuple):
@@ -113,6 +119,8 @@ class Operator(NamedTuple):
     paper: str
     keeps: Promise
     check: Check = check_nothing
+    draws: Draws | None = None
+    """None for growjax's own, whose draws `growjax.audit.growth` declares, and for those that draw nothing."""
 
     @property
     def summary(self) -> str:

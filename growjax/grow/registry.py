@@ -17,7 +17,7 @@ from typing import Any
 from growjax.config import OptimConfig
 from growjax.errors import UserError
 from growjax.grow.families import FAMILIES
-from growjax.grow.operator import Check, GrowthData, Operator, Promise, check_nothing, never
+from growjax.grow.operator import Check, Draws, GrowthData, Operator, Promise, check_nothing, never
 from growjax.grow.parts import PARTS
 from growjax.grow.plan import WidthPlan
 from growjax.grow.published import PUBLISHED
@@ -70,10 +70,12 @@ def register_operator(
     paper: str = "unpublished",
     keeps: Promise = never,
     check: Check = check_nothing,
+    draws: Draws | None = None,
 ) -> Operator:
     """Makes `fn(state, plan, *, streams, **options)` an operator of that name in this process.
 
-    `keeps` says under which plans the function is kept (see `growjax.grow.operator`). Raises `UserError` for a name
+    `keeps` says under which plans the function is kept, `draws` what it draws from which stream (see
+    `growjax.grow.operator`): an audit names every draw that is not declared. Raises `UserError` for a name
     that is taken or cannot be written on a command line, or a function without a docstring or `streams`.
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
@@ -85,7 +87,7 @@ def register_operator(
             f"operator {name}: the function needs a docstring and a keyword argument `streams`",
             "write (state, plan, *, streams) and say what it keeps",
         )
-    _REGISTERED[name] = Operator(name, fn, family, paper, keeps, check)
+    _REGISTERED[name] = Operator(name, fn, family, paper, keeps, check, draws)
     return _REGISTERED[name]
 
 
