@@ -1,0 +1,79 @@
+"""What widening draws is what operators declare, their own and registered ones."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from growing import MODELS, filled
+
+from growjax.audit import draws
+from growjax.audit.growth import DECLARED, streams_of
+from growjax.audit.ledger import growth_ledger
+from growjax.audit.witness import Recorded, Witness
+from growjax.config import ModelConfig, OptimConfig, TrainConfig
+from growjax.grow.operator import Draws, GrowthData
+from growjax.grow.plan import WidthPlan, default_target, make_plan
+from growjax.grow.registry import operators, parts, register_operator, unregister_operator
+from growjax.grow.widen import widen
+from growjax.streams import Streams, at_site, root_key
+from growjax.train.state import TrainState, init_state
+
+
+@pytest.mark.parametrize("dialect", ["rms", pytest.param("layer", marks=pytest.mark.slow)])
+def test_every_operator_draws_what_it_declares(dialect: str):
+    """Watched from outside: no draw is left over, and none is missing."""
+    source = ModelConfig(
+        d_model=8,
+        n_layers=2,
+        n_heads=2,
+        n_kv_heads=1,
+        head_dim=4,
+        d_ff=8,
+        vocab_size=32,
+        max_seq_len=8,
+        dialect=dialect,
+    )
+    config = TrainConfig(model=source, optim=OptimConfig(total_steps=100, warmup_steps=5))
+    state = init_state(config, key=Streams(root_key(0)).at("init", 0))
+    plan = make_plan(source, source.replace(d_model=16, n_heads=4, n_kv_heads=2, d_ff=16, vocab_size=34))
+    data = GrowthData(jnp.zeros((9, 9), jnp.uint16), 2)
+    texts = [*operators(), "perturbed:cancel=both+noise:cancel=none", "exact_copy+noise+noise"]
+    texts = [text if text != "ligo" else "ligo:steps=2" for text in texts]
+    witness, drew = Witness(), set()
+    for text in texts:
+        for exchanged in ({}, {"perturb": 3}):
+            ledger = growth_ledger(text, plan, Streams(root_key(1, "study"), exchanged), seed=1, exchanged=exchanged)
+            assert all(e["key"] == draws.key_hex(draws.stream_key(e)) for e in ledger.values()), text
+            recorded = Recorded(ledger)
+            with witness.watching(recorded.give) as asked:
+                widen(state, plan, operator=text, key=root_key(1, "study"), data=data, exchanged=exchanged)
+            assert recorded.faults(asked) == [], text
+            drew |= {text.partition(":")[0].partition("+")[0]} if asked else set()
+    assert drew - {"exact_copy"} == set(DECLARED) - set(parts())
+
+
+def shifted(state: TrainState, plan: WidthPlan, *, streams: Streams, by: float = 0.1) -> TrainState:
+    """The exact copy with noise on its embedding."""
+    new = operators()["exact_copy"].fn(state, plan, streams=streams)
+    table = new.params["embedding"]
+    noise = by * jax.random.normal(at_site(streams.at("perturb", 0), "embedding"), table.shape, table.dtype)
+    return new.replace(params={**new.params, "embedding": table + noise})
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_registered_operator_is_audited_by_what_it_declares(declared: bool):
+    source = MODELS["rms tied"]
+    plan = make_plan(source, default_target(source))
+    shape = (source.vocab_size, plan.target.d_model)
+    told: Draws = {"perturb": lambda plan, options: [(["embedding", 0], draws.normals(shape))]}
+    register_operator("shifted", shifted, draws=told if declared else None)
+    try:
+        assert streams_of("shifted:by=0.2") == ({"perturb"} if declared else set())
+        streams = Streams(root_key(1, "study"))
+        recorded = Recorded(growth_ledger("shifted", plan, streams, seed=1))
+        with Witness().watching(recorded.give) as asked:
+            widen(filled(TrainConfig(model=source)), plan, operator="shifted", key=root_key(1, "study"))
+        assert (recorded.faults(asked) == []) == declared and len(asked) == 1
+    finally:
+        unregister_operator("shifted")
