@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import growjax, sealed_again
+from conftest import ROOT, growjax, sealed_again
 
+from growjax import runtime
 from growjax.config import canonical_json
 from growjax.digests import leaf_digests, mix, named_leaves, total, words_hex, words_of
 from growjax.errors import CheckFailed, NotComparable, UserError
@@ -52,6 +53,20 @@ def altered(run: Path, out: Path, change: Any) -> Path:
 
 def first_of(cells: dict[str, Any], kind: str) -> Any:
     return next(c for c in in_order(list(cells.values())) if c["kind"] == kind)
+
+
+def test_a_committed_run_comes_out_again(tmp_path: Path):
+    """One candidate of the quick study under artifacts/, its source trained anew; on another CPU model the bits agree,
+    or verify names it."""
+    path = ROOT / "artifacts" / "quick" / "receipt.json"
+    receipt = json.loads(path.read_text())
+    cell = next(c for c in receipt["cells"] if c["kind"] == "candidate")
+    done = growjax("verify", str(path), "--cells", cell["id"], "--out", str(tmp_path / "again"), "--json")
+    if receipt["environment"]["cpu"] == runtime.environment()["cpu"]:
+        assert done.code == 0, done.err + done.out
+        assert json.loads(done.out)["checked"] == 3 and json.loads(done.out)["outcome"] == "identical"
+    else:
+        assert done.code == 0 or (done.code == 3 and "cpu" in done.err), done.err
 
 
 def test_verify_names_the_first_difference(smoke_run: Path, tmp_path: Path):
