@@ -86,9 +86,10 @@ def main() -> int:
             there = json.loads(run(["-c", BATTERY], model, pins)[0][-1])
             for op, told in here.items():
                 table[name][op][model] = told == there[op]
-    here, native = run(specimen, None, pinned)
     runtime.start()
     figures = {"operations": table, "continuation": whole, "environment": runtime.environment()}
+    write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")
+    here, native = run(specimen, None, pinned)
     for model in given.models:
         there, seconds = run(specimen, model, pinned)
         whole[model] = {
@@ -96,7 +97,7 @@ def main() -> int:
             "seconds": round(seconds, 1),
             "seconds, native": round(native, 1),
         }
-        write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")  # a model may take long
+        write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")
     for name, rows in table.items():
         differ = {op: [m for m, same in by.items() if not same] for op, by in rows.items()}
         print(f"{name}: {len(rows)} operations; other bits: {({op: ms for op, ms in differ.items() if ms}) or 'none'}")
