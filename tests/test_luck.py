@@ -46,7 +46,7 @@ def test_every_level_meets_every_other(crossed: Path):
     told = summarise(receipt)["attribution"][0]
     assert told["levels"] == {"order": 2, "dropout": 2, "perturb": 3}
     assert {row["outcome"]: row["mean"] for row in told["outcomes"]} == {n: y.mean() for n, y in found.items()}
-    assert sum(row["share"] for row in told["best"]) == pytest.approx(1)
+    assert sum(row["share"] for row in told["best"]) == pytest.approx(1)  # shares of twelfths: rounding of two
 
 
 def test_equal_levels_are_the_replicate(crossed: Path):
@@ -73,7 +73,7 @@ def test_the_page_tells_what_decides(crossed: Path):
     for row in apart["rows"]:
         assert {row[corner]["rank"] for corner in ("neither", "order", "dropout", "both")} <= {1, 2}
     effects = [row["of_order"] for row in apart["rows"]]
-    assert sum(effects) == pytest.approx(0, abs=1e-12) and any(effects)  # relative to the mean of the candidates
+    assert sum(effects) == pytest.approx(0, abs=1e-12) and any(effects)  # effects of values less their mean: rounding
     tables = crossed / "report" / "tables"
     assert {"attribution.csv", "best.csv", "regimes_apart.csv"} <= {path.name for path in tables.iterdir()}
 

@@ -227,7 +227,6 @@ import os
 from growjax import runtime
 runtime.pin()
 from growjax.cli import main
-from growjax.study import context
 def stop(*words, **named):
     print(time.perf_counter() - began, sum(os.times()[:2]), flush=True)
     os._exit(0)

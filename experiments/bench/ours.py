@@ -111,9 +111,6 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
         for _, one in tasks[lane::lanes]:
             run(copy_state(state), Feed(train, held_out), one, batch_size=size.batch, programs=programs, **grid)
 
-    def rate() -> dict[str, float]:
-        return ceilings()
-
     def memory() -> dict[str, int]:
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
         function = traced_run(batch_size=size.batch, **sizes)
@@ -122,7 +119,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
         used = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
         return {"program": used - found.alias_size_in_bytes - train.nbytes, **paper_bytes(state, size)}
 
-    return Peer(steps, losses, {"continuation": continuation, "pool": pool, "rate": rate, "memory": memory})
+    return Peer(steps, losses, {"continuation": continuation, "pool": pool, "rate": ceilings, "memory": memory})
 
 
 def ceilings() -> dict[str, float]:

@@ -41,7 +41,7 @@ def derived_ledger(ctx: Context, recipe: Recipe, parent: Record) -> Ledger:
         streams = Streams(root_key(parameters["study_seed"], "study"), parameters.get("exchanged", {}))
         ledger = candidate_ledger(ctx, recipe, streams)
     else:
-        live = ctx.luck_of(parameters["streams"], parameters["replicate"], parameters.get("exchanged", {}))
+        live = ctx.recorded_luck(parameters)
         first = parent["parameters"]["lag"] if parent["kind"] == "probe" and recipe.kind != "probe" else 0
         ledger = continued_ledger(ctx, recipe, live, first=first)
     return {name: {**entry, "key": draws.key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}

@@ -6,7 +6,6 @@ names what it drew all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from growjax.audit.draws import Draw
 from growjax.config import ModelConfig
 from growjax.grow.blocks import grown, without_gaps
 from growjax.grow.ligo import clone_maps
+from growjax.grow.operator import Draws, Operator
 from growjax.grow.plan import HeadMap, WidthPlan
 from growjax.grow.registry import parse_operator
 from growjax.model.axes import ParamSpec
@@ -53,30 +53,30 @@ def init_sites(config: ModelConfig) -> Sites:
     ]
 
 
-def _init(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
-    return [Drawn("init", init_sites(plan.target))]
+def _init(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+    return init_sites(plan.target)
 
 
-def _noise(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+def _noise(plan: WidthPlan, options: dict[str, Any]) -> Sites:
     sites: Sites = []
     for path, spec, shape, dtype in _parameters(plan.target):
         maps = [plan.maps[dim.axis] for dim in spec.dims]
         inputs, outputs = (any(maps[i].grown for i in spec.positions(role)) for role in ("reads", "writes"))
         if inputs and (outputs or options.get("cancel") != "both"):
             sites.append(([path, 0], draws.normals(shape, dtype)))
-    return [Drawn("perturb", sites)]
+    return sites
 
 
-def _noise_if_any(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+def _noise_if_any(plan: WidthPlan, options: dict[str, Any]) -> Sites:
     return _noise(plan, options) if options["sigma"] else []
 
 
-def _maps(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+def _maps(plan: WidthPlan, options: dict[str, Any]) -> Sites:
     maps = clone_maps(plan).items()
-    return [Drawn("perturb", [([name, 0], draws.normals(m.shape, m.dtype.name)) for name, m in maps])]
+    return [([name, 0], draws.normals(m.shape, m.dtype.name)) for name, m in maps]
 
 
-def _mixtures(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+def _mixtures(plan: WidthPlan, options: dict[str, Any]) -> Sites:
     sites: Sites = []
     for axis in grown(plan):
         axis_map = plan.maps[axis]
@@ -85,15 +85,15 @@ def _mixtures(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
             # where the mean is kept, the vector of ones is taken out of what is mixed
             size -= plan.source.dialect == "layer" and axis == "embed" and size > 1
             sites.append(([axis, number], draws.normals((size, size), "float64")))
-    return [Drawn("structure", sites)]
+    return sites
 
 
-def _splits(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+def _splits(plan: WidthPlan, options: dict[str, Any]) -> Sites:
     sites: Sites = [([axis, 0], draws.uniforms(plan.maps[axis].new, 0.5, 1.5)) for axis in grown(plan)]
-    return [Drawn("structure", sites)]
+    return sites
 
 
-def _copies(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
+def _copies(plan: WidthPlan, options: dict[str, Any]) -> Sites:
     heads = plan.maps["heads"]
     assert isinstance(heads, HeadMap)
     # keys by number: child i of a split is what folding i in gives
@@ -101,22 +101,27 @@ def _copies(plan: WidthPlan, options: dict[str, Any]) -> list[Drawn]:
     sites: Sites = [
         ([i], draws.integers(m.new - m.old, m.old, "int64")) for i, m in enumerate(axes) if m and m.new != m.old
     ]
-    return [Drawn("structure", sites)]
+    return sites
 
 
-DECLARED: dict[str, Callable[[WidthPlan, dict[str, Any]], list[Drawn]]] = {
-    "perturbed": _noise,
-    "hypercloning_noisy": _noise,
-    "mupscale": lambda plan, options: _noise_if_any(plan, {**options, "cancel": "none"}),
-    "noise": _noise,
-    "ligo": _maps,
-    "structured": _mixtures,
-    "lemon": _splits,
-    "net2net": _copies,
-    "scratch": _init,
-    "zero_pad": _init,
-    "shrink_perturb": _init,
+DECLARED: dict[str, Draws] = {
+    "perturbed": {"perturb": _noise},
+    "hypercloning_noisy": {"perturb": _noise},
+    "mupscale": {"perturb": lambda plan, options: _noise_if_any(plan, {**options, "cancel": "none"})},
+    "noise": {"perturb": _noise},
+    "ligo": {"perturb": _maps},
+    "structured": {"structure": _mixtures},
+    "lemon": {"structure": _splits},
+    "net2net": {"structure": _copies},
+    "scratch": {"init": _init},
+    "zero_pad": {"init": _init},
+    "shrink_perturb": {"init": _init},
 }
+
+
+def _declared(op: Operator) -> Draws:
+    """What an operator draws from each stream: its own declaration, or the one above."""
+    return op.draws if op.draws is not None else DECLARED.get(op.name, {})
 
 
 def growth_draws(operator: str, plan: WidthPlan) -> list[tuple[int | None, Drawn]]:
@@ -125,11 +130,7 @@ def growth_draws(operator: str, plan: WidthPlan) -> list[tuple[int | None, Drawn
     made = parse_operator(operator)
     found: list[tuple[int | None, Drawn]] = []
     for number, (op, options) in enumerate(((made.operator, made.options), *made.parts)):
-        given, declared = {**op.options, **options}, DECLARED.get(op.name)
-        if op.draws is not None:
-            drawn = [Drawn(stream, sites(plan, given)) for stream, sites in sorted(op.draws.items())]
-        else:
-            drawn = declared(plan, given) if declared else []
+        drawn = [Drawn(stream, sites(plan, {**op.options, **options})) for stream, sites in _declared(op).items()]
         found += [(number - 1 if number else None, one) for one in drawn if one.sites]
     return found
 
@@ -137,8 +138,4 @@ def growth_draws(operator: str, plan: WidthPlan) -> list[tuple[int | None, Drawn
 def streams_of(operator: str) -> set[str]:
     """The streams that an operator's text may draw from, under some plan."""
     made = parse_operator(operator)
-    names = (made.operator.name, *(part.name for part, _ in made.parts))
-    own = set(made.operator.draws or ())
-    by = {_init: "init", _mixtures: "structure", _splits: "structure", _copies: "structure"}
-    drawing: list[Any] = [DECLARED[name] for name in names if name in DECLARED]
-    return own | {by.get(drawn, "perturb") for drawn in drawing}
+    return {stream for op in (made.operator, *(part for part, _ in made.parts)) for stream in _declared(op)}

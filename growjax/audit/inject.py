@@ -79,12 +79,11 @@ class Injector:
     def _continued(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
         """A probe, or a continuation from its own first step: the probe before it is run as it was, with its keys."""
         ctx, parameters = self.ctx, cell["parameters"]
-        names, exchanged = parameters["streams"], parameters.get("exchanged", {})
         first, start = 0, None
         parent = self.cells[cell["parents"][0]]
         if parent["kind"] == "probe":
             first = parent["parameters"]["lag"]
-            live = ctx.luck_of(names, parameters["replicate"], exchanged)
+            live = ctx.recorded_luck(parameters)
             start = load_state(ctx.run.cells / parent["parents"][0])
             start = ctx.train(start, live, start=0, steps=first, every=ctx.spec.eval_every).state
             if state_digest(start) != parent["digests"]["state"]:
@@ -92,7 +91,7 @@ class Injector:
         else:
             start = load_state(ctx.run.cells / parent["id"])
         with self.witness.watching(recorded.give) as asked:
-            live = ctx.luck_of(names, parameters["replicate"], exchanged)
+            live = ctx.recorded_luck(parameters)
             faults = self._steps(cell, start, live, first, parameters["lag"], ctx.spec.eval_every)
         return asked, faults
 

@@ -11,6 +11,7 @@ from growjax.audit import draws, threefry
 from growjax.audit.draws import Ledger
 from growjax.audit.shared import told
 from growjax.audit.walk import Found, program_draws, twice
+from growjax.record.cells import CONTINUED
 from growjax.record.store import load_state
 from growjax.study.context import Context
 from growjax.train.loop import Luck, run_fingerprint, traced_run
@@ -92,7 +93,7 @@ class Programs:
     def cell(self, cell: Record) -> list[str]:
         """Faults of the program that filled a cell."""
         state_cell = cell
-        while state_cell["kind"] in ("probe", "continuation", "crossed"):
+        while state_cell["kind"] in CONTINUED:
             state_cell = self.cells[state_cell["parents"][0]]
         state = self.ctx.states.get(
             ("state", state_cell["id"]), lambda: load_state(self.ctx.run.cells / state_cell["id"])

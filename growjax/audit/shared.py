@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.threefry import Key
+from growjax.record.cells import CONTINUED
 
 Record = dict[str, Any]
 
@@ -75,7 +76,7 @@ def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
     """
     groups: dict[tuple, list[Record]] = {}
     for cell in cells:
-        if cell["kind"] in ("probe", "continuation", "crossed"):
+        if cell["kind"] in CONTINUED:
             luck = cell["replicate"]
             if cell["kind"] == "crossed":  # its number counts the luck of widening as well
                 luck = tuple(sorted(cell["parameters"]["exchanged"].items()))

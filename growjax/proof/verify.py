@@ -14,6 +14,7 @@ from growjax import runtime
 from growjax.config import ModelConfig
 from growjax.errors import CheckFailed, NotComparable, UserError
 from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
+from growjax.record.cells import CONTINUED
 from growjax.record.integrity import check_stored, read_receipt
 from growjax.record.rundir import COMPARABLE, SCHEMA, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
@@ -157,7 +158,7 @@ def in_order(cells: list[Record]) -> list[Record]:
                 visit(known[parent])
         order.append(cell)
 
-    kinds = ("data", "source", "candidate", "probe", "continuation", "crossed")
+    kinds = ("data", "source", "candidate", *CONTINUED)
     for cell in sorted(cells, key=lambda c: (kinds.index(c["kind"]) if c["kind"] in kinds else 9, c["id"])):
         visit(cell)
     return order

@@ -12,6 +12,9 @@ from typing import Any
 from growjax.config import json_digest
 from growjax.record.seals import exact, readable, sealed
 
+CONTINUED = ("probe", "continuation", "crossed")
+"""Kinds of cells that go on from a candidate (or from the source, unwidened)."""
+
 VERSION = 2
 """Of the recipes: raised when a recipe of the same text would give other results."""
 

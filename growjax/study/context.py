@@ -64,6 +64,10 @@ class Context:
         keys = {name: streams.replicate(exchanged.get(name, replicate)).stream(name) for name in live}
         return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
 
+    def recorded_luck(self, parameters: Mapping[str, Any]) -> Luck:
+        """The keys that the recipe of a continued cell names."""
+        return self.luck_of(parameters["streams"], parameters["replicate"], parameters.get("exchanged", {}))
+
     def train(self, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
         """So many steps from step `start` of the keys, evaluated at the start and every so often. Uses `state` up."""
         grid: Any = {"segments": steps // every, "segment_steps": every, "start": start}

@@ -29,7 +29,7 @@ def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
     if found is not None:
         return found
     parameters = recipe.parameters
-    live = ctx.luck_of(parameters["streams"], parameters["replicate"], parameters["exchanged"])
+    live = ctx.recorded_luck(parameters)
     start = copy_state(stored_state(ctx, crossed.candidate.id))
     state, trace, program = ctx.train(start, live, start=0, steps=parameters["lag"], every=every)
     steps, losses = list(range(0, parameters["lag"] + 1, every)), [float(x) for x in trace.eval_loss]
@@ -53,6 +53,6 @@ def outcomes(cells: Iterable[Record], spec: StudySpec, source: str) -> dict[str,
             at = np.unravel_index(cell["replicate"], shape)
             found.setdefault(cell["operator"], np.full(shape, np.nan))[at] = cell["metrics"]["auc"]
     for values in found.values():
-        alone = np.isnan(values[:, :, 1:]).all()
-        values[:, :, 1:] = values[:, :, :1] if alone else values[:, :, 1:]
+        if np.isnan(values[:, :, 1:]).all():
+            values[:, :, 1:] = values[:, :, :1]
     return found

@@ -31,8 +31,7 @@ def trajectory_at(ctx: Context, trajectory: Trajectory, step: int) -> TrainState
 
 def crossed_at(ctx: Context, crossed: Crossed, step: int) -> TrainState:
     """A candidate's state `step` steps into one level of each luck."""
-    parameters = crossed.recipe.parameters
-    live = ctx.luck_of(parameters["streams"], parameters["replicate"], parameters["exchanged"])
+    live = ctx.recorded_luck(crossed.recipe.parameters)
     return _on(ctx, load_state(ctx.run.cells / crossed.candidate.id), live, 0, step)
 
 
