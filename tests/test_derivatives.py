@@ -89,11 +89,11 @@ def test_the_loss_s_value_alone_is_the_same():
     assert abs(float(alone - jax.value_and_grad(loss.mean_loss)(x, head, TARGETS)[0])) < 1e-14  # float64 rounding
 
 
-def test_a_word_of_dropout_serves_both_halves_of_the_axis():
+def test_a_word_of_dropout_serves_four_quarters_of_the_axis():
     key = jax.random.key(3)
     for size in (6, 7):
-        words = np.asarray(jax.random.bits(key.copy(), (5, (size + 1) // 2), jnp.uint32))
-        halves = np.concatenate([words & 0xFFFF, words >> 16], axis=-1)[:, :size]
+        words = np.asarray(jax.random.bits(key.copy(), (5, (size + 3) // 4), jnp.uint64))
+        quarters = np.concatenate([words >> shift & 0xFFFF for shift in (0, 16, 32, 48)], axis=-1)[:, :size]
         x = normals(5, size)
-        expected = np.where(halves >= round(0.3 * 65536), x * (65536 / (65536 - round(0.3 * 65536))), 0)
+        expected = np.where(quarters >= round(0.3 * 65536), x * (65536 / (65536 - round(0.3 * 65536))), 0)
         assert np.array_equal(layers.dropout(x, 0.3, key=jax.random.key(3)), expected)

@@ -28,8 +28,8 @@ Ledger = dict[str, dict[str, Any]]
 
 
 def mask(shape: Iterable[int], rate: float) -> Draw:
-    """A dropout mask of that shape: two entries for each 32-bit word drawn."""
-    return {"distribution": "mask", "shape": list(shape), "dtype": "uint32", "rate": rate}
+    """A dropout mask of that shape: four entries for each 64-bit word drawn."""
+    return {"distribution": "mask", "shape": list(shape), "dtype": "uint64", "rate": rate}
 
 
 def integers(count: int, high: int, dtype: str = "int32") -> Draw:
@@ -50,12 +50,12 @@ def uniforms(count: int, low: float, high: float, dtype: str = "float64") -> Dra
 def bits_shape(draw: Draw) -> tuple[int, ...]:
     """The shape of the random words behind a draw (behind each of two keys, for integers)."""
     *rest, last = draw["shape"]
-    return (*rest, (last + 1) // 2) if draw["distribution"] == "mask" else (*rest, last)
+    return (*rest, (last + 3) // 4) if draw["distribution"] == "mask" else (*rest, last)
 
 
 def width_of(draw: Draw) -> int:
     """How many bits each random word behind a draw has."""
-    return 64 if draw["dtype"] in ("float64", "int64") else 32
+    return 64 if draw["dtype"] in ("float64", "int64", "uint64") else 32
 
 
 def words_of(draw: Draw) -> int:

@@ -152,10 +152,10 @@ def permutation(key: Key, size: int) -> np.ndarray:
 
 
 def dropout_mask(words: np.ndarray, features: int, rate: float) -> np.ndarray:
-    """bool [..., features], true where an entry is kept, from words [..., ceil(features / 2)]: the low halves of all
-    words, then the high halves, each kept where it is at least `rate` times 65536, rounded."""
-    halves = np.concatenate([words & np.uint32(0xFFFF), words >> np.uint32(16)], axis=-1)[..., :features]
-    return halves >= np.uint32(round(rate * 65536))
+    """bool [..., features], true where an entry is kept, from uint64 words [..., ceil(features / 4)]: the lowest 16
+    bits of all words, then the next, each kept where it is at least `rate` times 65536, rounded."""
+    quarters = [words >> np.uint64(shift) & np.uint64(0xFFFF) for shift in (0, 16, 32, 48)]
+    return np.concatenate(quarters, axis=-1)[..., :features] >= np.uint64(round(rate * 65536))
 
 
 def normal_distance(found: np.ndarray, key: Key) -> float:

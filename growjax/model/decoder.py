@@ -18,7 +18,7 @@ from growjax.model import layers
 from growjax.model.attention import causal_attention
 from growjax.model.axes import Dim, Named, ParamSpec, is_named, keeps, map_specs, reads, scales, writes
 from growjax.model.loss import mean_loss
-from growjax.model.products import project
+from growjax.model.products import project, project_each
 from growjax.streams import at_site
 
 Params = dict[str, Any]
@@ -80,14 +80,13 @@ class Block(_Owner):
         x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
 
         y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
-        mlp_BTF = project(y_BTD, self.weight("w_up", reads("embed"), writes("mlp"))) + self.bias("b_up", writes("mlp"))
+        w_up, b_up = self.weight("w_up", reads("embed"), writes("mlp")), self.bias("b_up", writes("mlp"))
         if cfg.dialect == "rms":
-            gate = project(y_BTD, self.weight("w_gate", reads("embed"), writes("mlp"))) + self.bias(
-                "b_gate", writes("mlp")
-            )
-            mlp_BTF = layers.swiglu(gate, mlp_BTF)
+            w_gate, b_gate = self.weight("w_gate", reads("embed"), writes("mlp")), self.bias("b_gate", writes("mlp"))
+            up, gate = project_each(y_BTD, w_up, w_gate)
+            mlp_BTF = layers.swiglu(gate + b_gate, up + b_up)
         else:
-            mlp_BTF = layers.gelu(mlp_BTF)
+            mlp_BTF = layers.gelu(project(y_BTD, w_up) + b_up)
         out = project(mlp_BTF, self.weight("w_down", reads("mlp"), writes("embed"), residual=True))
         x_BTD = x_BTD + self.drop(out + self.bias("b_down", writes("embed")), dropout_key, "mlp", layer)
         seen = {"embed": x_BTD, "heads": heads_BTHK, "mlp": mlp_BTF} if self.capture else None
@@ -99,9 +98,12 @@ class Block(_Owner):
         q_dims = (writes("heads"), writes("head_dim", raw))
         k_dims = (writes("kv_heads"), writes("head_dim", raw))
         v_dims = (writes("kv_heads"), writes("head_dim", "value"))
-        q: Any = project(x_BTD, self.weight("wq", reads("embed"), *q_dims)) + self.bias("bq", *q_dims)
-        k: Any = project(x_BTD, self.weight("wk", reads("embed"), *k_dims)) + self.bias("bk", *k_dims)
-        v = project(x_BTD, self.weight("wv", reads("embed"), *v_dims)) + self.bias("bv", *v_dims)
+        written = {"q": q_dims, "k": k_dims, "v": v_dims}
+        weights = [self.weight(f"w{name}", reads("embed"), *dims) for name, dims in written.items()]
+        biases = [self.bias(f"b{name}", *dims) for name, dims in written.items()]
+        q: Any
+        k: Any
+        q, k, v = (made + bias for made, bias in zip(project_each(x_BTD, *weights), biases, strict=True))
         if cfg.qk_norm:
             eps = cfg.norm_eps if cfg.qk_norm_eps is None else cfg.qk_norm_eps
             q = layers.rms_norm(q, self.weight("q_gain", scales("head_dim", "score", raw), init="ones"), eps)

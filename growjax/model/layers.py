@@ -86,7 +86,7 @@ def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
 
 
 def _swiglu_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    gate, up = saved
+    gate, up, g = jax.lax.optimization_barrier((*saved, g))  # or XLA keeps the sigmoid from the forward pass
     share = jax.nn.sigmoid(gate)
     return g * up * share * (1 + gate * (1 - share)), g * gate * share
 
@@ -141,11 +141,17 @@ def rotate(x: jax.Array, cos_TK: jax.Array, sin_TK: jax.Array, rope_dim: int) ->
 def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
     """Inverted dropout on x [..., D]: an entry is kept where its 16 random bits are at least `round(rate * 65536)`.
 
-    The low halves of 32-bit words [..., ceil(D / 2)] serve the first entries, the high halves the rest. Kept entries
-    are divided by the exact share kept, so the expectation is x to rounding.
+    One 64-bit word of [..., ceil(D / 4)], a whole block of Threefry, serves four entries: its lowest 16 bits one of the
+    first quarter of D, its highest one of the last. Kept entries are divided by the exact share kept, so the
+    expectation is x to rounding. Raises `RuntimeError` where jax has 64-bit numbers switched off.
     """
     size = x.shape[-1]
     threshold = round(rate * 65536)
-    words = jax.random.bits(key, (*x.shape[:-1], (size + 1) // 2), jnp.uint32)
-    halves = jnp.stack([words & 0xFFFF, words >> 16], axis=-2).reshape(*x.shape[:-1], -1)[..., :size]
-    return jnp.where(halves >= jnp.uint32(threshold), x * (65536 / (65536 - threshold)), jnp.zeros_like(x))
+    words = jax.random.bits(key, (*x.shape[:-1], (size + 3) // 4), jnp.uint64)
+    if words.dtype != jnp.uint64:
+        raise RuntimeError(
+            "dropout draws 64-bit words, which jax has off: call growjax.runtime.pin() before importing it"
+        )
+    parts = [(words >> shift & 0xFFFF).astype(jnp.uint16) >= jnp.uint16(threshold) for shift in (0, 16, 32, 48)]
+    kept = jax.lax.optimization_barrier(jnp.concatenate(parts, axis=-1)[..., :size])
+    return jnp.where(kept, x * (65536 / (65536 - threshold)), jnp.zeros_like(x))
