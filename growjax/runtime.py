@@ -125,6 +125,12 @@ def cache_directory() -> Path | None:
     return directory if os.access(directory, os.W_OK) else None
 
 
+def tokens_directory() -> Path | None:
+    """Where tokens are kept between runs (see `growjax.data.kept`), beside the compiled programs."""
+    programs = cache_directory()
+    return None if programs is None else programs.parent / "tokens"
+
+
 def is_pinned(environ: MutableMapping[str, str] | None = None) -> bool:
     """Whether every pin stands in `environ` as growjax sets it."""
     environ = os.environ if environ is None else environ

@@ -8,9 +8,15 @@ import re
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from growjax import runtime
+from growjax.config import ModelConfig, TrainConfig
+from growjax.streams import Streams, root_key
+from growjax.train.loop import Feed, luck, traced_run
+from growjax.train.state import init_state
 
 PROGRAM = """
 from growjax import runtime
@@ -58,3 +64,29 @@ def test_every_product_of_a_step_is_one_that_adds_in_one_order(dialect: str):
 
 def test_a_product_that_reads_across_would_be_seen():
     assert products(compiled("planted")) == (0, 1)
+
+
+def lowered(platform: str) -> str:
+    """A continuation's program as it is handed to the compiler of a platform, which need not be here."""
+    model = ModelConfig(d_model=64, n_layers=2, n_heads=2, n_kv_heads=1, vocab_size=320, dtype="bfloat16")
+    state = jax.eval_shape(lambda: init_state(TrainConfig(model=model), key=Streams(root_key(0)).at("init", 0)))
+    feed = Feed(jnp.zeros((100, 65), jnp.uint16), jnp.zeros((2, 4, 65), jnp.uint16))
+    live = luck(Streams(root_key(0)), ("order", "dropout"))
+    traced = jax.jit(traced_run(batch_size=4, max_steps=8, max_evals=3)).trace(state, feed, live, 0, 2, 4)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_other_devices_never_ask_the_host_within_a_continuation():
+    """Nothing stands in the lowered program that goes to the host or comes from it, many steps and evaluations long."""
+    host = r"infeed|outfeed|stablehlo\.send|stablehlo\.recv|custom_call|callback"
+    for platform in ("cuda", "tpu"):
+        text = lowered(platform)
+        assert text.count("stablehlo.dot_general") > 20 and re.findall(host, text) == []
+
+
+def test_a_call_of_the_host_would_be_seen():
+    def asks(x: jax.Array) -> jax.Array:
+        return jax.pure_callback(lambda x: x, x, x)
+
+    text = jax.jit(asks).lower(jnp.ones(3)).as_text()
+    assert "custom_call" in text and "callback" in text

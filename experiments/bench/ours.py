@@ -56,12 +56,13 @@ def paper_bytes(state: TrainState, size: Size) -> dict[str, int]:
     """State, gradients, and what a step must save for its derivatives, counted on paper.
 
     By token and layer, in float32: the inputs of both norms (2 D) and their results, which the products need (2 D);
-    queries, keys and values (3 D); exponentials of the scores (H T); attention's result by head and by token (2 D);
-    gate, up and hidden units (9 D). Then embedding and final norm (2 D) and the derivative of the loss (1 D).
+    queries, keys and values (3 D); attention's result, row by row and turned (2 D), with a number for each head (H);
+    gate, up and hidden units (9 D); two masks of a byte for each entry (D / 2). Then embedding and final norm (2 D),
+    the derivative of the loss (1 D) and the embedding's mask (D / 4).
     """
     params = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
-    layer = 18 * size.width + size.width // 32 * size.length
-    saved = 4 * size.tokens * (size.layers * layer + 3 * size.width)
+    layer = 18 * size.width + size.width // 32 + size.width // 2
+    saved = 4 * size.tokens * (size.layers * layer + 3 * size.width + size.width // 4)
     return {
         "state": sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
         "gradients": params,

@@ -40,7 +40,14 @@ def run(argv: list[str]) -> int:
     given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=known[name]))
     directory = RunDir(given.out or Path("runs") / name)
     with ProgressWatch() as watch:
-        receipt = run_study(given.spec, directory, lanes=given.lanes or runtime.cores(), force=given.force, watch=watch)
+        receipt = run_study(
+            given.spec,
+            directory,
+            lanes=given.lanes or runtime.cores(),
+            force=given.force,
+            watch=watch,
+            keep=runtime.tokens_directory(),
+        )
         watch.phase("drawing the report", 1, 1)
         summary = summarise(receipt)
         write_report(directory.report, summary)

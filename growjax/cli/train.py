@@ -55,7 +55,14 @@ def run(argv: list[str]) -> int:
     )
     directory = RunDir(given.out)
     with ProgressWatch() as watch:
-        receipt = run_study(spec, directory, lanes=given.lanes or runtime.cores(), force=given.force, watch=watch)
+        receipt = run_study(
+            spec,
+            directory,
+            lanes=given.lanes or runtime.cores(),
+            force=given.force,
+            watch=watch,
+            keep=runtime.tokens_directory(),
+        )
     summary = summarise(receipt)
     states = {c["source"]: str(directory.cells / c["id"]) for c in receipt["cells"] if c["kind"] == "source"}
     if given.json:

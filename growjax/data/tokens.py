@@ -134,13 +134,13 @@ def write_tokens(directory: Path, corpus: Corpus, config: DataConfig) -> TokenFi
         "config": config.to_dict(),
         "unigram_entropy": unigram_entropy(train),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_all(directory, {**contents, INFO: (canonical_json(info) + "\n").encode()})
+    write_files(directory, {**contents, INFO: (canonical_json(info) + "\n").encode()})
     return open_tokens(directory)
 
 
-def _write_all(directory: Path, contents: dict[str, bytes]) -> None:
-    """Write files under temporary names, then give them their names, the one that vouches for the others last."""
+def write_files(directory: Path, contents: dict[str, bytes]) -> None:
+    """Write files under temporary names, then give them theirs, the one that vouches for the others last."""
+    directory.mkdir(parents=True, exist_ok=True)
     temporary = {name: directory / f".{name}.{os.getpid()}.tmp" for name in contents}
     try:
         for name, data in contents.items():

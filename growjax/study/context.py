@@ -13,6 +13,7 @@ import numpy as np
 from growjax.config import TrainConfig
 from growjax.data.batches import as_windows
 from growjax.data.corpus import read_stories, source_digests
+from growjax.data.kept import kept_or_made
 from growjax.data.tokens import TokenFile, open_tokens, write_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import WidthPlan, make_plan
@@ -93,15 +94,22 @@ class StateCache:
         return self._made[key]
 
 
-def prepare_tokens(directory: Path, spec: StudySpec, corpus: str | None = None) -> TokenFile:
+def prepare_tokens(
+    directory: Path, spec: StudySpec, corpus: str | None = None, *, keep: Path | None = None
+) -> TokenFile:
     """The tokens of a run: those it has already, checked, or read, split, trained and packed now.
 
-    `corpus` is read in place of the one that the specification names.
+    `corpus` is read in place of the one that the specification names. `keep` is a folder of tokens kept between runs.
     """
     if not (directory / "tokens.json").exists():
-        directory.mkdir(parents=True, exist_ok=True)
         given = spec.data if corpus is None else spec.data.replace(corpus=corpus)
-        return write_tokens(directory, read_stories(given), spec.data)
+
+        def make() -> TokenFile:
+            return write_tokens(directory, read_stories(given), spec.data)
+
+        if keep is None or given.corpus.startswith("hf:"):
+            return make()
+        return kept_or_made(directory, keep, spec.data, source_digests(given), make)
     tokens = open_tokens(directory)
     # A hub data set may be out of reach now; its tokens are checked by their own digests all the same.
     if not spec.data.corpus.startswith("hf:") and tokens.info["source"] != source_digests(spec.data):

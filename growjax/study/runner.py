@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -70,11 +71,13 @@ def run_study(
     watch: Watch | None = None,
     only: set[str] | None = None,
     corpus: str | None = None,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
 
     `only` fills the cells of these ids and their ancestors, and no others. `corpus` says where the stories lie now, if
-    they are not where the specification has them.
+    they are not where the specification has them. `keep` is a folder of tokens kept between runs; without it they are
+    made anew.
     """
     watch = watch or Nobody()
     check(spec)
@@ -82,7 +85,7 @@ def run_study(
     head = header(spec)
     run.begin(head, force=force)
     watch.phase("reading and tokenizing stories", 1, 1)
-    tokens = prepare_tokens(run.data, spec, corpus)
+    tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
     watch.done(1)
     ctx = make_context(spec, run, tokens)
     cells = ctx.cells if only is None else ctx.cells.only(only)
