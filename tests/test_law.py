@@ -149,9 +149,7 @@ def test_the_table_of_the_law():
 
     def is_(law, s, r):
         # One division in float64: 1/k may be an ulp away from the law's own product.
-        assert np.allclose(law.s, s * one, rtol=1e-15) and np.allclose(
-            law.r, r * one, rtol=1e-15
-        )  # divisions in float64
+        assert np.allclose(law.s, s * one, rtol=1e-15) and np.allclose(law.r, r * one, rtol=1e-15)
         assert np.array_equal(law.w, law.s / law.r)
 
     for name in ("wq", "wk", "wv", "wo", "w_up", "w_down"):

@@ -60,17 +60,14 @@ def _narrows(w: jax.Array) -> bool:
 def _linear_forward(x: jax.Array, *weights: jax.Array) -> tuple[tuple[jax.Array, ...], tuple]:
     # Of x and g the narrower is turned; x at once, while the cache holds it, and for all weights.
     plain = x if any(_narrows(w) for w in weights) else None
-    across = None if all(_narrows(w) for w in weights) else turned(x)
-    return linear(x, *weights), (plain, across, weights)
+    laid = None if all(_narrows(w) for w in weights) else turned(x)
+    return linear(x, *weights), (plain, laid, weights)
 
 
 def _linear_backward(saved: tuple, gs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    plain, across, weights = saved
+    plain, laid, weights = saved
     dx = functools.reduce(jnp.add, [product(g, jnp.swapaxes(w, 0, 1)) for g, w in zip(gs, weights, strict=True)])
-    dws = [
-        turned(product(turned(g), plain)) if _narrows(w) else product(across, g)
-        for g, w in zip(gs, weights, strict=True)
-    ]
+    dws = [across(plain, g) if _narrows(w) else product(laid, g) for g, w in zip(gs, weights, strict=True)]
     return dx, *dws
 
 
