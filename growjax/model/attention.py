@@ -68,6 +68,7 @@ def _attend_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array
         level = jax.eval_shape(_some_forward, q, k, v)[1]
         return _fused(q, k, v), jnp.zeros(level.shape, level.dtype)  # not asked for there
 
+    q, k, v = jax.lax.optimization_barrier((q, k, v))
     out, level = jax.lax.platform_dependent(q, k, v, cpu=_some_forward, default=fused)
     return out, (q, k, v, out, level)
 
@@ -95,7 +96,7 @@ def _some_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, 
         out = (product(powers.astype(v.dtype), v) * (1 / total)).astype(v.dtype)
         return _by_position(out, q_bTGRK), largest + jnp.log(total)
 
-    return _by_sequences(one, *jax.lax.optimization_barrier((q, k, v)))
+    return _by_sequences(one, q, k, v)
 
 
 def _some_backward(

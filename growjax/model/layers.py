@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.model.products import after
+
 
 def rsqrt(x: jax.Array) -> jax.Array:
     """1 / sqrt(x). Every root of the model is this one."""
@@ -86,7 +88,7 @@ def swiglu(gate: jax.Array, up: jax.Array) -> jax.Array:
 
 
 def _swiglu_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    gate, up, g = jax.lax.optimization_barrier((*saved, g))  # or XLA keeps the sigmoid from the forward pass
+    gate, up = after(saved[0], g), saved[1]  # or XLA keeps the sigmoid from the forward pass
     share = jax.nn.sigmoid(gate)
     return g * up * share * (1 + gate * (1 - share)), g * gate * share
 
@@ -108,6 +110,7 @@ def _gelu_tanh(x: jax.Array) -> jax.Array:
 
 
 def _gelu_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    x = after(x, g)
     bent = _gelu_tanh(x)
     slope = float(_SLOPE) * (1 + 3 * _CUBE * x * x)
     return (g * 0.5 * (1 + bent + x * (1 - bent * bent) * slope),)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from growjax.model.products import across, product, turned
 
-CHUNK = 1 << 20
+CHUNK = 1 << 19
 """Logits at a time, about: few enough to stay in a CPU's cache, many enough for its matrix library."""
 
 

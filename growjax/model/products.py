@@ -47,6 +47,21 @@ def across(a: jax.Array, b: jax.Array) -> jax.Array:
     return turned(product(turned(b), a))
 
 
+def after(x: jax.Array, *done: jax.Array) -> jax.Array:
+    """x, which a CPU comes to when all of `done` are computed. NaN where the first entry of one of them is.
+
+    XLA orders its work by data alone, barriers or not: it would put off the gradients of all weights, or take up early
+    what a derivative computes again, and keep in memory what both need.
+    """
+    return jax.lax.platform_dependent(x, *done, cpu=_once, default=lambda x, *_: x)
+
+
+def _once(x: jax.Array, *done: jax.Array) -> jax.Array:
+    firsts = [other.reshape(-1)[0] for other in done]
+    ones = [jnp.where(first == first, 1, jnp.nan).astype(x.dtype) for first in firsts]  # a NaN is not itself
+    return x * math.prod(ones)
+
+
 @jax.custom_vjp
 def linear(x: jax.Array, *weights: jax.Array) -> tuple[jax.Array, ...]:
     """[N, I] times each of [I, O], with derivatives that read long factors in the order in which they lie."""
@@ -68,7 +83,7 @@ def _linear_backward(saved: tuple, gs: tuple[jax.Array, ...]) -> tuple[jax.Array
     plain, laid, weights = saved
     dx = functools.reduce(jnp.add, [product(g, jnp.swapaxes(w, 0, 1)) for g, w in zip(gs, weights, strict=True)])
     dws = [across(plain, g) if _narrows(w) else product(laid, g) for g, w in zip(gs, weights, strict=True)]
-    return dx, *dws
+    return after(dx, *dws), *dws
 
 
 linear.defvjp(_linear_forward, _linear_backward)
