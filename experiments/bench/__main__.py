@@ -9,12 +9,13 @@ the peer's time over growjax's in the same round: above 1 growjax is faster. Row
 
 - a training step side by side: two processes of one thread each, at several sizes, against PyTorch (eager, compiled)
   and plain Flax under the same pins; the losses of five steps without dropout are compared first;
-- one training over both cores: growjax over two virtual shards, PyTorch with two threads;
+- one training over both cores: growjax over two virtual shards, PyTorch with two threads; and what a step of
+  growjax's is made of there, each part measured alone;
 - a continuation of 128 steps with evaluations; a pool of 8 candidates in both regimes, process start and compilation
   included, against one process that makes a jitted step for every candidate;
 - cold starts, memory, and the share of this machine's own matrix-product rate.
 
-About 25 minutes on two quiet cores.
+About 35 minutes on two quiet cores.
 """
 
 from __future__ import annotations
@@ -151,6 +152,10 @@ def row(peers: Peers, size: Size, kinds: list[str], count: int, rounds: int, ste
         rates = [worker.answer()["made"] for worker in teams[own]]
         teams[own][0].ask("memory")
         memory = teams[own][0].answer()["made"]
+    parts = None
+    if own == "growjax, 2 shards":
+        teams[own][0].ask("parts")
+        parts = teams[own][0].answer()["made"]
     for team in teams.values():
         for worker in team:
             worker.close()
@@ -169,6 +174,8 @@ def row(peers: Peers, size: Size, kinds: list[str], count: int, rounds: int, ste
         product = statistics.mean(r["product GFLOP/s"] for r in rates)
         figures["this machine, in each process"] = {k: statistics.mean(r[k] for r in rates) for k in rates[0]}
         figures["share of the product rate"] = size.flops / step[own] / 1e9 / product
+    if parts:
+        figures["growjax by parts, each alone, seconds"] = parts
     if memory:
         counted = memory["state"] + memory["gradients"] + memory["saved activations"]
         figures["memory"] = {**memory, "program over the count": memory["program"] / counted}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from growjax import runtime
@@ -19,10 +22,10 @@ from growjax.config import ModelConfig, OptimConfig, TrainConfig  # noqa: E402
 from growjax.data.batches import window_ids  # noqa: E402
 from growjax.digests import named_leaves  # noqa: E402
 from growjax.streams import Streams, root_key  # noqa: E402
+from growjax.train import shards as sharded  # noqa: E402
 from growjax.train.loop import Feed, Luck, copy_state, luck, run, traced_run  # noqa: E402
 from growjax.train.optim import schedule  # noqa: E402
 from growjax.train.programs import Programs  # noqa: E402
-from growjax.train.shards import run_sharded  # noqa: E402
 from growjax.train.state import TrainState, init_state  # noqa: E402
 
 CHECKED = 5
@@ -88,7 +91,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
     def steps(count: int) -> None:
         if shards > 1:
             grid: Any = {"segments": 1, "segment_steps": count}
-            run_sharded(copy_state(state), tiny, live, batch_size=size.batch, shards=shards, **grid)
+            sharded.run_sharded(copy_state(state), tiny, live, batch_size=size.batch, shards=shards, **grid)
         else:
             grid = {"segments": 1, "segment_steps": count, **sizes}
             run(copy_state(state), tiny, live, batch_size=size.batch, programs=programs, **grid)
@@ -120,13 +123,53 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
         used = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
         return {"program": used - found.alias_size_in_bytes - train.nbytes, **paper_bytes(state, size)}
 
-    return Peer(steps, losses, {"continuation": continuation, "pool": pool, "rate": ceilings, "memory": memory})
+    more: dict[str, Any] = {"continuation": continuation, "pool": pool, "rate": ceilings, "memory": memory}
+    if shards > 1:
+        more["parts"] = lambda: parts_of_sharded(state, tiny, live, size, shards)
+    return Peer(steps, losses, more)
+
+
+def parts_of_sharded(state: TrainState, feed: Feed, live: Luck, size: Size, shards: int) -> dict[str, float]:
+    """Median seconds of what a step over virtual shards is made of, each by itself, on the first device alone."""
+    lag, first = jnp.asarray(0, jnp.int32), jnp.asarray(0, jnp.int32)
+
+    def batch() -> Any:
+        return sharded._batch(feed, live, lag, batch_size=size.batch)
+
+    def shard() -> Any:
+        return sharded._shard(state.params, taken, live.dropout, lag, first, config=state.config, shards=shards)
+
+    def copies() -> Any:
+        return jax.device_put((state.params, taken), jax.devices()[1])
+
+    def gathered() -> Any:
+        return jax.device_put(there, jax.devices()[0])
+
+    taken = batch()
+    one = shard()
+    there = jax.device_put(one, jax.devices()[1])
+    found = {"batch": _median(batch), "parameters to the second device": _median(copies), "one shard": _median(shard)}
+    found["gradients from the second device"] = _median(gathered)
+    seconds = []
+    for _ in range(9):
+        own = jax.block_until_ready(copy_state(state))
+        began = time.perf_counter()
+        jax.block_until_ready(sharded._update(own, [one] * shards))
+        seconds.append(time.perf_counter() - began)
+    return {**found, "sum, update and digests, one device at work": statistics.median(seconds)}
+
+
+def _median(work: Callable[[], Any]) -> float:
+    seconds = []
+    for _ in range(9):
+        began = time.perf_counter()
+        jax.block_until_ready(work())
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def ceilings() -> dict[str, float]:
     """This machine's own: GFLOP/s of a float32 product of growjax, the best of three sizes, and GB/s of a copy."""
-    import time
-
     product = jax.jit(jnp.matmul)
     best = 0.0
     for m, k, n in ((2048, 256, 768), (1024, 1024, 1024), (2048, 128, 384)):
