@@ -130,40 +130,37 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
 
 
 def parts_of_sharded(state: TrainState, feed: Feed, live: Luck, size: Size, shards: int) -> dict[str, float]:
-    """Median seconds of what a step over virtual shards is made of, each by itself, on the first device alone."""
-    lag, first = jnp.asarray(0, jnp.int32), jnp.asarray(0, jnp.int32)
+    """Median seconds of what a step over virtual shards is made of, each by itself, computed on the first device."""
+    here, there = jax.devices()[:2]
+    zero = jnp.asarray(0, jnp.int32)
 
     def batch() -> Any:
-        return sharded._batch(feed, live, lag, batch_size=size.batch)
+        return sharded._batch(feed, live, zero, batch_size=size.batch)
 
     def shard() -> Any:
-        return sharded._shard(state.params, taken, live.dropout, lag, first, config=state.config, shards=shards)
-
-    def copies() -> Any:
-        return jax.device_put((state.params, taken), jax.devices()[1])
-
-    def gathered() -> Any:
-        return jax.device_put(there, jax.devices()[0])
+        return sharded._shard(state.params, taken, live.dropout, zero, zero, config=state.config, shards=shards)
 
     taken = batch()
     one = shard()
-    there = jax.device_put(one, jax.devices()[1])
-    found = {"batch": _median(batch), "parameters to the second device": _median(copies), "one shard": _median(shard)}
-    found["gradients from the second device"] = _median(gathered)
-    seconds = []
-    for _ in range(9):
-        own = jax.block_until_ready(copy_state(state))
-        began = time.perf_counter()
-        jax.block_until_ready(sharded._update(own, [one] * shards))
-        seconds.append(time.perf_counter() - began)
-    return {**found, "sum, update and digests, one device at work": statistics.median(seconds)}
+    far = jax.device_put(one, there)
+    return {
+        "batch": _median(batch),
+        "parameters to the second device": _median(lambda: jax.device_put((state.params, taken), there)),
+        "one shard": _median(shard),
+        "gradients from the second device": _median(lambda: jax.device_put(far, here)),
+        "sum, update and digests, one device at work": _median(
+            lambda own: sharded._update(own, [one] * shards), lambda: (copy_state(state),)
+        ),
+    }
 
 
-def _median(work: Callable[[], Any]) -> float:
+def _median(work: Callable[..., Any], given: Callable[[], tuple] = tuple) -> float:
+    """Seconds of `work` on what `given` makes anew each time, outside the time taken."""
     seconds = []
     for _ in range(9):
+        arguments = jax.block_until_ready(given())
         began = time.perf_counter()
-        jax.block_until_ready(work())
+        jax.block_until_ready(work(*arguments))
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
