@@ -1,0 +1,189 @@
+"""The rows of the bench: each measures one thing and returns its figures."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.bench.setting import Size
+from experiments.bench.workers import CLEAN, ROOT, Peers, ratios, together, turns
+
+QUICK = Size(96, layers=2, batch=12, length=64, vocab=512)
+"""The quick study's target."""
+Figures = dict[str, Any]
+
+
+def row(peers: Peers, size: Size, kinds: list[str], count: int, rounds: int, steps: int) -> Figures:
+    """One size: `count` processes of every kind at once, in turns; growjax's is the first of the kinds."""
+    own = kinds[0]
+    peers.share(size)
+    teams = {kind: [peers.start(kind, size) for _ in range(count)] for kind in kinds}
+    for team in teams.values():
+        for worker in team:
+            worker.answer()
+    found: dict[str, list[float]] = {}
+    for kind, team in teams.items():
+        team[0].ask("losses")
+        found[kind] = team[0].answer()["made"]
+    seconds = turns(teams, rounds, "steps", steps)
+    rates, memory = [], None
+    if own == "growjax":
+        for worker in teams[own]:
+            worker.ask("rate")
+        rates = [worker.answer()["made"] for worker in teams[own]]
+        teams[own][0].ask("memory")
+        memory = teams[own][0].answer()["made"]
+    parts = None
+    if own == "growjax, 2 shards":
+        teams[own][0].ask("parts")
+        parts = teams[own][0].answer()["made"]
+    for team in teams.values():
+        for worker in team:
+            worker.close()
+    step = {kind: statistics.median(values) / steps for kind, values in seconds.items()}
+    figures: Figures = {
+        "processes": count,
+        "seconds per step": step,
+        "tokens per second, all processes": {kind: count * size.tokens / s for kind, s in step.items()},
+        "their time over growjax's": ratios(seconds, own),
+        "largest difference of the losses": {
+            kind: max(abs(a - b) for a, b in zip(values, found[own], strict=True)) for kind, values in found.items()
+        },
+        "seconds, round by round": seconds,
+    }
+    if rates:
+        product = statistics.mean(r["product GFLOP/s"] for r in rates)
+        figures["this machine, in each process"] = {k: statistics.mean(r[k] for r in rates) for k in rates[0]}
+        figures["share of the product rate"] = size.flops / step[own] / 1e9 / product
+    if parts:
+        figures["growjax by parts, each alone, seconds"] = parts
+    if memory:
+        counted = memory["state"] + memory["gradients"] + memory["saved activations"]
+        figures["memory"] = {**memory, "program over the count": memory["program"] / counted}
+    return figures
+
+
+def continuation(peers: Peers, rounds: int) -> Figures:
+    """128 steps with 17 evaluations at the quick study's size, side by side."""
+    peers.share(QUICK)
+    kinds = ["growjax", "plain Flax, same pins", "PyTorch eager", "PyTorch compiled"]
+    teams = {kind: [peers.start(kind, QUICK) for _ in range(2)] for kind in kinds}
+    for team in teams.values():
+        for worker in team:
+            worker.answer()
+    seconds = turns(teams, rounds, "continuation", 128, 8)
+    for team in teams.values():
+        for worker in team:
+            worker.close()
+    return {
+        "seconds": {k: statistics.median(v) for k, v in seconds.items()},
+        "their time over growjax's": ratios(seconds),
+    }
+
+
+def pool(peers: Peers, rounds: int) -> Figures:
+    """8 candidates in both regimes, from the start of the processes to the end; and fewer candidates, and one core."""
+    peers.share(QUICK)
+    seconds: dict[str, list[float]] = {"growjax": [], "growjax, programs kept": [], "the obvious script": []}
+    grown: dict[str, list[float]] = {
+        "2 candidates, 2 lanes": [],
+        "4 candidates, 2 lanes": [],
+        "4 candidates, 1 lane": [],
+    }
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as cache:
+            for name in ("growjax", "growjax, programs kept"):
+                seconds[name].append(_lanes(peers, cache, 8, 2))
+            for name, taken in grown.items():
+                taken.append(_lanes(peers, cache, int(name[0]), int(name.split(", ")[1][0])))
+        began = time.perf_counter()
+        script = peers.start("plain Flax, jax's defaults", QUICK)
+        script.answer()
+        together([script], "pool", 8, 128, 8)
+        seconds["the obvious script"].append(time.perf_counter() - began)
+        script.close()
+    medians = {k: statistics.median(v) for k, v in seconds.items()}
+    return {
+        "seconds": medians,
+        "their time over growjax's": ratios(seconds),
+        "growth, programs kept, seconds": {k: statistics.median(v) for k, v in grown.items()},
+        "round by round": seconds | grown,
+    }
+
+
+def _lanes(peers: Peers, cache: str, candidates: int, lanes: int) -> float:
+    """Seconds of a pool over so many processes, from their start to the end of the last."""
+    began = time.perf_counter()
+    workers = [peers.start("growjax", QUICK, {"XDG_CACHE_HOME": cache}) for _ in range(lanes)]
+    for number, worker in enumerate(workers):
+        worker.answer()
+        worker.ask("pool", candidates, 128, 8, number, lanes)
+    for worker in workers:
+        worker.answer()
+    took = time.perf_counter() - began
+    for worker in workers:
+        worker.close()
+    return took
+
+
+FIRST_STEP = """
+import sys, time
+began = time.perf_counter()
+import os
+from growjax import runtime
+runtime.pin()
+from growjax.cli import main
+def stop(*words, **named):
+    print(time.perf_counter() - began, sum(os.times()[:2]), flush=True)
+    os._exit(0)
+from growjax.train import loop
+real = loop.Programs.get
+def get(self, *words):
+    made = real(self, *words)
+    if words[0] == "run":
+        stop()
+    return made
+loop.Programs.get = get
+main(["study", "--lanes", "1", "--out", sys.argv[1]])
+"""
+
+
+def starts(rounds: int) -> Figures:
+    """Seconds until the help is there, and until a quick study's first training step can begin (one lane)."""
+    helps = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "growjax", "--help"], env=CLEAN, check=True, stdout=subprocess.DEVNULL)
+        helps.append(time.perf_counter() - began)
+    first: list[list[float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds + 1):
+            env = {**CLEAN, "XDG_CACHE_HOME": f"{folder}/cache"}
+            words = [sys.executable, "-c", FIRST_STEP, f"{folder}/run{number}"]
+            done = subprocess.run(words, env=env, check=True, capture_output=True, text=True)
+            first.append([float(x) for x in done.stdout.split()[-2:]])
+    return {
+        "--help, seconds": statistics.median(helps),
+        "first start, seconds to the first step": first[0][0],
+        "second start, seconds to the first step": statistics.median(s for s, _ in first[1:]),
+        "second start, seconds of computing": statistics.median(s for _, s in first[1:]),
+    }
+
+
+def module(name: str, *words: str) -> Figures:
+    """The figures of an experiment that measures by itself: `python -m experiments.NAME`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures.json"
+        command = [sys.executable, "-m", f"experiments.{name}", "--out", str(file), *words]
+        done = subprocess.run(command, env=CLEAN, cwd=ROOT, stdout=subprocess.DEVNULL)
+        if not file.exists():
+            raise SystemExit(f"experiments.{name} ended with {done.returncode} and no figures")
+        figures = json.loads(file.read_text())
+    once = ("environment", "cores")  # the table says them
+    return {"claims hold": done.returncode == 0, **{k: v for k, v in figures.items() if k not in once}}
