@@ -1,4 +1,8 @@
-"""Small models, trained a little, and the tokens they see: what the tests of growth share."""
+"""Small models in the middle of a run, and the tokens they see: what the tests of growth share.
+
+What is checked with these is mathematics, to a tolerance, so their programs are compiled without the optimizations
+that take a compiler longest. Bits are checked in programs as users have them.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
+from growjax.data.batches import batch_at, window_ids
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, default_target, make_plan
 from growjax.grow.widen import widen
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import forward, param_shapes, param_specs
-from growjax.streams import Streams, root_key
-from growjax.train.loop import Feed, Luck, advance, luck
-from growjax.train.programs import Programs
-from growjax.train.state import TrainState, fresh_state, init_state, train_step
+from growjax.streams import Streams, at_step, root_key
+from growjax.train.loop import Feed, Luck, luck
+from growjax.train.state import StepKeys, TrainState, fresh_state, train_step
 
 BASE = ModelConfig(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
 MODELS = {
@@ -40,15 +44,23 @@ DATA = GrowthData(FEED.train, 4)
 DETERMINISTIC = luck(Streams(root_key(0)), ())
 STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
 KEY = root_key(1, "study")
-PROGRAMS = Programs()
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
+@quick_jit
 def on(state: TrainState, steps: int, live: Luck) -> TrainState:
-    """The state some steps later."""
-    return advance(state, steps, feed=FEED, luck=live, batch_size=4, programs=PROGRAMS)
+    """The state some steps later: the steps of `growjax.train.loop.run`, without what it writes down."""
+
+    def step(lag: jax.Array, state: TrainState) -> TrainState:
+        order = None if live.order is None else at_step(live.order, lag)
+        ids = window_ids(lag, 4, len(FEED.train), key=order, order=live.fixed_order)
+        keys = StepKeys(None if live.dropout is None else at_step(live.dropout, lag))
+        return train_step(state, batch_at(FEED.train, ids), keys=keys)[0]
+
+    return jax.lax.fori_loop(0, steps, step, state)
 
 
-_forward = jax.jit(forward, static_argnums=0)
+_forward = quick_jit(forward, static_argnums=0)
 
 
 def filled(config: TrainConfig, seed: int = 0) -> TrainState:
@@ -70,10 +82,14 @@ def logit_gap(narrow: TrainState, wide: TrainState, tokens: jax.Array | np.ndarr
     return float(np.max(np.abs(np.asarray(a) - np.asarray(b))))
 
 
-def trained(model: ModelConfig, steps: int = 8, optim: OptimConfig = OPTIM) -> TrainState:
-    """A model that has learned for some steps, with dropout."""
-    state = init_state(TrainConfig(model=model, optim=optim), key=Streams(root_key(0)).at("init", 0))
-    return on(state, steps, STOCHASTIC)
+def under_way(model: ModelConfig, steps: int = 8, optim: OptimConfig = OPTIM) -> TrainState:
+    """A state as after some steps, moments of the size of gradients included (drawn by NumPy too)."""
+    state, rng = filled(TrainConfig(model=model, optim=optim)), np.random.default_rng(1)
+    mu = jax.tree.map(lambda p: jnp.asarray(1e-3 * rng.normal(size=p.shape), p.dtype), state.params)
+    nu = jax.tree.map(lambda p: jnp.asarray(1e-6 * rng.uniform(0.5, 2.0, p.shape), p.dtype), state.params)
+    count = jax.tree.map(lambda c: jnp.full_like(c, steps), state.opt_state.count)
+    moved = state.opt_state._replace(mu=mu, nu=nu, count=count, schedule_step=jnp.asarray(steps, jnp.int32))
+    return state.replace(opt_state=moved, step=jnp.asarray(steps, jnp.int32))
 
 
 def doubled(state: TrainState):
@@ -81,7 +97,7 @@ def doubled(state: TrainState):
     return make_plan(state.config.model, default_target(state.config.model))
 
 
-@partial(jax.jit, static_argnames="steps")
+@partial(quick_jit, static_argnames="steps")
 def _path(state: TrainState, windows: jax.Array, *, steps: int) -> tuple[TrainState, TrainState]:
     def step(state: TrainState, i: jax.Array) -> tuple[TrainState, TrainState]:
         batch = windows[i % windows.shape[0]].astype(jnp.int32)
@@ -122,8 +138,8 @@ def lockstep_gap(narrow: TrainState, plan: WidthPlan, windows: np.ndarray, begin
     """(gap, last wide state): `narrow` holds the states on a way, as `path` gives them. The wide run sets out from the
     one at `begin`; at every step after, its state is compared with the narrow one's, widened there.
     """
-    grow = jax.jit(lambda s: widen(s, plan, operator="lockstep", key=KEY))
     rest = jax.tree.map(lambda x: x[begin:], narrow)
     steps = len(rest.step) - 1
-    wide = path(grow(at(rest, 0)), np.roll(windows, -begin, axis=0), steps=steps)
-    return furthest_state(jax.jit(jax.vmap(grow))(rest), wide), at(wide, steps)
+    grown = quick_jit(jax.vmap(lambda s: widen(s, plan, operator="lockstep", key=KEY)))(rest)
+    wide = path(at(grown, 0), np.roll(windows, -begin, axis=0), steps=steps)
+    return furthest_state(grown, wide), at(wide, steps)

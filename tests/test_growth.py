@@ -6,20 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing import BASE, DETERMINISTIC, FEED, KEY, MODELS, STOCHASTIC, doubled, on, trained
+from growing import BASE, DETERMINISTIC, FEED, KEY, MODELS, STOCHASTIC, doubled, on, under_way
 
 from growjax.errors import UserError
 from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen
 from growjax.measure import clones_identical, compare, tree_escape
 from growjax.streams import root_key
+from growjax.train.loop import advance
 from growjax.train.optim import schedule
 from growjax.train.state import StepKeys, TrainState, train_step
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=str)
 def source(request: pytest.FixtureRequest) -> TrainState:
-    return trained(MODELS[request.param])
+    return under_way(MODELS[request.param])
 
 
 def test_exact_copies_in_float32(source: TrainState):
@@ -32,11 +33,12 @@ def test_exact_copies_in_float32(source: TrainState):
 
 @pytest.mark.parametrize("name", ["rms tied", "layer untied"])
 def test_clones_stay_identical_without_dropout_and_part_with_it(name: str):
-    source = trained(MODELS[name])
+    source = under_way(MODELS[name])
     plan = doubled(source)
     wide = widen(source, plan, operator="exact_copy", key=KEY)
-    still = on(wide, 128, DETERMINISTIC)
-    apart = on(wide, 128, STOCHASTIC)
+    still, apart = (
+        advance(wide, 128, feed=FEED, luck=live, batch_size=4) for live in (DETERMINISTIC, STOCHASTIC)
+    )
     assert clones_identical(still.params, plan) and tree_escape(still.params, plan) == 0.0
     assert not clones_identical(apart.params, plan) and tree_escape(apart.params, plan) > 0
 
@@ -99,7 +101,7 @@ def test_copy_numbers_count_the_copies():
     ("name", "operator"), [("rms tied", "lockstep"), ("layer untied", "lockstep"), ("rms untied", "zero_pad")]
 )
 def test_new_tokens_leave_the_logits_of_the_old(name: str, operator: str):
-    source = trained(MODELS[name].replace(dtype="float64"))
+    source = under_way(MODELS[name].replace(dtype="float64"))
     target = default_target(source.config.model).replace(vocab_size=41)
     if operator == "zero_pad":
         target = target.replace(d_model=16)  # under LayerNorm zeros in the residual stream keep nothing
@@ -115,7 +117,7 @@ def test_new_tokens_leave_the_logits_of_the_old(name: str, operator: str):
 
 
 def test_a_schedule_that_starts_anew_has_the_stated_horizon():
-    source = trained(BASE)
+    source = under_way(BASE)
     wide = widen(source, doubled(source), operator="exact_copy+schedule:horizon=40", key=KEY)
     assert int(wide.opt_state.schedule_step) == 0 and int(wide.step) == 8 and wide.config.optim.total_steps == 40
     rate = schedule(wide.config.optim)

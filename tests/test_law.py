@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing import DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, at, filled, lockstep_gap, logit_gap, on, path, trained
+from growing import DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, at, filled, lockstep_gap, logit_gap, on, path, under_way
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -131,7 +131,7 @@ def test_lockstep_in_float32():
     """The same in float32, in both dialects: rounding only, which training magnifies."""
     worst = 0.0
     for model in (MODELS["rms untied"], MODELS["layer tied"]):
-        source = trained(model)
+        source = under_way(model)
         plan = make_plan(model, model.replace(**GROWTHS["doubled"]))
         a, b = on(source, 50, DETERMINISTIC), on(widen(source, plan, operator="lockstep", key=KEY), 50, DETERMINISTIC)
         worst = max(worst, logit_gap(a, b, FEED.evaluation[0].astype(jnp.int32)[:, :-1]))
@@ -172,7 +172,7 @@ def test_single_kv_head_and_shared_gain():
 
 
 def test_growing_twice_composes_the_law():
-    source = trained(MODELS["rms tied"].replace(dtype="float64"))
+    source = under_way(MODELS["rms tied"].replace(dtype="float64"))
     once = make_plan(source.config.model, source.config.model.replace(d_model=20, d_ff=30))
     middle = widen(source, once, operator="lockstep", key=root_key(1, "study"))
     twice = make_plan(once.target, once.target.replace(d_model=40, d_ff=35))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing import DATA, DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, doubled, on, trained
+from growing import DATA, DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, doubled, on, under_way
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +50,7 @@ def reaches(name: str, plan: WidthPlan) -> bool:
     ["rms untied", "layer tied", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rms tied", "layer untied"))],
 )
 def test_every_operator_keeps_its_promise(name: str):
-    source = trained(MODELS[name].replace(dtype="float64"))
+    source = under_way(MODELS[name].replace(dtype="float64"))
     model, seen = source.config.model, Counter()
 
     @settings(max_examples=3, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
@@ -88,7 +88,7 @@ def test_every_operator_keeps_its_promise(name: str):
 
 
 def source_of(name: str) -> TrainState:
-    return trained(MODELS[name].replace(dtype="float64"))
+    return under_way(MODELS[name].replace(dtype="float64"))
 
 
 def test_hypercloning_is_the_published_form():
@@ -154,7 +154,7 @@ def test_mupscale_is_the_published_form():
 @pytest.mark.parametrize(("name", "dtype"), [("rms tied", "float32"), ("layer untied", "float64")])
 def test_dead_noise_is_told_from_live(name: str, dtype: str):
     """Block-diagonal weights and noise that cancels on both sides leave the cloned subspace and change nothing."""
-    source = trained(MODELS[name].replace(dtype=dtype))
+    source = under_way(MODELS[name].replace(dtype=dtype))
     plan = doubled(source)
 
     def dead(operator: str) -> bool:
@@ -195,7 +195,7 @@ def test_noise_has_the_stated_size():
 
 
 def test_asymmetric_reset_starts_new_entries_anew():
-    source = trained(MODELS["rms tied"])
+    source = under_way(MODELS["rms tied"])
     plan = doubled(source)
     wide = widen(source, plan, operator="asymmetric_reset", key=KEY)
     clone = widen(source, plan, operator="exact_copy", key=KEY)
@@ -276,7 +276,7 @@ def test_moments_follow_the_gradients(name: str, growth: str):
     """Fed with the narrow model's gradients, the law's moments are the wide model's gradients: in every entry for
     clones; in old entries for padding with zeros (new ones have no direction yet); and there for the structured start,
     but for what writes the residual stream, whose norms then see mixtures too."""
-    source = trained(MODELS[name].replace(dtype="float64"), steps=3)
+    source = under_way(MODELS[name].replace(dtype="float64"), steps=3)
     plan = make_plan(source.config.model, source.config.model.replace(**GROWTHS[growth]))
     windows = FEED.evaluation[0].astype(jnp.int32)
     gradient = jax.jit(jax.grad(partial(loss_fn, dropout_key=None)), static_argnums=1)

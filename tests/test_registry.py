@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import growjax
-from growing import BASE, DATA, KEY, MODELS, doubled, trained
+from growing import BASE, DATA, KEY, MODELS, doubled, under_way
 
 from growjax.errors import UserError
 from growjax.grow import registry
@@ -37,7 +37,7 @@ def test_operators_are_told_apart():
                  "exact_copy+law:lr=maybe", "", "exact_copy+perturbed"):  # fmt: skip
         with pytest.raises(UserError):
             parse_operator(text)
-    source = trained(MODELS["rms tied"], steps=1)
+    source = under_way(MODELS["rms tied"], steps=1)
     for text, told in (
         ("perturbed:sigma=-1", "operator perturbed: sigma is -1"),
         ("perturbed:cancel=twice", "operator perturbed: noise cannot cancel over 'twice'"),
@@ -53,7 +53,7 @@ def test_operators_are_told_apart():
 
 def test_parts_draw_from_streams_of_their_own():
     """Two parts that draw, and an operator that does, share no key."""
-    source = trained(MODELS["rms tied"].replace(dtype="float64"))
+    source = under_way(MODELS["rms tied"].replace(dtype="float64"))
     plan = doubled(source)
 
     def weights(text: str) -> Any:
@@ -73,7 +73,7 @@ def halved(state: TrainState, plan: WidthPlan, *, streams: Streams, by: float = 
 
 
 def test_an_operator_from_outside(monkeypatch: pytest.MonkeyPatch):
-    source = trained(BASE)
+    source = under_way(BASE)
     try:
         register_operator("halved", halved)
         wide = widen(source, doubled(source), operator="halved:by=0.25+law", key=KEY)
