@@ -80,17 +80,13 @@ def leaf_digests(tree: Any) -> jax.Array:
 
     Word i of leaf n contributes mix(word ^ mix(i + salt_n)) to the first sum, and that mixed once more to the second.
     """
-    sums, zero = [], np.uint32(0)
+    rows = []
     for n, leaf in enumerate(jax.tree.leaves(tree)):
         words = _words(leaf)
         mixed = mix(words ^ mix(jnp.arange(words.size, dtype=jnp.uint32) + salt(n)))
-        # both sums in one pass over the words, and one kernel to compile
-        sums += jax.lax.reduce((mixed, mix(mixed + SECOND)), (zero, zero), _add_pairs, (0,))
-    return jnp.stack(sums).reshape(-1, 2)
-
-
-def _add_pairs(x: tuple[jax.Array, jax.Array], y: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    return x[0] + y[0], x[1] + y[1]
+        second = jnp.sum(mix(mixed + SECOND), dtype=jnp.uint32)
+        rows.append(jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), second]))
+    return jnp.stack(rows)
 
 
 def total(leaves: np.ndarray) -> np.ndarray:
