@@ -40,11 +40,8 @@ def opened(smoke_run: Path) -> tuple[dict, Context]:
     return open_run(RunDir(smoke_run))
 
 
-def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path):
-    done = growjax("audit", str(smoke_run), "--json")
-    assert done.code == 0, done.err + done.out
-    told = json.loads(done.out)
-    counts = told["counts"]
+def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path, smoke_audit: dict[str, Any]):
+    counts = smoke_audit["counts"]
     cells = RunDir(smoke_run).receipt()["cells"]
     ledgers = [cell["digests"]["ledger"] for cell in cells if cell["kind"] != "data"]
     distinct = {(s.key, str(s.draw)) for ledger in ledgers for s in draws.served(ledger)}
@@ -52,7 +49,7 @@ def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path):
     assert counts["values drawn, over all cells"] == sum(e["draws"] for ledger in ledgers for e in ledger.values())
     assert counts["cells that drew nothing"] == sum(not ledger for ledger in ledgers) + 1
     assert counts["comparisons whose luck was common"] == 2 * 2 * (2 + 1)  # sources, kinds, replicates of both regimes
-    assert {cell["kind"] for cell in told["cells"]} == {"source", "candidate", "probe", "continuation"}
+    assert {cell["kind"] for cell in smoke_audit["cells"]} == {"source", "candidate", "probe", "continuation"}
     page = (smoke_run / "report" / "audit.html").read_text()
     assert "Every draw is accounted for" in page and "http" not in page
     assert all(e["key"] in page for ledger in ledgers for e in ledger.values())

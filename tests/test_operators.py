@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from growing import DATA, DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, doubled, on, under_way
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from growjax.errors import UserError
@@ -46,14 +46,27 @@ def reaches(name: str, plan: WidthPlan) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["rms untied", "layer tied", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rms tied", "layer untied"))],
+    ("name", "phases"),
+    [
+        ("rms untied", (Phase.explicit,)),
+        ("layer tied", (Phase.explicit,)),
+        *(pytest.param(name, (Phase.generate,), marks=pytest.mark.slow) for name in MODELS),
+    ],
 )
-def test_every_operator_keeps_its_promise(name: str):
+def test_every_operator_keeps_its_promise(name: str, phases: tuple[Phase, ...]):
+    """To twice the width, and by a plan that is uneven everywhere or by drawn ones."""
     source = under_way(MODELS[name].replace(dtype="float64"))
     model, seen = source.config.model, Counter()
 
-    @settings(max_examples=3, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=6,
+        phases=phases,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @example(19, 31, (6, 3), 8, 5)
     @given(
         st.sampled_from((16, 19, 32)),
         st.sampled_from((24, 31, 48)),
