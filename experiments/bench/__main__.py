@@ -12,7 +12,7 @@ the peer's time over growjax's in the same round: above 1 growjax is faster. Row
 - one training over both cores: growjax over two virtual shards, PyTorch with two threads; and what a step of
   growjax's is made of there, each part measured alone;
 - a continuation of 128 steps with evaluations; a pool of 8 candidates in both regimes, process start and compilation
-  included, against one process that makes a jitted step for every candidate; smaller pools, and one core;
+  included, against one process that makes a jitted step for every candidate; how a pool grows with candidates and cores;
 - cold starts, memory, and the share of this machine's own matrix-product rate;
 - widening, pins and digests, the ledger of draws: by `experiments.widen_bench`, `pins_cost` and `ledger_cost`, which
   can also be run alone.
@@ -32,7 +32,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.rows import Figures, continuation, module, pool, row, starts
+from experiments.bench.rows import Figures, continuation, module, pool, pool_sizes, row, starts
 from experiments.bench.setting import Size
 from experiments.bench.table import table
 from experiments.bench.workers import Peers
@@ -65,6 +65,7 @@ def main() -> int:
             rows[f"step on both cores, {name}"] = lambda s=SIZES[name]: row(peers, s, shards, 1, given.rounds, STEPS)
         rows["continuation"] = lambda: continuation(peers, given.rounds)
         rows["pool"] = lambda: pool(peers, given.rounds)
+        rows["sizes of a pool"] = lambda: pool_sizes(peers, given.rounds)
         rows["widening"] = lambda: module("widen_bench", "--rounds", count)
         rows["pins and digests"] = lambda: module("pins_cost", "--rounds", count)
         rows["ledger"] = lambda: module("ledger_cost")

@@ -88,20 +88,13 @@ def continuation(peers: Peers, rounds: int) -> Figures:
 
 
 def pool(peers: Peers, rounds: int) -> Figures:
-    """8 candidates in both regimes, from the start of the processes to the end; and fewer candidates, and one core."""
+    """8 candidates in both regimes, from the start of the processes to the end."""
     peers.share(QUICK)
     seconds: dict[str, list[float]] = {"growjax": [], "growjax, programs kept": [], "the obvious script": []}
-    grown: dict[str, list[float]] = {
-        "2 candidates, 2 lanes": [],
-        "4 candidates, 2 lanes": [],
-        "4 candidates, 1 lane": [],
-    }
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
             for name in ("growjax", "growjax, programs kept"):
                 seconds[name].append(_lanes(peers, cache, 8, 2))
-            for name, taken in grown.items():
-                taken.append(_lanes(peers, cache, int(name[0]), int(name.split(", ")[1][0])))
         began = time.perf_counter()
         script = peers.start("plain Flax, jax's defaults", QUICK)
         script.answer()
@@ -112,9 +105,22 @@ def pool(peers: Peers, rounds: int) -> Figures:
     return {
         "seconds": medians,
         "their time over growjax's": ratios(seconds),
-        "growth, programs kept, seconds": {k: statistics.median(v) for k, v in grown.items()},
-        "round by round": seconds | grown,
+        "round by round": seconds,
     }
+
+
+def pool_sizes(peers: Peers, rounds: int) -> Figures:
+    """How a pool's time grows with candidates and cores, its programs kept from a run before."""
+    peers.share(QUICK)
+    settings = {f"{c} candidates, {n} lanes": (c, n) for c, n in ((2, 2), (4, 2), (4, 1))}
+    seconds: dict[str, list[float]] = {name: [] for name in settings}
+    with tempfile.TemporaryDirectory() as cache:
+        for number in range(rounds + 1):
+            for name, (candidates, lanes) in settings.items():
+                took = _lanes(peers, cache, candidates, lanes)
+                if number:
+                    seconds[name].append(took)
+    return {"growth, seconds": {k: statistics.median(v) for k, v in seconds.items()}, "round by round": seconds}
 
 
 def _lanes(peers: Peers, cache: str, candidates: int, lanes: int) -> float:

@@ -52,7 +52,7 @@ def _cells(row: Figures) -> list[tuple[str, ...]]:
         ]
     parts = row.get("growjax by parts, each alone, seconds", {})
     cells += [(f"by parts: {part}", _seconds(s)) for part, s in parts.items()]
-    cells += [(what, _seconds(s)) for what, s in row.get("growth, programs kept, seconds", {}).items()]
+    cells += [(what, _seconds(s)) for what, s in row.get("growth, seconds", {}).items()]
     if "second start, seconds of computing" in row:
         cells += [(what, _seconds(s)) for what, s in row.items()]
     cells += _of_modules(row)
