@@ -12,7 +12,7 @@ the peer's time over growjax's in the same round: above 1 growjax is faster. Row
 - one training over both cores: growjax over two virtual shards, PyTorch with two threads; and what a step of
   growjax's is made of there, each part measured alone;
 - a continuation of 128 steps with evaluations; a pool of 8 candidates in both regimes, process start and compilation
-  included, against one process that makes a jitted step for every candidate; how a pool grows with candidates and cores;
+  included, against one process that makes a jitted step for every candidate; a pool with fewer candidates and cores;
 - cold starts, memory, and the share of this machine's own matrix-product rate;
 - widening, pins and digests, the ledger of draws: by `experiments.widen_bench`, `pins_cost` and `ledger_cost`, which
   can also be run alone.
