@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -79,12 +77,6 @@ def studied(out: Path, *words: str) -> str:
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole study of the smallest size, run once for all tests (of all test processes) that read it."""
     return made_once(tmp_path_factory, "smoke", lambda out: studied(out, "--preset", "smoke"))[0]
-
-
-@pytest.fixture(scope="session")
-def smoke_audit(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `audit --json` says of it, some cells run with their draws as data."""
-    return json.loads(made_once(tmp_path_factory, "audit", lambda _: audited(smoke_run))[1])
 
 
 def audited(run: Path, *words: str) -> str:

@@ -13,15 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
-from growjax.data.batches import batch_at, window_ids
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, default_target, make_plan
 from growjax.grow.widen import widen
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import forward, param_shapes, param_specs
-from growjax.streams import Streams, at_step, root_key
-from growjax.train.loop import Feed, Luck, luck
-from growjax.train.state import StepKeys, TrainState, fresh_state, train_step
+from growjax.streams import Streams, root_key
+from growjax.train.loop import Feed, Luck, luck, traced_run
+from growjax.train.state import TrainState, fresh_state, train_step
 
 BASE = ModelConfig(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
 MODELS = {
@@ -47,17 +46,12 @@ KEY = root_key(1, "study")
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@quick_jit
+_run = quick_jit(traced_run(batch_size=4, max_steps=128, max_evals=2))
+
+
 def on(state: TrainState, steps: int, live: Luck) -> TrainState:
-    """The state some steps later: the steps of `growjax.train.loop.run`, without what it writes down."""
-
-    def step(lag: jax.Array, state: TrainState) -> TrainState:
-        order = None if live.order is None else at_step(live.order, lag)
-        ids = window_ids(lag, 4, len(FEED.train), key=order, order=live.fixed_order)
-        keys = StepKeys(None if live.dropout is None else at_step(live.dropout, lag))
-        return train_step(state, batch_at(FEED.train, ids), keys=keys)[0]
-
-    return jax.lax.fori_loop(0, steps, step, state)
+    """The state some steps later."""
+    return _run(state, FEED, live, 0, 1, steps)[0]
 
 
 _forward = quick_jit(forward, static_argnums=0)

@@ -31,6 +31,7 @@ def test_components_are_unbiased():
 def test_an_effect_of_one_luck_is_found_there_alone():
     y = np.zeros(SHAPE) + np.asarray([0.0, 1.0, 2.0, 5.0])[None, :, None]
     found = components(y)
+    # float64 rounding of means and differences of numbers up to 5; a root of it for the standard deviations
     assert found[TERMS.index((1,))] > 4 and np.abs(np.delete(found, TERMS.index((1,)))).max() < 1e-12
     told = attribute({"a": y, "b": y + 1}, seed=0)
     assert told["outcomes"][0]["terms"][1]["share"] > 1 - 1e-9
@@ -57,6 +58,7 @@ def test_the_probability_of_being_best_is_the_share_of_luck_in_which_it_is():
     rng = np.random.default_rng(2)
     a, b = outcomes(rng), outcomes(rng)
     rows = {row["candidate"]: row for row in best_shares({"a": a, "b": b}, rng=rng)}
+    # float64 rounding of a sum of two shares
     assert rows["a"]["share"] == (a < b).mean() and abs(rows["a"]["share"] + rows["b"]["share"] - 1) < 1e-12
     tied = best_shares({"a": a, "b": a}, rng=rng)
     assert [row["share"] for row in tied] == [0.5, 0.5]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import growjax, sealed_again
+from conftest import audited, growjax, sealed_again
 
 from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
@@ -40,8 +40,9 @@ def opened(smoke_run: Path) -> tuple[dict, Context]:
     return open_run(RunDir(smoke_run))
 
 
-def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path, smoke_audit: dict[str, Any]):
-    counts = smoke_audit["counts"]
+def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path):
+    told = json.loads(audited(smoke_run))
+    counts = told["counts"]
     cells = RunDir(smoke_run).receipt()["cells"]
     ledgers = [cell["digests"]["ledger"] for cell in cells if cell["kind"] != "data"]
     distinct = {(s.key, str(s.draw)) for ledger in ledgers for s in draws.served(ledger)}
@@ -49,7 +50,7 @@ def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path, smoke_aud
     assert counts["values drawn, over all cells"] == sum(e["draws"] for ledger in ledgers for e in ledger.values())
     assert counts["cells that drew nothing"] == sum(not ledger for ledger in ledgers) + 1
     assert counts["comparisons whose luck was common"] == 2 * 2 * (2 + 1)  # sources, kinds, replicates of both regimes
-    assert {cell["kind"] for cell in smoke_audit["cells"]} == {"source", "candidate", "probe", "continuation"}
+    assert {cell["kind"] for cell in told["cells"]} == {"source", "candidate", "probe", "continuation"}
     page = (smoke_run / "report" / "audit.html").read_text()
     assert "Every draw is accounted for" in page and "http" not in page
     assert all(e["key"] in page for ledger in ledgers for e in ledger.values())

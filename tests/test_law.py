@@ -136,7 +136,7 @@ def test_lockstep_in_float32():
         a, b = on(source, 50, DETERMINISTIC), on(widen(source, plan, operator="lockstep", key=KEY), 50, DETERMINISTIC)
         worst = max(worst, logit_gap(a, b, FEED.evaluation[0].astype(jnp.int32)[:, :-1]))
     print(f"float32, largest logit difference after 50 steps: {worst:.2e}")
-    assert worst < 1e-4
+    assert worst < 1e-4  # float32 rounding, magnified by 50 steps
 
 
 def test_the_table_of_the_law():

@@ -187,6 +187,7 @@ def test_dead_noise_never_shows_and_live_noise_does():
     paths = {op: on(widen(source, plan, operator=op, key=KEY), 20, DETERMINISTIC) for op in
              ("exact_copy+noise:cancel=inputs", "exact_copy+noise:cancel=both", "exact_copy")}  # fmt: skip
     live, dead, exact = paths.values()
+    # float64 rounding, magnified by 20 steps
     assert gap(exact, dead) < 1e-10 < 1e-6 < gap(exact, live)
 
 
@@ -203,7 +204,7 @@ def test_noise_has_the_stated_size():
         noise = widen(source, plan, operator=operator, key=KEY).params["blocks"]["w_up"] - exact
         rms = float(jnp.sqrt(jnp.mean(noise**2) / jnp.mean(exact**2)))
         assert abs(rms / size - 1) < 5 / (2 * noise.size) ** 0.5 * 2**0.5  # five standard deviations of an rms
-        if "none" not in operator:  # N stands beside -N
+        if "none" not in operator:  # N stands beside -N; float64 rounding of adding each to a weight
             assert np.abs(noise[:, :16] + noise[:, 16:]).max() < 1e-15
 
 
@@ -313,4 +314,4 @@ def test_orthogonal_mixtures():
     for keep in (False, True):
         q = orthogonal(9, key=root_key(0), keep_mean=keep)
         assert np.abs(q @ q.T - np.eye(9)).max() < 1e-13  # float64 rounding of a QR factorisation
-    assert np.abs(q @ np.ones(9) - 1).max() < 1e-13
+    assert np.abs(q @ np.ones(9) - 1).max() < 1e-13  # the same rounding

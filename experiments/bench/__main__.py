@@ -32,8 +32,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.rows import Figures, continuation, module, pool, pool_sizes, row, starts
-from experiments.bench.setting import Size
+from experiments.bench.rows import continuation, module, pool, pool_sizes, row, starts
+from experiments.bench.setting import Figures, Size
 from experiments.bench.table import table
 from experiments.bench.workers import Peers
 from growjax import runtime

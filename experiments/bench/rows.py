@@ -9,81 +9,57 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from experiments.bench.setting import Size
-from experiments.bench.workers import CLEAN, ROOT, Peers, ratios, together, turns
+from experiments.bench.setting import RATIO, Figures, Size
+from experiments.bench.workers import CLEAN, ROOT, Peers, asked, ratios, together, turns
 
 QUICK = Size(96, layers=2, batch=12, length=64, vocab=512)
 """The quick study's target."""
-Figures = dict[str, Any]
 
 
 def row(peers: Peers, size: Size, kinds: list[str], count: int, rounds: int, steps: int) -> Figures:
     """One size: `count` processes of every kind at once, in turns; growjax's is the first of the kinds."""
-    own = kinds[0]
-    peers.share(size)
-    teams = {kind: [peers.start(kind, size) for _ in range(count)] for kind in kinds}
-    for team in teams.values():
-        for worker in team:
-            worker.answer()
-    found: dict[str, list[float]] = {}
-    for kind, team in teams.items():
-        team[0].ask("losses")
-        found[kind] = team[0].answer()["made"]
-    seconds = turns(teams, rounds, "steps", steps)
-    rates, memory = [], None
-    if own == "growjax":
-        for worker in teams[own]:
-            worker.ask("rate")
-        rates = [worker.answer()["made"] for worker in teams[own]]
-        teams[own][0].ask("memory")
-        memory = teams[own][0].answer()["made"]
-    parts = None
-    if own == "growjax, 2 shards":
-        teams[own][0].ask("parts")
-        parts = teams[own][0].answer()["made"]
-    for team in teams.values():
-        for worker in team:
-            worker.close()
+    own, found = kinds[0], {}
+    with peers.teams(size, kinds, count) as teams:
+        for kind, team in teams.items():
+            found[kind] = asked(team[:1], "losses")[0]
+        seconds = turns(teams, rounds, "steps", steps)
+        if own == "growjax":
+            told = {"rates": asked(teams[own], "rate"), "memory": asked(teams[own][:1], "memory")[0]}
+        else:
+            told = {"parts": asked(teams[own][:1], "parts")[0]}
     step = {kind: statistics.median(values) / steps for kind, values in seconds.items()}
     figures: Figures = {
         "processes": count,
         "seconds per step": step,
         "tokens per second, all processes": {kind: count * size.tokens / s for kind, s in step.items()},
-        "their time over growjax's": ratios(seconds, own),
+        RATIO: ratios(seconds, own),
         "largest difference of the losses": {
             kind: max(abs(a - b) for a, b in zip(values, found[own], strict=True)) for kind, values in found.items()
         },
         "seconds, round by round": seconds,
     }
-    if rates:
-        product = statistics.mean(r["product GFLOP/s"] for r in rates)
-        figures["this machine, in each process"] = {k: statistics.mean(r[k] for r in rates) for k in rates[0]}
-        figures["share of the product rate"] = size.flops / step[own] / 1e9 / product
-    if parts:
-        figures["growjax by parts, each alone, seconds"] = parts
-    if memory:
-        counted = memory["state"] + memory["gradients"] + memory["saved activations"]
-        figures["memory"] = {**memory, "program over the count": memory["program"] / counted}
-    return figures
+    if "parts" in told:
+        return {**figures, "growjax by parts, each alone, seconds": told["parts"]}
+    rates, memory = told["rates"], told["memory"]
+    product = statistics.mean(r["product GFLOP/s"] for r in rates)
+    counted = memory["state"] + memory["gradients"] + memory["saved activations"]
+    return {
+        **figures,
+        "this machine, in each process": {k: statistics.mean(r[k] for r in rates) for k in rates[0]},
+        "share of the product rate": size.flops / step[own] / 1e9 / product,
+        "memory": {**memory, "program over the count": memory["program"] / counted},
+    }
 
 
 def continuation(peers: Peers, rounds: int) -> Figures:
     """128 steps with 17 evaluations at the quick study's size, side by side."""
-    peers.share(QUICK)
     kinds = ["growjax", "plain Flax, same pins", "PyTorch eager", "PyTorch compiled"]
-    teams = {kind: [peers.start(kind, QUICK) for _ in range(2)] for kind in kinds}
-    for team in teams.values():
-        for worker in team:
-            worker.answer()
-    seconds = turns(teams, rounds, "continuation", 128, 8)
-    for team in teams.values():
-        for worker in team:
-            worker.close()
+    with peers.teams(QUICK, kinds, 2) as teams:
+        seconds = turns(teams, rounds, "continuation", 128, 8)
     return {
         "seconds": {k: statistics.median(v) for k, v in seconds.items()},
-        "their time over growjax's": ratios(seconds),
+        RATIO: ratios(seconds),
     }
 
 
@@ -104,7 +80,7 @@ def pool(peers: Peers, rounds: int) -> Figures:
     medians = {k: statistics.median(v) for k, v in seconds.items()}
     return {
         "seconds": medians,
-        "their time over growjax's": ratios(seconds),
+        RATIO: ratios(seconds),
         "round by round": seconds,
     }
 

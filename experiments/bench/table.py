@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Figures = dict[str, Any]
-RATIO = "their time over growjax's"
+from experiments.bench.setting import RATIO, Figures
 
 
 def table(figures: Figures) -> str:
@@ -31,7 +28,7 @@ def _line(name: str, what: str, median: str, low: str = "", high: str = "") -> s
 def _cells(row: Figures) -> list[tuple[str, ...]]:
     """What a row has to say, in the order of a reader's questions."""
     cells: list[tuple[str, ...]] = [
-        (f"their time over growjax's: {peer}", *(f"{r[k]:.2f}" for k in ("median", "low", "high")))
+        (f"{RATIO}: {peer}", *(f"{r[k]:.2f}" for k in ("median", "low", "high")))
         for peer, r in row.get(RATIO, {}).items()
     ]
     if "seconds per step" in row:

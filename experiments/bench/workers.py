@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,20 @@ class Peers:
         words = [*before, ",".join(map(str, size)), self.file, *after]
         return Worker(words, {**surroundings, **(env or {})})
 
+    @contextlib.contextmanager
+    def teams(self, size: Size, kinds: list[str], count: int) -> Iterator[dict[str, list[Worker]]]:
+        """So many workers of every kind, all of them ready; ended afterwards."""
+        self.share(size)
+        teams = {kind: [self.start(kind, size) for _ in range(count)] for kind in kinds}
+        workers = [worker for team in teams.values() for worker in team]
+        for worker in workers:
+            worker.answer()
+        try:
+            yield teams
+        finally:
+            for worker in workers:
+                worker.close()
+
     def share(self, size: Size) -> None:
         """Writes the first parameters of a size for all peers."""
         worker = self.start("growjax, writing", size)
@@ -85,6 +101,13 @@ def together(workers: list[Worker], *question: Any) -> float:
     for worker in workers:
         worker.ask(*question)
     return max(worker.answer()["seconds"] for worker in workers)
+
+
+def asked(workers: list[Worker], *question: Any) -> list[Any]:
+    """What each made of a question, all asked at the same time."""
+    for worker in workers:
+        worker.ask(*question)
+    return [worker.answer()["made"] for worker in workers]
 
 
 def turns(teams: dict[str, list[Worker]], rounds: int, *question: Any) -> dict[str, list[float]]:

@@ -1,0 +1,119 @@
+"""Damage of receipts and stored cells, found in its place."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import growjax
+
+from growjax.config import canonical_json
+from growjax.digests import named_leaves
+from growjax.errors import CheckFailed, UserError
+from growjax.proof.compare import leaf_difference
+from growjax.record.integrity import check_stored, read_receipt
+from growjax.record.store import _abstract, _read_leaves, as_tree, load_state
+
+
+def flip(data: bytes, at: int, bit: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
+
+
+def test_flipped_bits_in_receipts_are_located(smoke_run: Path, tmp_path: Path):
+    """60 one-bit flips in digests, figures and configuration: each is caught, in the right cell or part."""
+    text = (smoke_run / "receipt.json").read_bytes()
+    receipt, rng, seen = json.loads(text), random.Random(0), Counter()
+    cell = receipt["cells"][0]
+    for number in range(60):
+        if number % 4 == 3:
+            part = rng.choice(("config", "environment", "pins", "inputs", "programs", "preflight", "source_code"))
+            name, span = part, canonical_json(receipt[part]).encode()
+        else:
+            cell = rng.choice(receipt["cells"])
+            name, span = cell["id"], canonical_json(cell[("digests", "metrics", "exact")[number % 4]]).encode()
+        begin = text.index((f'{{"digest":"{cell["digest"]}' if name == cell["id"] else f'"{name}":').encode())
+        at = text.index(span, begin) + 1 + rng.randrange(len(span) - 2)
+        (tmp_path / "receipt.json").write_bytes(flip(text, at, rng.randrange(8)))
+        with pytest.raises(CheckFailed) as caught:
+            read_receipt(tmp_path)
+        located = name in str(caught.value)
+        # a flip may break the JSON itself; outside the cells there is then no part left to name
+        assert located or (number % 4 == 3 and "outside its cells" in str(caught.value)), (name, str(caught.value))
+        seen["located" if located else "unreadable"] += 1
+    assert seen["located"] > 45
+
+
+def damaged_leaf(folder: Path, honest: Any) -> set[str]:
+    """The leaves that differ from the honest ones in what can be read, whatever was recorded of them."""
+    info = json.loads((folder / "state.json").read_text())
+    try:
+        found = dict(named_leaves(_read_leaves(folder, _abstract(info["leaves"]))))
+    except UserError as error:
+        return {str(error).partition("leaf ")[2].partition(" ")[0]}
+    return {name for name, leaf in named_leaves(honest) if leaf_difference(name, leaf, found[name])}
+
+
+def test_flipped_bits_in_stored_cells_are_located(smoke_run: Path, tmp_path: Path):
+    """40 one-bit flips in value bytes of states, traces and results: caught, with the cell, and the leaf of a state."""
+    receipt, rng, seen = read_receipt(smoke_run), random.Random(1), Counter()
+    candidates = [cell for cell in receipt["cells"] if cell["kind"] in ("source", "candidate")]
+    for number in range(40):
+        cell = rng.choice(candidates)
+        folder, honest = tmp_path / "cells" / cell["id"], None
+        shutil.rmtree(tmp_path / "cells", ignore_errors=True)
+        shutil.copytree(smoke_run / "cells" / cell["id"], folder)
+        if number % 4 < 2:
+            honest = as_tree(load_state(folder))
+            path = max(folder.rglob("d/*"), key=lambda p: p.stat().st_size)  # holds the values of all leaves
+            at = rng.randrange(path.stat().st_size)
+        else:
+            path = folder / ("result.json" if number % 4 == 2 else "state.json")
+            at = rng.randrange(path.stat().st_size)
+        path.write_bytes(flip(path.read_bytes(), at, rng.randrange(8)))
+        changed = damaged_leaf(folder, honest) if number % 4 < 2 else set()
+        if number % 4 < 2 and not changed:  # a byte between the values
+            seen["no value"] += 1
+            check_stored(tmp_path, {**receipt, "cells": [cell]})
+            continue
+        with pytest.raises(CheckFailed) as caught:
+            check_stored(tmp_path, {**receipt, "cells": [cell]})
+        assert cell["id"] in str(caught.value), str(caught.value)
+        assert not changed or any(f"leaf {name}" in str(caught.value) for name in changed), str(caught.value)
+        seen["state" if changed else "record"] += 1
+    assert seen["state"] >= 15 and seen["record"] == 20
+
+
+def test_flipped_bits_in_storage_metadata_change_no_value_unseen(smoke_run: Path, tmp_path: Path):
+    receipt, rng = read_receipt(smoke_run), random.Random(2)
+    cell = next(c for c in receipt["cells"] if c["kind"] == "source")
+    seen = Counter()
+    for _ in range(16):
+        folder = tmp_path / "cells" / cell["id"]
+        shutil.rmtree(tmp_path / "cells", ignore_errors=True)
+        shutil.copytree(smoke_run / "cells" / cell["id"], folder)
+        names = [
+            p for p in (folder / "state").rglob("*") if p.is_file() and p.stat().st_size and p.stat().st_size < 20000
+        ]
+        path = rng.choice(names)
+        path.write_bytes(flip(path.read_bytes(), rng.randrange(path.stat().st_size), rng.randrange(8)))
+        try:
+            check_stored(tmp_path, {**receipt, "cells": [cell]})
+            seen["unchanged"] += 1
+        except CheckFailed as error:
+            assert cell["id"] in str(error)
+            seen["caught"] += 1
+    assert seen["caught"] and seen.total() == 16
+
+
+def test_damage_ends_verify_with_1(smoke_run: Path, tmp_path: Path):
+    shutil.copytree(smoke_run, tmp_path / "run")
+    cell = next(c for c in read_receipt(smoke_run)["cells"] if c["kind"] == "probe")
+    trace = tmp_path / "run" / "cells" / cell["id"] / "metrics.jsonl"
+    trace.write_bytes(flip(trace.read_bytes(), 3000, 0))
+    done = growjax("verify", str(tmp_path / "run"))
+    assert done.code == 1 and done.err.count("\n") == 1 and cell["id"] in done.err, done.err

@@ -1,0 +1,101 @@
+"""Differences of runs and states, named down to the element."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import growjax
+
+from growjax.digests import leaf_digests, mix, total, words_hex, words_of
+from growjax.proof.compare import leaf_difference, ulps_apart
+from growjax.proof.diff import diff
+from growjax.record.integrity import read_receipt
+from growjax.record.rundir import RunDir
+from growjax.record.store import load_state, save_state
+from growjax.study.runner import run_study
+from growjax.study.spec import presets
+from growjax.train import loop, state
+
+
+def planted_step(at: int, leaf: tuple[int, ...]) -> Any:
+    """A training step that moves one element by one unit in the last place after step number `at`."""
+    honest = state.train_step
+
+    def step(before: Any, batch: Any, *, keys: Any = None) -> Any:
+        after, metrics = honest(before, batch, keys=keys)
+        weight = after.params["blocks"]["wq"]
+        bits = jax.lax.bitcast_convert_type(weight, jnp.uint32).at[leaf].add(1)
+        moved = jnp.where(after.step == at, jax.lax.bitcast_convert_type(bits, jnp.float32), weight)
+        return after.replace(params={**after.params, "blocks": {**after.params["blocks"], "wq": moved}}), metrics
+
+    return step
+
+
+def test_diff_finds_the_element_from_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One ulp in one element at step 37, every digest recorded honestly afterwards; no state of that step is stored."""
+    spec = dataclasses.replace(presets()["smoke"], source_steps=(40,), operators=(), regimes=())
+    run_study(spec, RunDir(tmp_path / "a"))
+    jax.clear_caches()
+    monkeypatch.setattr(loop, "train_step", planted_step(37, (1, 3, 1, 2)))
+    run_study(spec, RunDir(tmp_path / "b"))
+    monkeypatch.undo()
+    jax.clear_caches()
+    for a, b in (("a", "b"), ("b", "a")):
+        found = diff(tmp_path / a, tmp_path / b)
+        assert found.difference is not None
+        assert found.difference.step == 37 and found.difference.leaf == "blocks/wq" and found.difference.ulps == 1
+        assert found.difference.element == (1, 3, 1, 2) and "update" in found.difference.what
+        assert any("two different programs" in note for note in found.notes)
+    done = growjax("diff", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert done.code == 1 and "step 37, leaf blocks/wq, element [1, 3, 1, 2]" in done.out, done.err
+    assert diff(tmp_path / "a", tmp_path / "a").difference is None
+
+
+def test_diff_of_states(smoke_run: Path, tmp_path: Path):
+    cell = next(c for c in read_receipt(smoke_run)["cells"] if c["kind"] == "candidate")
+    source = smoke_run / "cells" / cell["id"]
+    honest = load_state(source)
+    weights = np.asarray(honest.params["blocks"]["w_up"]).copy()
+    weights[1, 2, 3] = np.nextafter(weights[1, 2, 3], np.float32(9))
+    other = honest.replace(
+        params={**honest.params, "blocks": {**honest.params["blocks"], "w_up": jnp.asarray(weights)}}
+    )
+    (tmp_path / "other").mkdir()
+    save_state(tmp_path / "other", other)
+    done = growjax("diff", str(source), str(tmp_path / "other"), "--json")
+    assert done.code == 1, done.err
+    found = json.loads(done.out)["difference"]
+    assert (found["leaf"], found["element"], found["ulps"]) == ("params/blocks/w_up", [1, 2, 3], 1.0)
+    assert growjax("diff", str(source), str(source)).code == 0
+    assert growjax("diff", str(source), str(smoke_run)).code == 2
+
+
+def test_ulps():
+    one, zero = np.float32(1), np.float32(0)
+    assert ulps_apart(one, np.nextafter(one, np.float32(2))) == 1 and ulps_apart(zero, -zero) == 1
+    assert ulps_apart(np.float32(-1e-45), np.float32(1e-45)) == 3  # -denormal, -0, 0, denormal
+    assert ulps_apart(np.float64(1), np.nextafter(np.float64(1), 0)) == 1 and ulps_apart(3, 7) == 4
+    found = leaf_difference("x", np.zeros((2, 3), np.float32), np.array([[0, 0, 0], [0, -0.0, 1]], np.float32))
+    assert found and found.element == (1, 1) and found.ulps == 1
+
+
+def test_digests_see_place_sign_and_order():
+    """Each change of a leaf changes its digest alone; the digest is a sum, so any order of summing gives it."""
+    tree = {"a": jnp.arange(1, 7, dtype=jnp.float32).reshape(2, 3), "b": jnp.ones(4), "c": jnp.int32(5)}
+    base = np.asarray(jax.jit(leaf_digests)(tree))
+    swapped = {**tree, "a": tree["a"].at[0, 0].set(2).at[0, 1].set(1)}
+    for other in (swapped, {**tree, "a": -tree["a"]}, {**tree, "a": tree["a"].T.reshape(2, 3)}):
+        changed = np.asarray(leaf_digests(other))
+        assert np.all(changed[0] != base[0]) and np.array_equal(changed[1:], base[1:])
+    assert np.array_equal(words_of(words_hex(base)), base)
+    assert np.array_equal(total(base), base.sum(axis=0, dtype=np.uint32))
+    words = np.arange(1 << 16, dtype=np.uint32) * np.uint32(65537)
+    assert len(np.unique(mix(words))) == len(words)  # a bijection
+    assert not np.any(mix(words[1:]) == mix(np.uint32(0) - words[1:]))  # x and -x
