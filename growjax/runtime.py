@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,15 @@ ENV_PINS: dict[str, str] = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
 
+# Beginnings of names of whatever else may be set: where work runs, what is told, kept and copied of it, and no more.
+# Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
+HARMLESS_FLAGS = ("--xla_dump_", "--xla_force_host_platform_device_count")
+HARMLESS_ENV = ("JAX_PLATFORM", "JAX_CUDA_VISIBLE_DEVICES", "JAX_NUM_CPU_DEVICES", "JAX_COORDINATOR_", "JAX_PROCESS_ID",
+                "JAX_NUM_PROCESSES", "JAX_LOG", "JAX_DUMP_IR", "JAX_EXPLAIN_", "JAX_TRACEBACK_", "JAX_DEBUG_KEY_REUSE",
+                "JAX_COMPILATION_CACHE_", "JAX_ENABLE_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE_",
+                "JAX_RAISE_PERSISTENT_CACHE_ERRORS")  # fmt: skip
+OUTSIDE_JAX = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "datasets")
 
 
@@ -69,11 +78,22 @@ def _parse_flags(text: str) -> dict[str, str]:
     return flags
 
 
+def _strangers(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Flags of XLA, and variables, that are set, are no pins, and are not known to leave bits alone."""
+    flags = _parse_flags(environ.get("XLA_FLAGS", ""))
+    settings = {k: v for k, v in environ.items() if k in OUTSIDE_JAX or k.startswith("JAX_")}
+    return (
+        {k: v for k, v in flags.items() if k not in XLA_PINS and not k.startswith(HARMLESS_FLAGS)},
+        {k: v for k, v in settings.items() if k not in ENV_PINS and not k.startswith(HARMLESS_ENV)},
+    )
+
+
 def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     """Sets every pin in `environ` (this process's by default); returns one line for each conflict.
 
     A value the user set already stays, and the line says so: such a process is not pinned, and every receipt of it
-    records that. Call before anything imports jax; later it changes nothing and says so.
+    records that; so too where a flag of XLA or a setting of jax is there that is not known to leave bits alone. Call
+    before anything imports jax; later it changes nothing and says so.
     """
     environ = os.environ if environ is None else environ
     notes: list[str] = []
@@ -90,7 +110,9 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     for name, value in ENV_PINS.items():
         if environ.setdefault(name, value) != value:
             notes.append(f"{name}={environ[name]} where growjax pins {value!r}: not a pinned run")
-    return notes
+    strange_flags, strange = _strangers(environ)
+    notes += [f"XLA_FLAGS has {name}, which may change bits: not a pinned run" for name in sorted(strange_flags)]
+    return notes + [f"{name} is set, which may change bits: not a pinned run" for name in sorted(strange)]
 
 
 def without_pins() -> dict[str, str]:
@@ -134,19 +156,21 @@ def tokens_directory() -> Path | None:
 
 
 def is_pinned(environ: MutableMapping[str, str] | None = None) -> bool:
-    """Whether every pin stands in `environ` as growjax sets it."""
+    """Whether every pin stands in `environ` as growjax sets it, and nothing else that may change bits."""
     environ = os.environ if environ is None else environ
     flags = _parse_flags(environ.get("XLA_FLAGS", ""))
-    return all(flags.get(k) == v for k, v in XLA_PINS.items()) and all(environ.get(k) == v for k, v in ENV_PINS.items())
+    has_flags = all(flags.get(k) == v for k, v in XLA_PINS.items())
+    return has_flags and all(environ.get(k) == v for k, v in ENV_PINS.items()) and not any(_strangers(environ))
 
 
 def pins() -> dict[str, Any]:
-    """The pins as this process has them: what `receipt.json` stores."""
+    """The pins as this process has them, and what else may change bits: what `receipt.json` stores."""
     flags = _parse_flags(os.environ.get("XLA_FLAGS", ""))
+    strange_flags, strange = _strangers(os.environ)
     return {
         "pinned": is_pinned() and _jax_agrees(),
-        "xla_flags": {name: flags.get(name) for name in sorted(set(XLA_PINS) | set(flags))},
-        "env": {name: os.environ.get(name) for name in sorted(ENV_PINS)},
+        "xla_flags": {name: flags.get(name) for name in sorted({*XLA_PINS, *strange_flags})},
+        "env": {name: os.environ.get(name) for name in sorted({*ENV_PINS, *strange})},
     }
 
 
@@ -161,6 +185,8 @@ def _jax_agrees() -> bool:
         and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_default_matmul_precision == "highest"  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_random_seed_offset == 0  # pyright: ignore[reportAttributeAccessIssue]
+        and not jax.config.jax_disable_most_optimizations  # pyright: ignore[reportAttributeAccessIssue]
+        and not jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,29 @@ ROOT = Path(__file__).parent.parent
 def _pinned():
     assert _NOTES == [], _NOTES
     assert runtime.pins()["pinned"]
+
+
+@contextlib.contextmanager
+def quick_programs() -> Iterator[None]:
+    """Programs that this process compiles meanwhile lack the optimizations that take a compiler longest.
+
+    For what is checked to a tolerance, or against what the same process computed. Other optimizations, other bits: no
+    program outlives this, and what users' own runs hold is compared with programs as users have them.
+    """
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+        jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def quickly() -> Iterator[None]:
+    """`quick_programs` for a whole module."""
+    with quick_programs():
+        yield
 
 
 class Finished:

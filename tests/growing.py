@@ -1,7 +1,6 @@
 """Small models in the middle of a run, and the tokens they see: what the tests of growth share.
 
-What is checked with these is mathematics, to a tolerance, so their programs are compiled without the optimizations
-that take a compiler longest. Bits are checked in programs as users have them.
+What is checked with these is mathematics, to a tolerance: see `quick_programs` in conftest.
 """
 
 from __future__ import annotations
@@ -43,10 +42,9 @@ DATA = GrowthData(FEED.train, 4)
 DETERMINISTIC = luck(Streams(root_key(0)), ())
 STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
 KEY = root_key(1, "study")
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-_run = quick_jit(traced_run(batch_size=4, max_steps=128, max_evals=2))
+_run = jax.jit(traced_run(batch_size=4, max_steps=128, max_evals=2))
 
 
 def on(state: TrainState, steps: int, live: Luck) -> TrainState:
@@ -54,7 +52,7 @@ def on(state: TrainState, steps: int, live: Luck) -> TrainState:
     return _run(state, FEED, live, 0, 1, steps)[0]
 
 
-_forward = quick_jit(forward, static_argnums=0)
+_forward = jax.jit(forward, static_argnums=0)
 
 
 def filled(config: TrainConfig, seed: int = 0) -> TrainState:
@@ -91,7 +89,7 @@ def doubled(state: TrainState):
     return make_plan(state.config.model, default_target(state.config.model))
 
 
-@partial(quick_jit, static_argnames="steps")
+@partial(jax.jit, static_argnames="steps")
 def _path(state: TrainState, windows: jax.Array, *, steps: int) -> tuple[TrainState, TrainState]:
     def step(state: TrainState, i: jax.Array) -> tuple[TrainState, TrainState]:
         batch = windows[i % windows.shape[0]].astype(jnp.int32)
@@ -134,6 +132,6 @@ def lockstep_gap(narrow: TrainState, plan: WidthPlan, windows: np.ndarray, begin
     """
     rest = jax.tree.map(lambda x: x[begin:], narrow)
     steps = len(rest.step) - 1
-    grown = quick_jit(jax.vmap(lambda s: widen(s, plan, operator="lockstep", key=KEY)))(rest)
+    grown = jax.jit(jax.vmap(lambda s: widen(s, plan, operator="lockstep", key=KEY)))(rest)
     wide = path(at(grown, 0), np.roll(windows, -begin, axis=0), steps=steps)
     return furthest_state(grown, wide), at(wide, steps)

@@ -19,6 +19,8 @@ from growjax.grow.widen import widen
 from growjax.streams import Streams, at_site, root_key
 from growjax.train.state import TrainState, init_state
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 @pytest.mark.parametrize("dialect", ["rms", pytest.param("layer", marks=pytest.mark.slow)])
 def test_every_operator_draws_what_it_declares(dialect: str):

@@ -105,5 +105,14 @@ def test_pins_in_conflict_are_told_and_recorded(monkeypatch: pytest.MonkeyPatch)
     notes = runtime.pin(environ)
     assert len(notes) == 2 and "--xla_cpu_max_isa=AVX512" in notes[0] and "NPROC=4" in notes[1]
     assert not runtime.is_pinned(environ) and "--xla_dump_to=x --xla_dump_hlo_as_text " in environ["XLA_FLAGS"]
+    harmless = {"XLA_FLAGS": "--xla_dump_to=x --xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    assert runtime.pin(harmless) == [] and runtime.is_pinned(harmless)
+    strange = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    notes = runtime.pin(strange)
+    assert [note.partition(", which")[0] for note in notes] == [
+        "XLA_FLAGS has --xla_backend_optimization_level",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS is set",
+    ]
+    assert not runtime.is_pinned(strange)
     clean: dict[str, str] = {}
     assert runtime.pin(clean) == [] and runtime.is_pinned(clean)

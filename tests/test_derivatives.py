@@ -15,6 +15,8 @@ from growjax.model import layers, loss
 from growjax.model.attention import causal_attention
 from growjax.model.products import project
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 EPS = 1e-3
 
 

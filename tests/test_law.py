@@ -23,6 +23,8 @@ from growjax.grow.widen import widen
 from growjax.model.decoder import forward
 from growjax.streams import root_key
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 STEPS = 50
 TOKENS = np.random.default_rng(1).integers(0, 19, (5, 2, 7))
 

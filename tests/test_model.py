@@ -16,6 +16,8 @@ from growjax.model.layers import dropout, rope_tables, rotate
 from growjax.streams import Streams, root_key
 from growjax.train.state import StepKeys, init_state, train_step
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 SMALL = ModelConfig(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
 DIALECTS = [
     SMALL,

@@ -26,6 +26,8 @@ from growjax.model.decoder import param_specs
 from growjax.streams import root_key
 from growjax.train.state import TrainState, loss_fn
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 KEPT = 1e-12  # largest logit difference in float64: rounding
 
 

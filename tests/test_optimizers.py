@@ -21,6 +21,8 @@ from growjax.train.directions import muon_shape_factor
 from growjax.train.optim import schedule, transformation
 from growjax.train.state import TrainState, init_state
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 NAMES = ("adamw", "lion", "sgd", "muon")
 MODEL = MODELS["rms untied"].replace(dtype="float64")
 WINDOWS = np.random.default_rng(2).integers(0, 37, (5, 2, 9))

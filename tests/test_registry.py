@@ -21,6 +21,8 @@ from growjax.grow.widen import widen
 from growjax.streams import Streams, root_key
 from growjax.train.state import TrainState
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 KEPT = 1e-12  # largest logit difference in float64: rounding
 
 

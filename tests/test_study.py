@@ -10,16 +10,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, growjax
+from conftest import ROOT, growjax, quick_programs
 
 from growjax.config import json_digest
 from growjax.grow.registry import operators
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
-from growjax.study.spec import FAMILIES, UNWIDENED, StudySpec, presets
+from growjax.study.runner import run_study
+from growjax.study.spec import FAMILIES, UNWIDENED, StudySpec, TargetWidths, presets
 from growjax.study.summary import summarise
 
 
@@ -46,23 +48,25 @@ def test_a_run_holds_what_a_study_promises(smoke_run: Path):
     assert not list((smoke_run / "cells").rglob(".*.tmp"))
 
 
+def small_study(out: Path, **changes: Any) -> list[dict]:
+    """The cells of a study like the smoke run, from one source in one regime."""
+    with quick_programs():
+        run_study(presets()["smoke"].replace(source_steps=(10,), stochastic_replicates=1, **changes), RunDir(out))
+    return RunDir(out).receipt()["cells"]
+
+
 def test_every_operator_takes_part_in_a_study(tmp_path: Path):
-    words = ("--source-steps", "10", "--regimes", "stochastic", "--stochastic-replicates", "1", "--lanes", "1")
-    done = growjax("study", "--preset", "smoke", *words, "--operators", *operators(), "exact_copy+noise+law:clip=no",
-                   "--to.vocab-size", "320", "--out", str(tmp_path / "run"), "--json")  # fmt: skip
-    assert done.code == 0, done.err
-    cells = RunDir(tmp_path / "run").receipt()["cells"]
+    every = (*operators(), "exact_copy+noise+law:clip=no")
+    cells = small_study(tmp_path / "run", regimes=("stochastic",), operators=every, to=TargetWidths(vocab_size=320))
     losses = {c["operator"]: c["metrics"]["final_loss"] for c in cells if c["kind"] == "continuation"}
-    assert set(losses) == {*operators(), "exact_copy+noise+law:clip=no", UNWIDENED}
+    assert set(losses) == {*every, UNWIDENED}
     assert all(np.isfinite(loss) for loss in losses.values()) and len(set(losses.values())) == len(losses)
 
 
 def test_another_optimizer_carries_a_study(tmp_path: Path):
-    words = ("--source-steps", "10", "--regimes", "deterministic", "--optim.name", "muon")
-    done = growjax("study", "--preset", "smoke", "--lanes", "1", *words, "--operators", "asymmetric_reset", "lockstep",
-                   "--out", str(tmp_path / "run"), "--json")  # fmt: skip
-    assert done.code == 0, done.err
-    for cell in RunDir(tmp_path / "run").receipt()["cells"]:
+    optim = presets()["smoke"].optim.replace(name="muon")
+    pool = ("asymmetric_reset", "lockstep")
+    for cell in small_study(tmp_path / "run", regimes=("deterministic",), operators=pool, optim=optim):
         if cell["kind"] == "probe" and cell["operator"] == "lockstep":
             assert cell["metrics"]["kl_continued"] < 1e-9  # float32 rounding: the wide run is the narrow run
 
@@ -183,7 +187,7 @@ def test_widen_and_train_by_command(smoke_run: Path, tmp_path: Path):
     # `train` makes the very state that the study made of the same options
     spec = presets()["smoke"]
     words = [f"--{part}.{name.replace('_', '-')}={value}" for part, config, names in (
-        ("model", spec.model, ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff")),
+        ("model", spec.model, ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff")),
         ("optim", spec.optim, ("warmup_steps", "total_steps")),
         ("data", spec.data, ("stories", "vocab_size", "seq_len", "batch_size", "eval_batches")),
     ) for name in names for value in [getattr(config, name)]]  # fmt: skip

@@ -194,7 +194,7 @@ def presets() -> dict[str, StudySpec]:
     )
     smoke = StudySpec(
         preset="smoke",
-        model=ModelConfig(d_model=16, n_heads=2, n_kv_heads=2, head_dim=8, d_ff=32, n_layers=2),
+        model=ModelConfig(d_model=16, n_heads=2, n_kv_heads=2, head_dim=8, d_ff=32, n_layers=1),
         optim=OptimConfig(learning_rate=4e-3, warmup_steps=5, total_steps=100),
         data=DataConfig(stories=400, vocab_size=300, seq_len=16, batch_size=4, eval_batches=2),
         source_steps=(10, 20),
