@@ -185,7 +185,7 @@ def _jax_agrees() -> bool:
         and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_default_matmul_precision == "highest"  # pyright: ignore[reportAttributeAccessIssue]
         and jax.config.jax_random_seed_offset == 0  # pyright: ignore[reportAttributeAccessIssue]
-        and not jax.config.jax_disable_most_optimizations  # pyright: ignore[reportAttributeAccessIssue]
+        and not jax.config.read("jax_disable_most_optimizations")
         and not jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]
     )
 
