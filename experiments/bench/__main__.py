@@ -1,7 +1,7 @@
 """How fast growjax is beside its peers on the same cores, and how near the machine's own limits.
 
     python -m venv /tmp/peers && /tmp/peers/bin/pip install torch numpy
-    python -m experiments.bench --torch /tmp/peers/bin/python [--out artifacts/bench-cpu.json] [--rounds 5]
+    python -m experiments.bench --torch /tmp/peers/bin/python --out artifacts/bench-MACHINE.json [--rounds 5]
 
 PyTorch lives in an environment of its own, so that it changes nothing in growjax's. Every row is measured in turns
 (each peer once a round, all workers compiled and waiting before the first), and a ratio is the median over rounds of
@@ -47,7 +47,7 @@ STEPS = 12
 def main() -> int:
     """Measures, prints and keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("artifacts/bench-cpu.json"))
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--torch", required=True, help="a Python that has torch and numpy")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", nargs="*", default=None, help="only rows whose names begin so")

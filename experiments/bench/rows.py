@@ -88,7 +88,7 @@ def pool(peers: Peers, rounds: int) -> Figures:
 def pool_sizes(peers: Peers, rounds: int) -> Figures:
     """How a pool's time grows with candidates and cores, its programs kept from a run before."""
     peers.share(QUICK)
-    settings = {f"{c} candidates, {n} lanes": (c, n) for c, n in ((2, 2), (4, 2), (4, 1))}
+    settings = {"2 candidates, 2 lanes": (2, 2), "4 candidates, 2 lanes": (4, 2), "4 candidates, 1 lane": (4, 1)}
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     with tempfile.TemporaryDirectory() as cache:
         for number in range(rounds + 1):
