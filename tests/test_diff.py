@@ -14,7 +14,7 @@ import pytest
 from conftest import growjax
 
 from growjax.digests import leaf_digests, mix, total, words_hex, words_of
-from growjax.proof.compare import leaf_difference, ulps_apart
+from growjax.proof.compare import figure_difference, leaf_difference, ulps_apart
 from growjax.proof.diff import diff
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
@@ -43,7 +43,7 @@ def test_diff_finds_the_element_from_digests(tmp_path: Path, monkeypatch: pytest
     spec = dataclasses.replace(presets()["smoke"], source_steps=(40,), operators=(), regimes=())
     run_study(spec, RunDir(tmp_path / "a"))
     jax.clear_caches()
-    monkeypatch.setattr(loop, "train_step", planted_step(37, (1, 3, 1, 2)))
+    monkeypatch.setattr(loop, "train_step", planted_step(37, (0, 3, 1, 2)))
     run_study(spec, RunDir(tmp_path / "b"))
     monkeypatch.undo()
     jax.clear_caches()
@@ -51,11 +51,18 @@ def test_diff_finds_the_element_from_digests(tmp_path: Path, monkeypatch: pytest
         found = diff(tmp_path / a, tmp_path / b)
         assert found.difference is not None
         assert found.difference.step == 37 and found.difference.leaf == "blocks/wq" and found.difference.ulps == 1
-        assert found.difference.element == (1, 3, 1, 2) and "update" in found.difference.what
+        assert found.difference.element == (0, 3, 1, 2) and "update" in found.difference.what
         assert any("two different programs" in note for note in found.notes)
     done = growjax("diff", str(tmp_path / "a"), str(tmp_path / "b"))
-    assert done.code == 1 and "step 37, leaf blocks/wq, element [1, 3, 1, 2]" in done.out, done.err
+    assert done.code == 1 and "step 37, leaf blocks/wq, element [0, 3, 1, 2]" in done.out, done.err
     assert diff(tmp_path / "a", tmp_path / "a").difference is None
+
+
+def test_only_figures_are_ulps_apart():
+    near = ({"loss": [(1.5).hex()]}, {"loss": [np.nextafter(1.5, 2).hex()]})
+    assert figure_difference(*near) == ("loss[0]", 1.0)
+    assert figure_difference({"program": "1e2a"}, {"program": "1e2b"}) == ("program", None)  # digests
+    assert figure_difference({"lag": None}, {"lag": 3}) == ("lag", None)
 
 
 def test_diff_of_states(smoke_run: Path, tmp_path: Path):
@@ -63,7 +70,7 @@ def test_diff_of_states(smoke_run: Path, tmp_path: Path):
     source = smoke_run / "cells" / cell["id"]
     honest = load_state(source)
     weights = np.asarray(honest.params["blocks"]["w_up"]).copy()
-    weights[1, 2, 3] = np.nextafter(weights[1, 2, 3], np.float32(9))
+    weights[0, 2, 3] = np.nextafter(weights[0, 2, 3], np.float32(9))
     other = honest.replace(
         params={**honest.params, "blocks": {**honest.params["blocks"], "w_up": jnp.asarray(weights)}}
     )
@@ -72,7 +79,7 @@ def test_diff_of_states(smoke_run: Path, tmp_path: Path):
     done = growjax("diff", str(source), str(tmp_path / "other"), "--json")
     assert done.code == 1, done.err
     found = json.loads(done.out)["difference"]
-    assert (found["leaf"], found["element"], found["ulps"]) == ("params/blocks/w_up", [1, 2, 3], 1.0)
+    assert (found["leaf"], found["element"], found["ulps"]) == ("params/blocks/w_up", [0, 2, 3], 1.0)
     assert growjax("diff", str(source), str(source)).code == 0
     assert growjax("diff", str(source), str(smoke_run)).code == 2
 

@@ -49,9 +49,11 @@ def test_a_run_holds_what_a_study_promises(smoke_run: Path):
 
 
 def small_study(out: Path, **changes: Any) -> list[dict]:
-    """The cells of a study like the smoke run, from one source in one regime."""
+    """The cells of a study like the smoke run, of two layers, from one source in one regime."""
+    smoke = presets()["smoke"]
+    model = smoke.model.replace(n_layers=2)
     with quick_programs():
-        run_study(presets()["smoke"].replace(source_steps=(10,), stochastic_replicates=1, **changes), RunDir(out))
+        run_study(smoke.replace(model=model, source_steps=(10,), stochastic_replicates=1, **changes), RunDir(out))
     return RunDir(out).receipt()["cells"]
 
 

@@ -19,6 +19,9 @@ from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.streams import Streams
 from growjax.train.loop import Luck
 
+LAYERED = ("attn", "mlp")
+"""Sites of dropout that every layer has; the layer's number is the last of their paths."""
+
 
 def _hex(key: jax.Array) -> str:
     return draws.key_hex(np.asarray(jax.random.key_data(key)).tolist())
@@ -41,7 +44,7 @@ def training_sites(
     """What one training step draws from each stream that may be live in it; each virtual shard has masks of its own."""
     mask = draws.mask((batch_size // shards, seq_len, model.d_model), model.dropout)
     sites: list[list[str | int]] = [["embed", 0]]
-    sites += [[site, layer] for site in ("attn", "mlp") for layer in range(model.n_layers)]
+    sites += [[site, layer] for site in LAYERED for layer in range(model.n_layers)]
     parts: list[list[str | int]] = [["shard", n] for n in range(shards)] if shards > 1 else [[]]
     places = [[*part, *site] for part in parts for site in sites]
     return {

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from growjax.audit import draws, threefry
 from growjax.audit.draws import Ledger
+from growjax.audit.ledger import LAYERED
 from growjax.audit.shared import told
 from growjax.audit.walk import Found, program_draws, twice
 from growjax.record.cells import CONTINUED
@@ -22,7 +23,8 @@ Record = dict[str, Any]
 
 
 def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
-    """What a program must draw for a ledger: stream, path below the step, shape. Sites that repeat stand once.
+    """What a program must draw for a ledger: stream, path below the step, shape. Sites of layers stand once: the loop
+    over layers varies their last number.
 
     Programs of virtual shards are given the step and the shard as arguments, where a loop varies the step.
     """
@@ -32,8 +34,8 @@ def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
             for path in site["at"]:
                 shape = draws.bits_shape(site["draw"])
                 names = tuple(threefry.name_tag(p) if isinstance(p, str) else p for p in path)
-                repeats = sum(p[:-1] == path[:-1] for p in site["at"]) > 1
-                names = (*names[:-1], "varying") if repeats else names
+                if len(path) > 1 and path[-2] in LAYERED:
+                    names = (*names[:-1], "varying")
                 names = (names[0], "argument", *names[2:]) if path[:1] == ["shard"] else names
                 ends = [("split 0",), ("split 1",)] if site["draw"]["distribution"] == "integers" else [()]
                 found |= {(stream, ("argument" if sharded else "varying", *names, *end), shape) for end in ends}

@@ -109,11 +109,19 @@ def figure_difference(a: Any, b: Any, path: str = "") -> tuple[str, float | None
         return None
     else:
         try:
-            figures = (np.float64(float.fromhex(text)) for text in (str(a), str(b)))
-            return path, float(ulps_apart(*figures))
+            return path, float(ulps_apart(_figure(a), _figure(b)))
         except (TypeError, ValueError):
             return path, None
     return next((found for p, x, y in pairs if (found := figure_difference(x, y, p))), None)
+
+
+def _figure(told: Any) -> np.float64:
+    """A number, or the exact text of one; a digest is none, though its digits would pass."""
+    if isinstance(told, str) and "0x" in told:
+        return np.float64(float.fromhex(told))
+    if isinstance(told, int | float):
+        return np.float64(told)
+    raise ValueError(told)
 
 
 def cell_start(cell: Record, cells: dict[str, Record]) -> int:
