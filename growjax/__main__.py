@@ -2,11 +2,12 @@
 
 import sys
 
-from growjax import runtime
+from growjax import pages, runtime
 
 
 def entry() -> int:
-    """Sets the pins and runs the command line; also the console script `growjax`."""
+    """Sees to large pages, sets the pins and runs the command line; also the console script `growjax`."""
+    pages.start_again()
     notes = runtime.pin()
     from growjax.cli import main  # only now: jax reads the pins when it is imported
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bench.setting import Size
-from growjax import runtime
+from growjax import pages, runtime
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {**runtime.without_pins(), "PYTHONPATH": str(ROOT)}
@@ -52,15 +52,16 @@ class Peers:
         plain = {**CLEAN, "XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type="}
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         two_devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+        own = {**CLEAN, "GLIBC_TUNABLES": pages.with_large_pages()}  # as its commands give themselves
         ours, torch_words = (
             [sys.executable, "-m", "experiments.bench.ours"],
             [torch, "-m", "experiments.bench.torch_peer"],
         )
         self.kinds: dict[str, tuple[list[str], list[str], dict[str, str]]] = {
             # words before the size and the shared file, words after, environment
-            "growjax": (ours, ["read", "1"], CLEAN),
-            "growjax, writing": (ours, ["write", "1"], CLEAN),
-            "growjax, 2 shards": (ours, ["read", "2"], {**CLEAN, **two_devices}),
+            "growjax": (ours, ["read", "1"], own),
+            "growjax, writing": (ours, ["write", "1"], own),
+            "growjax, 2 shards": (ours, ["read", "2"], {**own, **two_devices}),
             "plain Flax, same pins": ([sys.executable, "-m", "experiments.bench.plain"], [], {**CLEAN, **pinned}),
             "plain Flax, jax's defaults": ([sys.executable, "-m", "experiments.bench.plain"], [], plain),
             "PyTorch eager": (torch_words, ["eager", "1"], {**CLEAN, **one_thread}),

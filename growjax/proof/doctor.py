@@ -104,6 +104,7 @@ def _surroundings(bench: Bench, plain: Record) -> Compared:
     changes |= {
         "time zone Kathmandu": {"TZ": "Asia/Kathmandu"},
         "time zone Chatham, locale C": {"TZ": "Pacific/Chatham", "LC_ALL": "C"},
+        "memory in small pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
         "no compilation cache": {"XDG_CACHE_HOME": str(bench.folder / "cache")},
     }
     for name, env in changes.items():
@@ -128,7 +129,11 @@ ROWS = (
     Row("B4", "cores", _cores),
     Row("B5", "devices: 1, 2, 4, 8", _devices),
     Row("B6", "states stored and loaded, moved", _stored),
-    Row("B7", "hash seed, time zone, locale, working directory, compilation cache, Python", _surroundings),
+    Row(
+        "B7",
+        "hash seed, time zone, locale, working directory, pages of memory, compilation cache, Python",
+        _surroundings,
+    ),
     Row("B8", "the executor", None, "there is one executor so far"),
     Row("B9", "watching: logging, progress, more frequent evaluation", _watching),
     Row("B10", "the CPU model", None, "one machine cannot show it: compare receipts of two with `diff`"),
