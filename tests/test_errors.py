@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,25 @@ ARGUMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
-def test_wrong_arguments(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    words, told = ARGUMENTS[name]
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Runs a command in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    code = main([*words, *(("--out", "run") if words[0] == "study" else ())])
-    said = capfd.readouterr()
-    refused(Finished(code, said.out, said.err), told)
+
+    def run(*words: str) -> Finished:
+        code = main(words)
+        said = capfd.readouterr()
+        return Finished(code, said.out, said.err)
+
+    return run
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_wrong_arguments(name: str, command: Callable[..., Finished], tmp_path: Path):
+    words, told = ARGUMENTS[name]
+    refused(command(*words, *(("--out", "run") if words[0] == "study" else ())), told)
     assert not list(tmp_path.rglob("result.json")) and not list(tmp_path.rglob(".*.tmp"))
 
 
@@ -78,10 +91,10 @@ CORPORA = {
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_wrong_corpora(name: str, tmp_path: Path):
+def test_wrong_corpora(name: str, command: Callable[..., Finished], tmp_path: Path):
     content, told = CORPORA[name]
     (tmp_path / "corpus.txt").write_bytes(content)
-    refused(growjax(*SMOKE, "--data.corpus", "corpus.txt", "--out", "run", cwd=tmp_path), told)
+    refused(command(*SMOKE, "--data.corpus", "corpus.txt", "--out", "run"), told)
     assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob(".*.tmp"))
     # mended, the same command runs: the refusal left nothing in its way
     assert {p.name for p in (tmp_path / "run").iterdir()} <= {"receipt.json", "cells", "data"}
@@ -113,22 +126,22 @@ def test_a_corpus_that_changed_since(smoke_run: Path, tmp_path: Path):
     refused(growjax(*words, cwd=tmp_path), "no longer what", "--force")
 
 
-def test_a_run_directory_of_another_config(smoke_run: Path):
+def test_a_run_directory_of_another_config(smoke_run: Path, command: Callable[..., Finished]):
     before = (smoke_run / "receipt.json").read_bytes()
-    refused(growjax(*SMOKE, "--optim.b1", "0.8", "--out", str(smoke_run)), "config.optim.b1", "--force")
+    refused(command(*SMOKE, "--optim.b1", "0.8", "--out", str(smoke_run)), "config.optim.b1", "--force")
     assert (smoke_run / "receipt.json").read_bytes() == before
 
 
-def test_a_directory_of_something_else_is_never_touched(tmp_path: Path):
+def test_a_directory_of_something_else_is_never_touched(command: Callable[..., Finished], tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    refused(growjax(*SMOKE, "--out", str(tmp_path)), "holds no run")
-    refused(growjax(*SMOKE, "--out", str(tmp_path), "--force"), "thesis.txt")
+    refused(command(*SMOKE, "--out", str(tmp_path)), "holds no run")
+    refused(command(*SMOKE, "--out", str(tmp_path), "--force"), "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_file_where_the_run_should_go(tmp_path: Path):
+def test_a_file_where_the_run_should_go(command: Callable[..., Finished], tmp_path: Path):
     (tmp_path / "run").write_text("a file")
-    refused(growjax(*SMOKE, "--out", str(tmp_path / "run")), "file")
+    refused(command(*SMOKE, "--out", str(tmp_path / "run")), "file")
     assert (tmp_path / "run").read_text() == "a file"
 
 
@@ -142,7 +155,7 @@ def state_copy(smoke_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "flipped", "info"])
-def test_damaged_checkpoints(state_copy: Path, tmp_path: Path, damage: str):
+def test_damaged_checkpoints(state_copy: Path, command: Callable[..., Finished], tmp_path: Path, damage: str):
     files = sorted((state_copy / "state").rglob("d/*"), key=lambda p: p.stat().st_size)
     if damage == "truncated":
         os.truncate(files[-1], files[-1].stat().st_size // 2)
@@ -155,16 +168,16 @@ def test_damaged_checkpoints(state_copy: Path, tmp_path: Path, damage: str):
     else:
         os.truncate(state_copy / "state.json", 40)
     out = tmp_path / "wide"
-    refused(growjax("widen", str(state_copy), "--tokens", str(tmp_path / "data"), "--out", str(out)), str(state_copy))
+    refused(command("widen", str(state_copy), "--tokens", str(tmp_path / "data"), "--out", str(out)), str(state_copy))
     assert not out.exists()
 
 
-def test_widen_overwrites_nothing(state_copy: Path, tmp_path: Path):
+def test_widen_overwrites_nothing(state_copy: Path, command: Callable[..., Finished], tmp_path: Path):
     out = tmp_path / "wide"
     out.mkdir()
     words = ("widen", str(state_copy), "--tokens", str(tmp_path / "data"), "--out", str(out))
-    refused(growjax(*words), "is there already")
-    refused(growjax(*words, "--force"), "is no state")
+    refused(command(*words), "is there already")
+    refused(command(*words, "--force"), "is no state")
     assert not list(out.iterdir())
 
 
