@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -110,7 +111,8 @@ def _surroundings(bench: Bench, plain: Record) -> Compared:
     for name, env in changes.items():
         yield name, plain, bench.specimen(name, env={"PYTHONHASHSEED": "random", **env}, cwd=there)[0]
     for python in bench.pythons:
-        yield python, plain, bench.specimen(python, program=(python, *bench.program[1:]))[0]
+        version = subprocess.run([python, "-V"], capture_output=True, text=True).stdout.strip() or python
+        yield version, plain, bench.specimen(version, program=(python, *bench.program[1:]))[0]
 
 
 def _watching(bench: Bench, plain: Record) -> Compared:
