@@ -44,6 +44,7 @@ STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
 KEY = root_key(1, "study")
 
 
+# Within another program it uses no state up.
 _run = jax.jit(traced_run(batch_size=4, max_steps=128, max_evals=2))
 
 
