@@ -1,4 +1,4 @@
-"""Memory in large pages. Changes no result, and is worth 5 to 10 % of a training step.
+"""Memory in large pages. Changes no result; a step over virtual shards, which is a call, takes 8 to 18 % less.
 
 A program's temporary memory is a few large buffers, asked for anew at every call. By default glibc takes each from the
 kernel and gives it back, and every page of 4 KiB is cleared and mapped again. Told otherwise it keeps what was freed
