@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -25,6 +29,7 @@ from growjax.record.rundir import RunDir  # noqa: E402
 jax.config.update("jax_debug_key_reuse", True)
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -78,11 +83,17 @@ def growjax(*words: str, cwd: Path | None = None, env: dict[str, str] | None = N
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
-    """A folder that `make` fills once for all tests of all test processes, and what `make` said."""
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes share."""
     base = factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     shared.mkdir(exist_ok=True)
+    return shared
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
+    """A folder that `make` fills once for all tests of all test processes, and what `make` said."""
+    shared = shared_folder(factory)
     said = shared / f"{name}.txt"
     with FileLock(shared / f"{name}.lock"):
         if not said.exists():
@@ -97,10 +108,60 @@ def studied(out: Path, *words: str) -> str:
     return done.out
 
 
+def readme_block(name: str) -> str:
+    """The shell block behind a marker of the README."""
+    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", README, re.S)
+    assert found, name
+    return found[1]
+
+
+EXAMPLES = [shlex.split(line) for line in readme_block("example commands").splitlines()]
+"""The commands that the README shows, in words."""
+
+
+READ = ("study", "audit", "verify", "operators", "doctor")
+"""Verbs whose documents tests read."""
+
+
+class Shown:
+    """The README's example commands. Each runs once, for all tests that read what it made, in one folder and after
+    those whose runs it reads; as it is shown, but that what tests read is said as JSON."""
+
+    def __init__(self, factory: pytest.TempPathFactory):
+        self._factory = factory
+        self.folder = shared_folder(factory)
+
+    def said(self, verb: str) -> dict[str, Any]:
+        """The document that the example of a verb printed."""
+        found = [words for words in EXAMPLES if words[3] == verb and "--help" not in words]
+        return json.loads(self.run(found[0]))
+
+    def run(self, words: list[str]) -> str:
+        """What an example printed; it must end with 0."""
+        assert words[:3] == ["python", "-m", "growjax"]
+        for before in EXAMPLES[: EXAMPLES.index(words)]:
+            if "--out" in before and before[before.index("--out") + 1] in words[4:]:
+                self.run(before)
+        as_json = ["--json"] if words[3] in READ and "--help" not in words else []
+
+        def make(_: Path) -> str:
+            done = growjax(*words[3:], *as_json, cwd=self.folder)
+            assert done.code == 0, (words, done.err, done.out)
+            return done.out
+
+        return made_once(self._factory, "-".join(words[3:]).replace("/", "-"), make)[1]
+
+
 @pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """The README's example commands."""
+    return Shown(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def smoke_run(shown: Shown) -> Path:
     """A whole study of the smallest size, run once for all tests (of all test processes) that read it."""
-    return made_once(tmp_path_factory, "smoke", lambda out: studied(out, "--preset", "smoke"))[0]
+    return shown.folder / shown.said("study")["directory"]
 
 
 def audited(run: Path, *words: str) -> str:

@@ -21,7 +21,7 @@ from growjax.streams import Streams, root_key
 from growjax.train.loop import Feed, Luck, luck, traced_run
 from growjax.train.state import TrainState, fresh_state, train_step
 
-BASE = ModelConfig(d_model=16, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
+BASE = ModelConfig(d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
 MODELS = {
     "rms tied": BASE,
     "rms untied": BASE.replace(tie_embeddings=False, qk_norm=True),

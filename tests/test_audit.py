@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import audited, growjax, quick_programs, sealed_again
+from conftest import Shown, growjax, quick_programs, sealed_again
 
 from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
@@ -32,6 +32,7 @@ from growjax.train.programs import Programs
 from growjax.train.state import init_state
 
 SMOKE = presets()["smoke"]
+TINY = SMOKE.replace(source_steps=(10,), operators=("exact_copy",), stochastic_replicates=1)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def opened(smoke_run: Path) -> tuple[dict, Context]:
     return open_run(RunDir(smoke_run))
 
 
-def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path):
-    told = json.loads(audited(smoke_run))
+def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path, shown: Shown):
+    told = shown.said("audit")
     counts = told["counts"]
     cells = RunDir(smoke_run).receipt()["cells"]
     ledgers = [cell["digests"]["ledger"] for cell in cells if cell["kind"] != "data"]
@@ -58,22 +59,14 @@ def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path):
 
 def test_virtual_shards_draw_once_and_apart(tmp_path: Path):
     """A batch's order is drawn once for all shards, and each shard has masks of its own."""
-    model = SMOKE.model.replace(n_layers=2)
-    changes = {
-        "model": model,
-        "source_steps": (10,),
-        "operators": ("exact_copy",),
-        "regimes": ("order", "stochastic"),
-        "shards": 2,
-    }
     run = RunDir(tmp_path / "run")
     with quick_programs():
-        run_study(SMOKE.replace(**changes, stochastic_replicates=1), run)
+        run_study(TINY.replace(operators=(), regimes=("stochastic",), shards=2), run)
         told = check.audit(run)
     assert told["faults"] == [] and told["counts"]["cells run with draws as data"] > 0
     cell = next(c for c in told["cells"] if c["kind"] == "probe" and c["regime"] == "stochastic")
     masks = cell["streams"]["dropout"]["sites"][0]
-    assert len(masks["at"]) == 2 * (1 + 2 * model.n_layers) and masks["draw"]["shape"][0] == 2
+    assert len(masks["at"]) == 2 * (1 + 2 * SMOKE.model.n_layers) and masks["draw"]["shape"][0] == 2
     assert cell["streams"]["order"]["sites"][0]["draw"]["shape"] == [SMOKE.data.batch_size]
 
 
@@ -155,9 +148,6 @@ def test_the_command_names_an_edited_ledger(smoke_run: Path, tmp_path: Path):
     assert done.code == 1 and any("dropout.draws is recorded as" in fault for fault in faults), faults
 
 
-TINY = SMOKE.replace(source_steps=(10,), operators=("exact_copy",), stochastic_replicates=1)
-
-
 def planted_run(path: Path, spec: StudySpec = TINY) -> tuple[dict, Context]:
     """A tiny study in this process; its receipt and context."""
     run = RunDir(path)
@@ -189,7 +179,8 @@ def test_a_seed_offset_in_the_environment_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("JAX_RANDOM_SEED_OFFSET", "3")
     jax.config.update("jax_random_seed_offset", 3)
     try:
-        receipt, ctx = planted_run(tmp_path / "run", TINY.replace(operators=(), regimes=()))
+        with quick_programs():
+            receipt, ctx = planted_run(tmp_path / "run", TINY.replace(operators=(), regimes=()))
     finally:
         jax.config.update("jax_random_seed_offset", 0)
     faults = [*receipt_faults(receipt, ctx.run), *check_ledgers(receipt, ctx).faults]

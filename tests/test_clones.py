@@ -10,7 +10,7 @@ from growjax.measure import clones_identical, tree_escape
 from growjax.train.loop import advance
 
 
-@pytest.mark.parametrize("name", ["rms tied", "layer untied"])
+@pytest.mark.parametrize("name", ["rms tied", pytest.param("layer untied", marks=pytest.mark.slow)])
 def test_clones_stay_identical_without_dropout_and_part_with_it(name: str):
     source = under_way(MODELS[name])
     plan = doubled(source)

@@ -15,8 +15,12 @@ from growjax.study.crossing import outcomes
 from growjax.study.spec import StudySpec
 from growjax.study.summary import summarise
 
-SMALL = ("--preset", "smoke", "--source-steps", "10", "--operators", "exact_copy", "perturbed", "--lanes", "1")
-"""Two candidates of the smoke run's first source, one of which draws when it is widened."""
+SMALL = ("--preset", "smoke", "--source-steps", "10", "--lanes", "1")
+"""The smoke run's first source."""
+
+
+BOTH = ("--operators", "exact_copy", "perturbed")
+"""One that draws nothing when it is widened, and one that does."""
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +28,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every regime, and luck crossed."""
     words = ("--regimes", "deterministic", "order", "dropout", "stochastic", "--stochastic-replicates", "2",
              "--crossed.order", "2", "--crossed.dropout", "2", "--crossed.perturb", "3")  # fmt: skip
-    return made_once(tmp_path_factory, "crossed", lambda out: studied(out, *SMALL, *words))[0]
+    return made_once(tmp_path_factory, "crossed", lambda out: studied(out, *SMALL, *BOTH, *words))[0]
 
 
 @pytest.fixture(scope="session")
@@ -92,14 +96,19 @@ def test_crossed_luck_is_what_its_ledgers_say(crossed: Path):
 
 
 @pytest.mark.parametrize(
-    ("stream", "changed"), [("dropout=7", {"dropout"}), ("perturb=3", {"perturb"})], ids=["dropout", "perturb"]
+    ("stream", "changed"),
+    [
+        pytest.param("dropout=7", {"dropout"}, id="dropout"),
+        pytest.param("perturb=3", {"perturb"}, id="perturb", marks=pytest.mark.slow),
+    ],
 )
 def test_exchanged_luck_changes_its_own_draws_alone(
     stream: str, changed: set[str], crossed: Path, accounted: dict[str, Any], tmp_path: Path
 ):
     """Against the same study with no luck exchanged; digests of the drawn bits, and of states before the first step."""
     out = tmp_path / "run"
-    studied(out, *SMALL, "--regimes", "stochastic", "--stochastic-replicates", "1", "--stream", stream)
+    words = ("--operators", "perturbed", "--regimes", "stochastic", "--stochastic-replicates", "1")
+    studied(out, *SMALL, *words, "--stream", stream)
     told = json.loads(audited(out, "--inject", "none"))
     assert told["faults"] == []
     against = json.loads(growjax("audit", str(out), "--against", str(crossed), "--json").out)

@@ -57,8 +57,8 @@ def reaches(name: str, plan: WidthPlan) -> bool:
 )
 def test_every_operator_keeps_its_promise(name: str, phases: tuple[Phase, ...]):
     """To twice the width, and by a plan that is uneven everywhere or by drawn ones."""
-    source = under_way(MODELS[name].replace(dtype="float64"))
-    model, seen = source.config.model, Counter()
+    model = MODELS[name].replace(dtype="float64", n_layers=2)  # aki looks at the next layer
+    source, seen = under_way(model), Counter()
 
     @settings(
         max_examples=6,
@@ -197,6 +197,7 @@ def test_noise_has_the_stated_size():
     source = source_of("rms untied")
     plan = doubled(source)
     exact = widen(source, plan, operator="exact_copy", key=KEY).params["blocks"]["w_up"]
+    assert np.array_equal(widen(source, plan, operator="perturbed:sigma=0", key=KEY).params["blocks"]["w_up"], exact)
     for operator, size in (
         ("perturbed:sigma=0.3", 0.3),
         ("perturbed:snr_db=20", 0.1),

@@ -5,30 +5,27 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, growjax, sealed_again
+from conftest import ROOT, Shown, growjax, sealed_again
 
 from growjax import runtime
 from growjax.errors import NotComparable, UserError
 from growjax.proof.diff import diff
 from growjax.proof.verify import check_comparable, choose, in_order
 from growjax.record.integrity import read_receipt
+from growjax.record.rundir import RunDir
 
 
-def test_verify_from_the_receipt_alone(smoke_run: Path, tmp_path: Path):
-    """Two cells and their ancestors, from a receipt without its run directory; the new run is kept for `diff`."""
-    shutil.copy(smoke_run / "receipt.json", tmp_path / "alone.json")
-    out = tmp_path / "again"
-    done = growjax("verify", str(tmp_path / "alone.json"), "--cells", "2", "--out", str(out), "--json")
-    assert done.code == 0, done.err + done.out
-    told = json.loads(done.out)
-    assert told["outcome"] == "identical" and told["stored"] == 0 and 2 < told["checked"] < told["cells"]
-    assert diff(smoke_run, out).difference is None
+def test_verified_cells_make_a_run_of_their_own(smoke_run: Path, shown: Shown):
+    """Some cells and their ancestors; the new run is kept for `diff`, which finds no difference."""
+    told = shown.said("verify")
+    assert told["outcome"] == "identical" and 3 < told["checked"] < told["cells"] == told["stored"]
+    again = shown.folder / "runs" / "again"
+    assert len(RunDir(again).receipt()["cells"]) == told["checked"] and diff(smoke_run, again).difference is None
 
 
 def altered(run: Path, out: Path, change: Any) -> Path:
@@ -42,14 +39,14 @@ def first_of(cells: dict[str, Any], kind: str) -> Any:
     return next(c for c in in_order(list(cells.values())) if c["kind"] == kind)
 
 
-def test_a_committed_run_comes_out_again(tmp_path: Path):
+def test_a_committed_run_comes_out_again():
     """The command of the README: a probe of the published quick study with all its ancestors, the source's training
     among them; on another CPU model the bits agree, or verify names it."""
     path = "artifacts/quick/receipt.json"
     command = f"python -m growjax verify {path} --cells 1"
     assert command in " ".join((ROOT / "README.md").read_text().split())
     receipt = json.loads((ROOT / path).read_text())
-    done = growjax("verify", path, "--cells", "1", "--out", str(tmp_path / "again"), "--json")
+    done = growjax("verify", path, "--cells", "1", "--lanes", "1", "--json")
     if receipt["environment"]["cpu"] == runtime.environment()["cpu"]:
         assert done.code == 0, done.err + done.out
         assert json.loads(done.out)["checked"] == 6 and json.loads(done.out)["outcome"] == "identical"

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, growjax
+from conftest import EXAMPLES, README, ROOT, Shown, readme_block
 
 from growjax.cli import VERBS
 from growjax.grow.registry import operators
 
-README = (ROOT / "README.md").read_text()
+
+@pytest.mark.parametrize("words", EXAMPLES, ids=lambda words: " ".join(words[3:]))
+def test_an_example_runs(words: list[str], shown: Shown):
+    assert shown.run(words)
 
 
-def block(name: str) -> str:
-    """The shell block behind a marker."""
-    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", README, re.S)
-    assert found, name
-    return found[1]
-
-
-def test_examples_run(smoke_run: Path, tmp_path: Path):
-    shutil.copytree(smoke_run, tmp_path / "runs" / "smoke")  # the very study that is shown, so that it goes on from it
-    shown = [shlex.split(line) for line in block("example commands").splitlines()]
-    assert {words[3] for words in shown} == set(VERBS)
-    for words in shown:
-        assert words[:3] == ["python", "-m", "growjax"]
-        done = growjax(*words[3:], cwd=tmp_path)
-        assert done.code == 0, (words, done.err)
+def test_every_verb_has_an_example():
+    assert {words[3] for words in EXAMPLES} == set(VERBS)
 
 
 def test_python_example_runs(tmp_path: Path):
@@ -47,7 +35,7 @@ def test_python_example_runs(tmp_path: Path):
 
 
 def test_the_two_commands_differ_only_in_what_they_run():
-    study, test = block("study command").strip(), block("test command").strip()
+    study, test = readme_block("study command").strip(), readme_block("test command").strip()
     assert study.rpartition("&& ")[0] == test.rpartition("&& ")[0]
     assert study.endswith(".venv/bin/python -m growjax study") and test.endswith(".venv/bin/python -m pytest")
 
