@@ -43,14 +43,17 @@ def quick_programs() -> Iterator[None]:
     """Programs that this process compiles meanwhile lack the optimizations that take a compiler longest.
 
     For what is checked to a tolerance, or against what the same process computed. Other optimizations, other bits: no
-    program outlives this, and what users' own runs hold is compared with programs as users have them.
+    program outlives this, and what users' own runs hold is compared with programs as users have them. JAX's check of
+    keys rests meanwhile: it takes its time in every program, and audits see more.
     """
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_debug_key_reuse", False)
     try:
         yield
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
+        jax.config.update("jax_debug_key_reuse", True)
         jax.clear_caches()
 
 

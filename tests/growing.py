@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
+from growjax.data.batches import batch_at, window_ids
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, default_target, make_plan
 from growjax.grow.widen import widen
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import forward, param_shapes, param_specs
-from growjax.streams import Streams, root_key
-from growjax.train.loop import Feed, Luck, luck, traced_run
-from growjax.train.state import TrainState, fresh_state, train_step
+from growjax.streams import Streams, at_step, root_key
+from growjax.train.loop import Feed, Luck, luck
+from growjax.train.state import StepKeys, TrainState, fresh_state, train_step
 
 BASE = ModelConfig(d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
 MODELS = {
@@ -44,13 +45,16 @@ STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
 KEY = root_key(1, "study")
 
 
-# Within another program it uses no state up.
-_run = jax.jit(traced_run(batch_size=4, max_steps=128, max_evals=2))
-
-
+@jax.jit
 def on(state: TrainState, steps: int, live: Luck) -> TrainState:
-    """The state some steps later."""
-    return _run(state, FEED, live, 0, 1, steps)[0]
+    """The state some steps later, as `advance` would have it, with nothing evaluated or written down on the way."""
+
+    def step(i: jax.Array, state: TrainState) -> TrainState:
+        order, dropout = (key if key is None else at_step(key, i) for key in (live.order, live.dropout))
+        ids = window_ids(i, 4, FEED.train.shape[0], key=order, order=live.fixed_order)
+        return train_step(state, batch_at(FEED.train, ids), keys=StepKeys(dropout))[0]
+
+    return jax.lax.fori_loop(0, steps, step, state)
 
 
 _forward = jax.jit(forward, static_argnums=0)

@@ -27,7 +27,7 @@ def test_every_operator_draws_what_it_declares(dialect: str):
     """Watched from outside: no draw is left over, and none is missing."""
     source = ModelConfig(
         d_model=8,
-        n_layers=2,
+        n_layers=1,
         n_heads=2,
         n_kv_heads=1,
         head_dim=4,

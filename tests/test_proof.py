@@ -67,7 +67,9 @@ def test_verify_names_the_first_difference(smoke_run: Path, tmp_path: Path):
         cell["metrics"]["eval_loss"][1], cell["exact"]["eval_loss"][1] = other, other.hex()
         named["cell"] = cell["id"]
 
-    done = growjax("verify", str(altered(smoke_run, tmp_path / "run", change)), "--cells", "1", "--json")
+    done = growjax(
+        "verify", str(altered(smoke_run, tmp_path / "run", change)), "--cells", "1", "--lanes", "1", "--json"
+    )
     assert done.code == 1, done.err + done.out
     told = json.loads(done.out)
     assert told["outcome"] == "different"
@@ -109,9 +111,8 @@ def test_verify_of_another_cpu(smoke_run: Path, tmp_path: Path):
 
     for change, code in ((elsewhere, 0), (otherwise, 3)):
         run = altered(smoke_run, tmp_path / change.__name__, change)
-        done = growjax(
-            "verify", str(run), "--cells", first_of({c["id"]: c for c in read_receipt(run)["cells"]}, "source")["id"]
-        )
+        source = first_of({c["id"]: c for c in read_receipt(run)["cells"]}, "source")["id"]
+        done = growjax("verify", str(run), "--cells", source, "--lanes", "1")
         assert done.code == code and "cpu.model was" in done.out + done.err, done.err + done.out
 
 

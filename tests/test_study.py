@@ -61,9 +61,9 @@ FEW = ("ligo:steps=2", "sparkling", "exact_copy+noise+law:clip=no")
 
 @pytest.mark.parametrize("pool", [FEW, pytest.param(EVERY, marks=pytest.mark.slow)], ids=["few", "every"])
 def test_every_operator_takes_part_in_a_study(pool: tuple[str, ...], tmp_path: Path):
-    two = presets()["smoke"].model.replace(n_layers=2)
+    model = presets()["smoke"].model.replace(n_layers=2 if pool is EVERY else 1)  # aki looks at the next layer
     cells = small_study(
-        tmp_path / "run", regimes=("stochastic",), operators=pool, model=two, to=TargetWidths(vocab_size=320)
+        tmp_path / "run", regimes=("stochastic",), operators=pool, model=model, to=TargetWidths(vocab_size=320)
     )
     losses = {c["operator"]: c["metrics"]["final_loss"] for c in cells if c["kind"] == "continuation"}
     assert set(losses) == {*pool, UNWIDENED}
@@ -72,8 +72,7 @@ def test_every_operator_takes_part_in_a_study(pool: tuple[str, ...], tmp_path: P
 
 def test_another_optimizer_carries_a_study(tmp_path: Path):
     optim = presets()["smoke"].optim.replace(name="muon")
-    pool = ("asymmetric_reset", "lockstep")
-    for cell in small_study(tmp_path / "run", regimes=("deterministic",), operators=pool, optim=optim):
+    for cell in small_study(tmp_path / "run", regimes=("deterministic",), operators=("lockstep",), optim=optim):
         if cell["kind"] == "probe" and cell["operator"] == "lockstep":
             assert cell["metrics"]["kl_continued"] < 1e-9  # float32 rounding: the wide run is the narrow run
 
@@ -122,10 +121,11 @@ def test_killed_and_started_again_ends_the_same(smoke_run: Path, tmp_path: Path)
 
 
 def test_another_process_from_another_place_gives_the_same_bits(smoke_run: Path, tmp_path: Path):
-    """A source from the start: other directory, hash seed and time zone, no compilation cache. More: row B7."""
-    surroundings = {"PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    """A source from the start: other directory, hash seed and time zone. More, such as no cache: row B7."""
+    surroundings = {"PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu"}
     source = next(c for c in RunDir(smoke_run).receipt()["cells"] if c["kind"] == "source")
-    done = growjax("verify", str(smoke_run), "--cells", source["id"], "--json", cwd=tmp_path, env=surroundings)
+    words = ("--cells", source["id"], "--lanes", "1", "--json")
+    done = growjax("verify", str(smoke_run), *words, cwd=tmp_path, env=surroundings)
     assert done.code == 0 and json.loads(done.out)["outcome"] == "identical", done.err
 
 
