@@ -3,7 +3,7 @@
     python -m experiments.quick_study --out artifacts/quick-study.json [--corpus PATH]
 
 Runs `python -m growjax study` with a cold compilation cache, once to the end; then again, kills every process of it
-with SIGKILL when half of its cells are full, and starts the same command once more. About nine minutes on two cores
+with SIGKILL when half of its cells are full, and starts the same command once more. About five minutes on two cores
 for each corpus. Exits with 1 where the resumed run differs from the unbroken one in any digest, metric or rank.
 """
 
