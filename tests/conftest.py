@@ -121,7 +121,6 @@ def readme_block(name: str) -> str:
 EXAMPLES = [shlex.split(line) for line in readme_block("example commands").splitlines()]
 """The commands that the README shows, in words."""
 
-
 READ = ("study", "audit", "verify", "operators", "doctor")
 """Verbs whose documents tests read."""
 
@@ -134,10 +133,13 @@ class Shown:
         self._factory = factory
         self.folder = shared_folder(factory)
 
+    def text(self, verb: str) -> str:
+        """What the example of a verb printed."""
+        return self.run(next(words for words in EXAMPLES if words[3] == verb and "--help" not in words))
+
     def said(self, verb: str) -> dict[str, Any]:
-        """The document that the example of a verb printed."""
-        found = [words for words in EXAMPLES if words[3] == verb and "--help" not in words]
-        return json.loads(self.run(found[0]))
+        """The same as a document."""
+        return json.loads(self.text(verb))
 
     def run(self, words: list[str]) -> str:
         """What an example printed; it must end with 0."""
