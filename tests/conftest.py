@@ -121,7 +121,7 @@ def readme_block(name: str) -> str:
 EXAMPLES = [shlex.split(line) for line in readme_block("example commands").splitlines()]
 """The commands that the README shows, in words."""
 
-READ = ("study", "audit", "verify", "operators", "doctor")
+READ = ("study", "widen", "audit", "verify", "operators", "doctor")
 """Verbs whose documents tests read."""
 
 

@@ -59,17 +59,23 @@ FEW = ("ligo:steps=2", "sparkling", "exact_copy+noise+law:clip=no")
 """One that trains, one that keeps counts of its own, parts."""
 
 
-@pytest.mark.parametrize("pool", [FEW, pytest.param(EVERY, marks=pytest.mark.slow)], ids=["few", "every"])
-def test_every_operator_takes_part_in_a_study(pool: tuple[str, ...], tmp_path: Path):
-    model = presets()["smoke"].model.replace(n_layers=2 if pool is EVERY else 1)  # aki looks at the next layer
+@pytest.mark.parametrize(
+    ("pool", "optimizer"), [(FEW, "muon"), pytest.param(EVERY, "adamw", marks=pytest.mark.slow)], ids=["few", "every"]
+)
+def test_every_operator_takes_part_in_a_study(pool: tuple[str, ...], optimizer: str, tmp_path: Path):
+    """With tokens added; the few under another optimizer than a study's own."""
+    smoke = presets()["smoke"]
+    model = smoke.model.replace(n_layers=2 if pool is EVERY else 1)  # aki looks at the next layer
     cells = small_study(
-        tmp_path / "run", regimes=("stochastic",), operators=pool, model=model, to=TargetWidths(vocab_size=320)
-    )
+        tmp_path / "run", regimes=("stochastic",), operators=pool, model=model, to=TargetWidths(vocab_size=320),
+        optim=smoke.optim.replace(name=optimizer),
+    )  # fmt: skip
     losses = {c["operator"]: c["metrics"]["final_loss"] for c in cells if c["kind"] == "continuation"}
     assert set(losses) == {*pool, UNWIDENED}
     assert all(np.isfinite(loss) for loss in losses.values()) and len(set(losses.values())) == len(losses)
 
 
+@pytest.mark.slow
 def test_another_optimizer_carries_a_study(tmp_path: Path):
     optim = presets()["smoke"].optim.replace(name="muon")
     for cell in small_study(tmp_path / "run", regimes=("deterministic",), operators=("lockstep",), optim=optim):
@@ -169,18 +175,16 @@ def test_stored_states_are_what_their_cells_say(smoke_run: Path):
             assert int(state.step) == (0 if cell["operator"] == "scratch" else int(cell["source"].partition("step")[2]))
 
 
-def test_widen_and_train_by_command(smoke_run: Path, tmp_path: Path):
-    out = tmp_path / "wide"
-    done = growjax(
-        "widen", str(smoke_run), "--to.d-model", "20", "--operator", "perturbed:sigma=0.1", "--out", str(out), "--json"
-    )
-    assert done.code == 0, done.err
-    told = json.loads(done.out)
+def test_widen_by_command(shown: Shown):
+    told = shown.said("widen")
     # nats per token; only float32 rounding is left
     assert abs(told["zero_step"]["kl"]) < 1e-9 and told["stored"] == told["zero_step"]
     assert told["after"]["parameters"] > told["before"]["parameters"]
-    assert load_state(out).config.model.d_model == 20
-    # `train` makes the very state that the study made of the same options
+    assert load_state(shown.folder / told["directory"]).config.model.d_model == 72
+
+
+def test_train_makes_the_state_that_a_study_makes(smoke_run: Path, tmp_path: Path):
+    """Of the same options, by command."""
     spec = presets()["smoke"]
     words = [f"--{part}.{name.replace('_', '-')}={value}" for part, config, names in (
         ("model", spec.model, ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff")),

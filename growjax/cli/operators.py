@@ -80,7 +80,7 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
         config = spec.train_config(tokens.tokenizer().get_vocab_size())
         plan = make_plan(config.model, spec.to.of(config.model))
         start = init_state(config, key=Streams(root_key(0)).at("init", 0))
-        live = luck(Streams(root_key(0)), ("order", "dropout"))
+        live = luck(Streams(root_key(0)), ())  # the program of the trajectories after it
         source = advance(start, given.steps, feed=feed, luck=live, batch_size=batch_size, programs=programs)
         rows = []
         for number, text in enumerate(texts):
