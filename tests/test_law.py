@@ -120,8 +120,7 @@ def check_drawn(dialect: str, examples: int, number: int, *, layers: int) -> set
 def test_lockstep_for_every_kind_of_growth(dialect: str, examples: int, number: int):
     """A few draws, of one layer, that take every branch of the generator but some of its factors. Widening commutes
     with training."""
-    reached = check_drawn(dialect, examples, number, layers=1)
-    assert {"x 2", "x 3", "x random"} <= reached and covered(dialect) - reached <= {f"x {name}" for name in FACTORS}
+    assert covered(dialect) - check_drawn(dialect, examples, number, layers=1) <= {"x 1.5", "x 4", "x 9/8"}
 
 
 @pytest.mark.slow

@@ -79,9 +79,9 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
         feed = make_feed(spec, tokens)
         config = spec.train_config(tokens.tokenizer().get_vocab_size())
         plan = make_plan(config.model, spec.to.of(config.model))
-        start = init_state(config, key=Streams(root_key(0)).at("init", 0))
-        live = luck(Streams(root_key(0)), ())  # the program of the trajectories after it
-        source = advance(start, given.steps, feed=feed, luck=live, batch_size=batch_size, programs=programs)
+        streams = Streams(root_key(0))
+        start, fixed = init_state(config, key=streams.at("init", 0)), luck(streams, ())  # as the trajectories go on
+        source = advance(start, given.steps, feed=feed, luck=fixed, batch_size=batch_size, programs=programs)
         rows = []
         for number, text in enumerate(texts):
             status.update(f"measuring {text} ({number + 1} of {len(texts)})")
