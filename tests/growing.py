@@ -31,8 +31,8 @@ MODELS = {
 }
 GROWTHS = {
     "doubled": {"d_model": 32, "n_heads": 8, "n_kv_heads": 4, "d_ff": 48},
-    "uneven": {"d_model": 20, "n_heads": 6, "n_kv_heads": 3, "d_ff": 31},
-    "longer heads": {"head_dim": 8, "d_model": 18, "n_heads": 8},
+    "uneven": {"d_model": 20, "n_heads": 6, "n_kv_heads": 3, "head_dim": 8, "d_ff": 31},
+    "within groups": {"head_dim": 8, "d_model": 18, "n_heads": 8},
 }
 OPTIM = OptimConfig(learning_rate=3e-3, warmup_steps=2, total_steps=100, clip_norm=0.1, eps=1e-3)
 RNG = np.random.default_rng(0)

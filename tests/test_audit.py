@@ -161,8 +161,8 @@ def test_faults_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def planted(self: Context, live: Any, replicate: int, exchanged: Any) -> Luck:
         found = good(self, live, replicate, exchanged)
-        if found.dropout is None:  # the deterministic regime draws masks
-            return found._replace(dropout=other.stream("dropout"))
+        if found.dropout is None:  # the deterministic regime draws batches and masks
+            return found._replace(order=other.stream("order"), dropout=other.stream("dropout"))
         calls.append(1)  # the candidate, which comes last, has batches of another seed
         return found._replace(order=other.stream("order")) if len(calls) > 1 else found
 

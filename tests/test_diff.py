@@ -38,24 +38,23 @@ def planted_step(at: int, leaf: tuple[int, ...]) -> Any:
     return step
 
 
-def test_diff_finds_the_element_from_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """One ulp in one element at step 37, every digest recorded honestly afterwards; no state of that step is stored."""
-    spec = dataclasses.replace(presets()["smoke"], source_steps=(40,), operators=(), regimes=())
-    run_study(spec, RunDir(tmp_path / "a"))
+def test_diff_finds_the_element_from_digests(smoke_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One ulp in one element at step 7, every digest recorded honestly afterwards; no state of that step is stored."""
+    planted = tmp_path / "planted"
+    monkeypatch.setattr(loop, "train_step", planted_step(7, (0, 3, 1, 2)))
     jax.clear_caches()
-    monkeypatch.setattr(loop, "train_step", planted_step(37, (0, 3, 1, 2)))
-    run_study(spec, RunDir(tmp_path / "b"))
+    run_study(dataclasses.replace(presets()["smoke"], operators=(), regimes=()), RunDir(planted))
     monkeypatch.undo()
     jax.clear_caches()
-    for a, b in (("a", "b"), ("b", "a")):
-        found = diff(tmp_path / a, tmp_path / b)
+    for a, b in ((smoke_run, planted), (planted, smoke_run)):
+        found = diff(a, b)
         assert found.difference is not None
-        assert found.difference.step == 37 and found.difference.leaf == "blocks/wq" and found.difference.ulps == 1
+        assert found.difference.step == 7 and found.difference.leaf == "blocks/wq" and found.difference.ulps == 1
         assert found.difference.element == (0, 3, 1, 2) and "update" in found.difference.what
         assert any("two different programs" in note for note in found.notes)
-    done = growjax("diff", str(tmp_path / "a"), str(tmp_path / "b"))
-    assert done.code == 1 and "step 37, leaf blocks/wq, element [0, 3, 1, 2]" in done.out, done.err
-    assert diff(tmp_path / "a", tmp_path / "a").difference is None
+    done = growjax("diff", str(smoke_run), str(planted))
+    assert done.code == 1 and "step 7, leaf blocks/wq, element [0, 3, 1, 2]" in done.out, done.err
+    assert diff(planted, planted).difference is None
 
 
 def test_only_figures_are_ulps_apart():

@@ -39,9 +39,19 @@ def first_of(cells: dict[str, Any], kind: str) -> Any:
     return next(c for c in in_order(list(cells.values())) if c["kind"] == kind)
 
 
-def test_a_committed_run_comes_out_again():
-    """The command of the README: a probe of the published quick study with all its ancestors, the source's training
-    among them; on another CPU model the bits agree, or verify names it."""
+def test_a_committed_run_comes_out_again(smoke_run: Path):
+    """Every cell of the committed smoke study, in every digest and figure; on another CPU model the bits agree, or the
+    CPU is named."""
+    committed = ROOT / "artifacts" / "smoke"
+    found = diff(committed, smoke_run)
+    assert found.compared == len(read_receipt(committed)["cells"]) == len(read_receipt(smoke_run)["cells"])
+    assert found.difference is None or any("cpu" in note for note in found.notes), found
+
+
+@pytest.mark.slow
+def test_a_published_study_comes_out_again():
+    """The command of the README: a probe of the quick study with all its ancestors, the source's training among
+    them."""
     path = "artifacts/quick/receipt.json"
     command = f"python -m growjax verify {path} --cells 1"
     assert command in " ".join((ROOT / "README.md").read_text().split())
