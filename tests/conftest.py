@@ -32,6 +32,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What many tests read is made first, by one test process, while another does what needs none of it."""
+    items.sort(key=lambda item: item.path.name not in ("test_readme.py", "test_luck.py"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _pinned():
     assert _NOTES == [], _NOTES
@@ -121,13 +126,18 @@ def readme_block(name: str) -> str:
 EXAMPLES = [shlex.split(line) for line in readme_block("example commands").splitlines()]
 """The commands that the README shows, in words."""
 
-READ = ("study", "widen", "audit", "verify", "operators", "doctor")
-"""Verbs whose documents tests read."""
+OURS = {
+    **dict.fromkeys(("widen", "audit", "operators", "doctor"), ("--json",)),
+    **dict.fromkeys(("study", "verify"), ("--lanes", "1", "--json")),
+    "train": ("--lanes", "1"),
+}
+"""What a test adds to a verb."""
 
 
 class Shown:
     """The README's example commands. Each runs once, for all tests that read what it made, in one folder and after
-    those whose runs it reads; as it is shown, but that what tests read is said as JSON."""
+    those whose runs it reads; as it is shown, but that what tests read is said as JSON, and that cells are computed one
+    after another, since the cores are busy with other tests."""
 
     def __init__(self, factory: pytest.TempPathFactory):
         self._factory = factory
@@ -147,10 +157,10 @@ class Shown:
         for before in EXAMPLES[: EXAMPLES.index(words)]:
             if "--out" in before and before[before.index("--out") + 1] in words[4:]:
                 self.run(before)
-        as_json = ["--json"] if words[3] in READ and "--help" not in words else []
+        ours = () if "--help" in words else OURS.get(words[3], ())
 
         def make(_: Path) -> str:
-            done = growjax(*words[3:], *as_json, cwd=self.folder)
+            done = growjax(*words[3:], *ours, cwd=self.folder)
             assert done.code == 0, (words, done.err, done.out)
             return done.out
 

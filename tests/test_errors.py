@@ -197,8 +197,9 @@ def test_a_full_disk(verb: str, smoke_run: Path, tmp_path: Path):
     ("number", "told"),
     [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission"), (errno.EDQUOT, "quota")],
 )
-def test_faults_of_the_system_are_told(number: int, told: str, tmp_path: Path):
+def test_faults_of_the_system_are_told(number: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Raised where a folder is being filled, bare or inside another library's error: told, and nothing left behind."""
+    monkeypatch.setattr("time.sleep", lambda _: None)  # no other thread still writes here
     plain = OSError(number, os.strerror(number), "a/file")
     wrapped = ValueError("tensorstore says no")
     wrapped.__cause__ = plain
