@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import growjax
+from conftest import ROOT, growjax
 
 from growjax.config import canonical_json
 from growjax.digests import named_leaves
@@ -108,6 +110,37 @@ def test_flipped_bits_in_storage_metadata_change_no_value_unseen(smoke_run: Path
             assert cell["id"] in str(error)
             seen["caught"] += 1
     assert seen["caught"] and seen.total() == 16
+
+
+LOADS = """
+import sys
+from pathlib import Path
+from growjax import runtime
+runtime.pin()
+from growjax.errors import UserError
+from growjax.record.store import load_state
+for folder in map(Path, sys.argv[1:]):
+    try:
+        load_state(folder)
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_nothing_but_the_error_is_said(smoke_run: Path, tmp_path: Path):
+    """Orbax reads all leaves at once: where many cannot be read, those that fail after the first keep still."""
+    rng = random.Random(3)
+    cell = next(c for c in read_receipt(smoke_run)["cells"] if c["kind"] == "source")
+    folders = [tmp_path / str(number) for number in range(16)]
+    for folder in folders:
+        shutil.copytree(smoke_run / "cells" / cell["id"], folder)
+        tables = [path for path in (folder / "state").rglob("d/*") if path.stat().st_size < 20000]
+        path = rng.choice([*tables, folder / "state" / "state" / "manifest.ocdbt"])
+        path.write_bytes(flip(path.read_bytes(), rng.randrange(path.stat().st_size), rng.randrange(8)))
+    done = subprocess.run([sys.executable, "-c", LOADS, *folders], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    told = done.stdout.splitlines()
+    assert len(told) > 4 and all("the checkpoint" in line for line in told), told
 
 
 def test_damage_ends_verify_with_1(smoke_run: Path, tmp_path: Path):

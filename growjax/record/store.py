@@ -6,6 +6,7 @@ of the leaves, never of the files.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import threading
@@ -57,11 +58,28 @@ def state_digest(state: TrainState) -> str:
     return digest(as_tree(state))
 
 
-def _quietly():
+def _quietly() -> None:
     # What goes wrong is raised as well; asyncio logs the failures of whichever reads came second.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="orbax")
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
+    _hush_late_reads()
+
+
+@functools.cache
+def _hush_late_reads() -> None:
+    """Keeps reads that end after the first that failed, with nobody left to tell and Orbax's event loop closed, from
+    printing over the one line. They come at any time, from any thread, so this stands before the first read."""
+    honest = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        code = getattr(unraisable.object, "cr_code", None)
+        orphan = code is not None and "orbax" in code.co_filename
+        if not orphan and str(unraisable.exc_value) != "Event loop is closed":
+            honest(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def save_state(directory: Path, state: TrainState) -> str:
@@ -110,18 +128,6 @@ def load_state(directory: Path) -> TrainState:
     return state
 
 
-def _hush_late_reads() -> None:
-    """Keeps reads that fail after the first, with nobody left to tell, from printing over the one line."""
-    honest = sys.unraisablehook
-
-    def hook(unraisable: sys.UnraisableHookArgs) -> None:
-        code = getattr(unraisable.object, "cr_code", None)
-        if code is None or "orbax" not in code.co_filename:
-            honest(unraisable)
-
-    sys.unraisablehook = hook
-
-
 def _read_info(directory: Path) -> dict[str, Any]:
     path = directory / "state.json"
     try:
@@ -142,7 +148,6 @@ def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:
         with _ONE_AT_A_TIME:
             return ocp.load(str(directory.resolve() / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
-        _hush_late_reads()
         told = explain(error)
         if isinstance(told, UserError) and "no such file" not in told.fault:
             raise told from None
