@@ -62,17 +62,17 @@ FEW = ("ligo:steps=2", "sparkling", "exact_copy+noise+law:clip=no")
 @pytest.mark.parametrize(
     ("pool", "n_layers", "optimizer"),
     [
-        pytest.param(FEW, 1, "muon", id="few"),
+        pytest.param(FEW, 1, "lion", id="few"),
         pytest.param(EVERY, 2, "adamw", id="every", marks=pytest.mark.slow),  # aki looks at the next layer
     ],
 )
 def test_every_operator_takes_part_in_a_study(pool: tuple[str, ...], n_layers: int, optimizer: str, tmp_path: Path):
-    """With tokens added; the few under another optimizer than a study's own."""
+    """With tokens added, and dropout alone random; the few under another optimizer than a study's own."""
     smoke = presets()["smoke"]
     model, optim = smoke.model.replace(n_layers=n_layers), smoke.optim.replace(name=optimizer)
     cells = small_study(
         tmp_path / "run",
-        regimes=("stochastic",),
+        regimes=("dropout",),
         operators=pool,
         model=model,
         optim=optim,
@@ -115,10 +115,10 @@ def test_report_is_rebuilt_from_the_receipt_alone(smoke_run: Path, tmp_path: Pat
 
 
 def test_killed_and_started_again_ends_the_same(smoke_run: Path, tmp_path: Path):
-    """SIGKILL half-way; other company as well, with fewer candidates and one lane instead of two. More: row B2."""
+    """SIGKILL half-way; other company as well, with fewer candidates and two lanes instead of one. More: row B2."""
     out = tmp_path / "killed"
     words = [sys.executable, "-m", "growjax", "study", "--preset", "smoke", "--operators", "exact_copy", "perturbed",
-             "--lanes", "1", "--out", str(out), "--json"]  # fmt: skip
+             "--lanes", "2", "--out", str(out), "--json"]  # fmt: skip
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list((out / "cells").glob("[!.]*"))) < 21:  # of 43
         time.sleep(0.02)
