@@ -99,7 +99,10 @@ def narrow(request: pytest.FixtureRequest) -> TrainState:
     return path(start, WINDOWS, steps=23)
 
 
-@pytest.mark.parametrize("growth", GROWTHS)
+QUICK = ("doubled", "all unevenly")
+
+
+@pytest.mark.parametrize("growth", [pytest.param(g, marks=() if g in QUICK else pytest.mark.slow) for g in GROWTHS])
 def test_the_law_of_each(narrow: TrainState, growth: str):
     """AdamW's own test is in test_law."""
     plan = make_plan(MODEL, MODEL.replace(**GROWTHS[growth]))
