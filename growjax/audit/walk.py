@@ -115,13 +115,19 @@ class _Walk:
             return [key._replace(path=(*key.path, folded), loops=key.loops | data.loops)]
         if name == "random_split":
             return [values[0]._replace(path=(*values[0].path, "split"))]
+        if name == "unstack" and values[0].path[-1:] == ("split",):
+            above = values[0].path[:-1]
+            return [values[0]._replace(path=(*above, f"split {i}")) for i in range(len(equation.outvars))]
         if name in ("slice", "dynamic_slice", "gather") and values[0].path[-1:] == ("split",):
             start = params.get("start_indices", tuple(v.number for v in values[1:]))
             return [values[0]._replace(path=(*values[0].path[:-1], f"split {start[0] if start else '?'}"))]
         if name == "scan":
-            return self.loop(
-                params["jaxpr"], values, params["num_consts"], params["num_carry"], around, len(equation.outvars)
-            )
+            # told from the shapes, as the parameters that count them have other names in other versions of jax
+            body = params["jaxpr"]
+            results = len(equation.outvars)
+            sliced = _of_other_rank(equation.invars, body.jaxpr.invars)
+            carried = results - _of_other_rank(equation.outvars, body.jaxpr.outvars)
+            return self.loop(body, values, len(values) - carried - sliced, carried, around, results)
         if name == "while":
             tests, bodies = params["cond_nconsts"], params["body_nconsts"]
             carried = values[tests + bodies :]
@@ -169,6 +175,11 @@ class _Walk:
             given.append(value if kept else Value(origin=value.origin, loops=value.loops | {number}))
         out = self.inside(inner, given, (*around, number))
         return (out + [Value()] * results)[:results]
+
+
+def _of_other_rank(outer: Iterable[Any], inner: Iterable[Any]) -> int:
+    """How many of a scan's operands, or results, its body sees a slice of."""
+    return sum(o.aval.ndim != i.aval.ndim for o, i in zip(outer, inner, strict=True))
 
 
 def _loops(values: Iterable[Value]) -> frozenset[int]:
