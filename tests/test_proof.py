@@ -110,6 +110,17 @@ def test_verify_says_what_is_not_comparable(smoke_run: Path, tmp_path: Path, fie
     assert (field if field != "pins" else "pins.xla_flags.--xla_cpu_max_isa") in done.err
 
 
+def test_diff_names_every_package_that_differs(smoke_run: Path, tmp_path: Path):
+    """The package that a difference comes from is seldom the first of the alphabet."""
+
+    def change(header: Any, cells: Any) -> None:
+        header["environment"]["packages"] |= {"flax": "0.0.1", "jax": "0.0.2", "jaxlib": "0.0.3"}
+
+    found = diff(smoke_run, altered(smoke_run, tmp_path / "run", change))
+    assert found.difference is None
+    assert [note.partition(" was ")[0] for note in found.notes] == ["packages.flax", "packages.jax", "packages.jaxlib"]
+
+
 def test_verify_of_another_cpu(smoke_run: Path, tmp_path: Path):
     """The CPU's model may differ as long as bits do not; where they do, it is named."""
 

@@ -22,7 +22,7 @@ from growjax.errors import CheckFailed, NotComparable, UserError
 from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
 from growjax.proof.verify import check_comparable, in_order, model_of
 from growjax.record.integrity import read_receipt
-from growjax.record.rundir import COMPARABLE, RunDir, first_difference
+from growjax.record.rundir import COMPARABLE, RunDir, differences, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.replay import crossed_at, source_at, trajectory_at
@@ -65,9 +65,9 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
         if left.get(part) != right.get(part)
     ]
     notes += [
-        first_difference(left["environment"].get(field), right["environment"].get(field), field)
+        note
         for field in (*COMPARABLE, "cpu")
-        if left["environment"].get(field) != right["environment"].get(field)
+        for note in differences(left["environment"].get(field), right["environment"].get(field), field)
     ]
     others = {cell["id"]: cell for cell in right["cells"]}
     known = {cell["id"]: cell for cell in left["cells"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,15 @@ class RunDir:
         return cell.to_dict()
 
 
-def first_difference(old: Any, new: Any, name: str) -> str:
-    """The first field in which two parts of a receipt differ, with both values."""
+def differences(old: Any, new: Any, name: str) -> Iterator[str]:
+    """Every field in which two parts of a receipt differ, with both values; none is told as null is."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(set(old) | set(new)):
-            if old.get(key) != new.get(key):
-                return first_difference(old.get(key), new.get(key), f"{name}.{key}")
-    return f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"
+            yield from differences(old.get(key), new.get(key), f"{name}.{key}")
+    elif old != new:
+        yield f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"
+
+
+def first_difference(old: Any, new: Any, name: str) -> str:
+    """The first field in which two parts of a receipt differ, with both values."""
+    return next(differences(old, new, name), f"{name} lacks a field that was null, or has one more")
