@@ -115,12 +115,10 @@ class _Walk:
             return [key._replace(path=(*key.path, folded), loops=key.loops | data.loops)]
         if name == "random_split":
             return [values[0]._replace(path=(*values[0].path, "split"))]
-        if name == "unstack" and values[0].path[-1:] == ("split",):
-            above = values[0].path[:-1]
-            return [values[0]._replace(path=(*above, f"split {i}")) for i in range(len(equation.outvars))]
-        if name in ("slice", "dynamic_slice", "gather") and values[0].path[-1:] == ("split",):
+        if name in ("slice", "dynamic_slice", "gather", "unstack") and values[0].path[-1:] == ("split",):
             start = params.get("start_indices", tuple(v.number for v in values[1:]))
-            return [values[0]._replace(path=(*values[0].path[:-1], f"split {start[0] if start else '?'}"))]
+            taken = range(len(equation.outvars)) if name == "unstack" else [start[0] if start else "?"]
+            return [values[0]._replace(path=(*values[0].path[:-1], f"split {i}")) for i in taken]
         if name == "scan":
             # told from the shapes, as the parameters that count them have other names in other versions of jax
             body = params["jaxpr"]

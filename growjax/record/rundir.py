@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +114,13 @@ class RunDir:
         return cell.to_dict()
 
 
-def differences(old: Any, new: Any, name: str) -> Iterator[str]:
-    """Every field in which two parts of a receipt differ, with both values; none is told as null is."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(set(old) | set(new)):
-            yield from differences(old.get(key), new.get(key), f"{name}.{key}")
-    elif old != new:
-        yield f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"
+def differences(old: Any, new: Any, name: str) -> list[str]:
+    """Every field in which two parts of a receipt differ, with both values."""
+    fields = sorted({*old, *new}) if isinstance(old, dict) and isinstance(new, dict) else ()
+    within = [told for key in fields for told in differences(old.get(key), new.get(key), f"{name}.{key}")]
+    return within or [f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"] * (old != new)
 
 
 def first_difference(old: Any, new: Any, name: str) -> str:
-    """The first field in which two parts of a receipt differ, with both values."""
-    return next(differences(old, new, name), f"{name} lacks a field that was null, or has one more")
+    """The first field in which two parts of a receipt, known to differ, do so."""
+    return differences(old, new, name)[0]
