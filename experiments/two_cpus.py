@@ -3,8 +3,8 @@
     python -m experiments.two_cpus --others DIR [--out artifacts/two-cpus.json]
 
 DIR holds what another machine wrote, by the published names: `DIR/quick/receipt.json`, `DIR/luck/receipt.json`,
-`DIR/regimes/receipt.json` (an earlier commit's `artifacts` is such a folder). Claim: every cell has the same seal,
-which is over each of its digests (of the state, of states at evaluations, of parameters after each step, of losses, of
+`DIR/regimes/receipt.json` (an earlier commit's `artifacts` is such a folder). Claim: every cell has the same result,
+which is each of its digests (of the state, of states at evaluations, of parameters after each step, of losses, of
 the ledger, of the program) and every figure, as exact hexadecimal floats. Exits with 1 where the claim fails.
 """
 
@@ -16,7 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from growjax.config import json_digest
 from growjax.files import write_text
+from growjax.record.cells import result_of
 from growjax.record.integrity import read_receipt
 
 STUDIES = ("quick", "luck", "regimes")
@@ -37,7 +39,7 @@ def told(receipt: dict[str, Any]) -> dict[str, Any]:
 
 def compared(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Two receipts of one study, cell by cell."""
-    mine, theirs = ({c["id"]: c["digest"] for c in receipt["cells"]} for receipt in (one, other))
+    mine, theirs = ({c["id"]: json_digest(result_of(c)) for c in receipt["cells"]} for receipt in (one, other))
     same = dict(mine.items() & theirs.items())
     states = [len(c["digests"].get("state_at", ())) for c in one["cells"] if c["id"] in same]
     return {

@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from growjax import accelerator
+
 XLA_PINS: dict[str, str] = {
     # jaxlib 0.10.2 fuses reductions into YNNPACK kernels that race on more than one thread and then return wrong
     # sums (XNNPACK issue 11243, xla 49085). Single products alone are left to YNNPACK: it adds along the contraction in
@@ -29,10 +31,15 @@ XLA_PINS: dict[str, str] = {
     "--xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     # bfloat16 chains rounded at every operation, whatever is fused.
     "--xla_allow_excess_precision": "false",
-    # Scatters and reductions without atomics.
+    # Scatters, reductions and library calls without atomics; takes the Triton backend away, and every choice of a
+    # kernel by timing, which is another kernel next time.
     "--xla_gpu_deterministic_ops": "true",
-    # A kernel picked by timing is a different kernel next time.
+    # Forbidden by the flag above already; said once more, since it is what a run with stored choices would lift
+    # (XLA can read them with --xla_gpu_load_autotune_results_from; a run would have to keep that file as an input).
     "--xla_gpu_autotune_level": "0",
+    # jaxlib 0.11.2 and later still form Triton products under the first flag, and then look for a backend that can do
+    # them. One way for every product: cuBLASLt.
+    "--xla_gpu_enable_triton_gemm": "false",
 }
 
 ENV_PINS: dict[str, str] = {
@@ -57,6 +64,12 @@ ENV_PINS: dict[str, str] = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
+
+ENV_HABITS: dict[str, str] = {
+    # Several processes on one card: each takes what it needs, not three quarters of all there is. Changes no bit.
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+"""Set like pins where the user has not, and no part of what a receipt records."""
 
 # Beginnings of names of whatever else may be set: where work runs, what is told, kept and copied of it, and no more.
 # Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
@@ -110,6 +123,8 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     for name, value in ENV_PINS.items():
         if environ.setdefault(name, value) != value:
             notes.append(f"{name}={environ[name]} where growjax pins {value!r}: not a pinned run")
+    for name, value in ENV_HABITS.items():
+        environ.setdefault(name, value)
     strange_flags, strange = _strangers(environ)
     notes += [f"XLA_FLAGS has {name}, which may change bits: not a pinned run" for name in sorted(strange_flags)]
     return notes + [f"{name} is set, which may change bits: not a pinned run" for name in sorted(strange)]
@@ -191,10 +206,15 @@ def _jax_agrees() -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and device: the fields two receipts must share before their bits can be compared."""
+    """Versions and device: the fields two receipts must share before their bits can be compared.
+
+    On an accelerator there are two more: `accelerator`, its packages and libraries, and `driver`, which is recorded as
+    the CPU is.
+    """
     import jax
 
     device = jax.devices()[0]
+    more = {} if device.platform == "cpu" else accelerator.describe()
     return {
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -203,6 +223,7 @@ def environment() -> dict[str, Any]:
         "backend": device.platform,
         "device_kind": device.device_kind,
         "platform_version": device.client.platform_version,
+        **more,
     }
 
 
@@ -228,6 +249,17 @@ def source_digest() -> str:
             content = path.read_bytes()
             total.update(f"{name} {len(content)}\n".encode() + content)
     return total.hexdigest()
+
+
+def workers(shards: int = 1) -> int:
+    """Processes that compute side by side where the user does not say: one for each core on a CPU. On an accelerator,
+    where programs on one device only wait for each other, one for each device; or one alone where `shards` of a batch
+    go to all of them. Asks jax for its devices."""
+    import jax
+
+    if jax.default_backend() == "cpu":
+        return cores()
+    return jax.local_device_count() if shards == 1 else 1
 
 
 def cores() -> int:

@@ -51,7 +51,7 @@ def test_diff_finds_the_element_from_digests(smoke_run: Path, tmp_path: Path, mo
         assert found.difference is not None
         assert found.difference.step == 7 and found.difference.leaf == "blocks/wq" and found.difference.ulps == 1
         assert found.difference.element == (0, 3, 1, 2) and "update" in found.difference.what
-        assert any("two different programs" in note for note in found.notes)
+        assert any("the program itself is another" in note for note in found.notes)
     done = growjax("diff", str(smoke_run), str(planted))
     assert done.code == 1 and "step 7, leaf blocks/wq, element [0, 3, 1, 2]" in done.out, done.err
     assert diff(planted, planted).difference is None

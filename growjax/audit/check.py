@@ -112,11 +112,12 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
 
     recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
     injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, inject)
-    injected = 0
+    injected = states = 0
     for number, name in enumerate(chosen):
         tell(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
         found = injector.cell(recipes[name])
         injected += found.served
+        states += found.compared
         faults += found.faults
     everything = [e for cell in derived.values() for e in cell["digests"]["ledger"].values()]
     return {
@@ -137,6 +138,7 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
             "random primitives in them, each of a stream": programs.primitives,
             "cells run with draws as data": len(chosen),
             "keys asked for there": injected,
+            "of those cells, compared in their states too": states,
         },
         "normal_distance": both.furthest,
         "cells": [_cell(cell, both) for cell in derived.values() if cell["kind"] != "data"],

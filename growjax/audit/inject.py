@@ -1,10 +1,16 @@
-"""Cells run again with their recorded draws as data instead of keys: the state digests tell whether the bits agree."""
+"""Cells run again with their recorded draws as data instead of keys: the state digests tell whether the bits agree.
+
+Words that come from the host make another program. A CPU's bits do not depend on that. An accelerator's compiler fuses
+around a draw, and not around a call of the host, so there the keys that asked and the words they got are what can be
+compared, and states are not.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from growjax.audit.shared import told
@@ -30,6 +36,8 @@ class Injected(NamedTuple):
 
     served: int
     """Draws that were asked for and served."""
+    compared: bool
+    """Whether its states were compared with the recorded ones."""
     faults: list[str]
 
 
@@ -39,6 +47,8 @@ class Injector:
     def __init__(self, ctx: Context, cells: dict[str, Record]):
         self.ctx, self.cells = ctx, cells
         self.witness = Witness()
+        self.states = jax.default_backend() == "cpu"
+        """Whether an injected program's states have the recorded bits on this device."""
 
     def cell(self, recipe: Recipe, altered: Altered | None = None) -> Injected:
         """One cell again. `altered` replaces recorded words by key: what a test plants."""
@@ -46,7 +56,9 @@ class Injector:
         recorded = Recorded(cell["digests"]["ledger"], altered)
         again = {"candidate": self._candidate, "source": self._source}.get(recipe.kind, self._continued)
         asked, faults = again(cell, recorded)
-        return Injected(len(asked), [f"{told(cell)}: {fault}" for fault in (*recorded.faults(asked), *faults)])
+        faults = faults if self.states else []
+        found = [f"{told(cell)}: {fault}" for fault in (*recorded.faults(asked), *faults)]
+        return Injected(len(asked), self.states, found)
 
     def _candidate(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
         ctx, parameters = self.ctx, cell["parameters"]

@@ -24,7 +24,7 @@ class Common:
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
     lanes: int = 0
-    """Cells side by side; 0 takes one for each core. The results do not depend on it."""
+    """Cells side by side; 0 takes one for each core, on accelerators one for each device. No result depends on it."""
 
 
 def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None) -> T:

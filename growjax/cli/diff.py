@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -13,12 +13,15 @@ from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 
+if TYPE_CHECKING:
+    from growjax.proof.diff import Found
+
 
 @dataclasses.dataclass(frozen=True)
 class DiffArguments:
     """Name the first difference between two runs (directories or receipts) or two states: cell, step, leaf, element.
 
-    Exit codes: 0 no difference, 1 a difference, or one side is damaged.
+    Exit codes: 0 no difference, 1 a difference, or nothing to compare, or one side is damaged.
     """
 
     a: Annotated[Path, tyro.conf.Positional]
@@ -39,7 +42,12 @@ def run(argv: list[str]) -> int:
     if given.json:
         print(json.dumps({"a": str(given.a), "b": str(given.b), **told(found)}, sort_keys=True))
     else:
-        said = "no difference" if found.difference is None else f"first difference: {found.difference}"
-        for line in (said, *found.notes):
+        for line in (_verdict(found), *found.notes):
             console().print(line, highlight=False, soft_wrap=True)
-    return 0 if found.difference is None else 1
+    return 0 if found.difference is None and found.compared else 1
+
+
+def _verdict(found: Found) -> str:
+    if not found.compared:
+        return "nothing was compared: the two runs share no cell"
+    return "no difference" if found.difference is None else f"first difference: {found.difference}"

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.errors import UserError
@@ -34,19 +33,15 @@ class DoctorArguments:
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     given = parse(DoctorArguments, argv, verb="doctor", default=DoctorArguments())
-    runtime.start()
     from rich.console import Console
 
-    from growjax.preflight.verdict import preflight
     from growjax.proof.bench import Bench
-    from growjax.proof.doctor import examine, rows_here, told
+    from growjax.proof.doctor import ROWS, document, examine, rows_here
 
-    rows = {row.name: row for row in rows_here()}
+    names = [row.name for row in ROWS]
     for name in given.rows:
-        if name not in rows:
-            raise UserError(f"the contract has no row {name!r}", f"choose among {', '.join(rows)}")
-    preflight()
-    chosen = tuple(rows[name] for name in given.rows or rows)
+        if name not in names:
+            raise UserError(f"the contract has no row {name!r}", f"choose among {', '.join(names)}")
     with Console(stderr=True).status("starting") as status, tempfile.TemporaryDirectory() as folder:
         bench = Bench(
             Path(folder),
@@ -54,12 +49,14 @@ def run(argv: list[str]) -> int:
             thorough=given.thorough,
             watch=lambda what: status.update(f"running: {what}"),
         )
-        results = examine(bench, chosen, lambda result: None)
-    document = told(results)
+        here = bench.ask()
+        rows = {row.name: row for row in rows_here(here["environment"]["backend"], here["devices"])}
+        results = examine(bench, tuple(rows[name] for name in given.rows or rows), lambda result: None)
+    found = document(results, here)
     if given.json:
-        print(json.dumps(document, sort_keys=True))
+        print(json.dumps(found, sort_keys=True))
     else:
-        _print(document)
+        _print(found)
     return 1 if any(result.verdict == "fails" for result in results) else 0
 
 

@@ -1,23 +1,35 @@
-"""Causal attention with a derivative of its own, a few sequences at a time: no array of all scores is ever kept."""
+"""Causal attention with a derivative of its own: no array of all scores is kept for it, on any platform.
+
+A CPU takes a few sequences at a time. Other platforms take all at once, in one of the `WAYS`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from growjax.model.products import product, turned
 
+Forward = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""(q, k, v) to attention and the level of every query."""
+
+Backward = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
+"""(q, k, v, attention, level, gradient) to the gradients of q, k and v."""
+
 SCORES = 3 << 16
-"""Scores at a time, about: few enough to stay in a core's own cache."""
+"""Scores at a time on a CPU, about: few enough to stay in a core's own cache."""
+
+ELSEWHERE = "xla"
+"""The way of other platforms, of `WAYS`."""
 
 
 def causal_attention(q_BTGRK: jax.Array, k_BSGK: jax.Array, v_BSGK: jax.Array) -> jax.Array:
     """Grouped-query causal attention (Ainslie et al. 2023, arXiv 2305.13245), softmax in at least float32.
 
-    Returns [B, T, G, R, K]. Scores are divided by sqrt(K). On a CPU the derivative is growjax's own; other devices
-    have `jax.nn.dot_product_attention`, in the form that XLA compiles and the pins keep deterministic.
+    Returns [B, T, G, R, K]. Scores are divided by sqrt(K).
     """
     return _attend(q_BTGRK, k_BSGK, v_BSGK)
 
@@ -53,31 +65,19 @@ def _scores(q: jax.Array, k: jax.Array) -> jax.Array:
     return jnp.where(seen, scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), -jnp.inf)
 
 
-def _fused(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    heads = q.reshape(*q.shape[:2], -1, q.shape[-1])
-    return jax.nn.dot_product_attention(heads, k, v, is_causal=True, implementation="xla").reshape(q.shape)
-
-
 @jax.custom_vjp
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     return _attend_forward(q, k, v)[0]
 
 
 def _attend_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    def fused(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-        level = jax.eval_shape(_some_forward, q, k, v)[1]
-        return _fused(q, k, v), jnp.zeros(level.shape, level.dtype)  # not asked for there
-
     q, k, v = jax.lax.optimization_barrier((q, k, v))
-    out, level = jax.lax.platform_dependent(q, k, v, cpu=_some_forward, default=fused)
+    out, level = jax.lax.platform_dependent(q, k, v, cpu=_some_forward, default=WAYS[ELSEWHERE][0])
     return out, (q, k, v, out, level)
 
 
 def _attend_backward(saved: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    def fused(q: jax.Array, k: jax.Array, v: jax.Array, out: jax.Array, level: jax.Array, g: jax.Array) -> tuple:
-        return jax.vjp(_fused, q, k, v)[1](g)
-
-    return jax.lax.platform_dependent(*saved, g, cpu=_some_backward, default=fused)
+    return jax.lax.platform_dependent(*saved, g, cpu=_some_backward, default=WAYS[ELSEWHERE][1])
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
@@ -118,3 +118,62 @@ def _some_backward(
         return _by_position(dq, q_bTGRK), _by_position(dk, k_bSGK), _by_position(dv, k_bSGK)
 
     return _by_sequences(one, q, k, v, out, level, g)
+
+
+def _seen(length: int) -> jax.Array:
+    return jnp.tril(jnp.ones((length, length), jnp.bool_))
+
+
+def _all_scores(q: jax.Array, k: jax.Array) -> jax.Array:
+    """[B, G, R, T, S], in at least float32; minus infinity where a key lies ahead of its query."""
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    scores = jnp.einsum("btgrk,bsgk->bgrts", q * q.shape[-1] ** -0.5, k, preferred_element_type=wide)
+    return jnp.where(_seen(k.shape[1]), scores, -jnp.inf)
+
+
+def _scores_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The formulas of `_some_forward`, of all sequences at once; the order in memory is left to the compiler."""
+    scores = _all_scores(q, k)
+    level = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+    out = jnp.einsum("bgrts,bsgk->btgrk", jnp.exp(scores - level).astype(v.dtype), v)
+    return out, level.reshape(*level.shape[:2], -1, 1)
+
+
+def _scores_backward(
+    q: jax.Array, k: jax.Array, v: jax.Array, out: jax.Array, level: jax.Array, g: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    scale, scores = q.shape[-1] ** -0.5, _all_scores(q, k)
+    shares = jnp.exp(scores - level.reshape(*scores.shape[:-1], 1))
+    own = jnp.einsum("btgrk,btgrk->bgrt", g.astype(level.dtype), out.astype(level.dtype))[..., None]
+    dshares = jnp.einsum("btgrk,bsgk->bgrts", g, v, preferred_element_type=level.dtype)
+    ds = (shares * (dshares - own)).astype(v.dtype)
+    dv = jnp.einsum("bgrts,btgrk->bsgk", shares.astype(v.dtype), g)
+    dq = jnp.einsum("bgrts,bsgk->btgrk", ds, k) * scale
+    dk = jnp.einsum("bgrts,btgrk->bsgk", ds, q) * scale
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype)
+
+
+def _library(implementation: Literal["xla", "cudnn"]) -> tuple[Forward, Backward]:
+    """`jax.nn.dot_product_attention`; its derivative computes the forward pass again."""
+
+    def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        heads = q.reshape(*q.shape[:2], -1, q.shape[-1])
+        made = jax.nn.dot_product_attention(heads, k, v, is_causal=True, implementation=implementation)
+        return made.reshape(q.shape)
+
+    def forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+        level = jax.eval_shape(_some_forward, q, k, v)[1]
+        return attention(q, k, v), jnp.zeros(level.shape, level.dtype)  # not asked for in the derivative
+
+    def backward(q: jax.Array, k: jax.Array, v: jax.Array, out: jax.Array, level: jax.Array, g: jax.Array) -> tuple:
+        return jax.vjp(attention, q, k, v)[1](g)
+
+    return forward, backward
+
+
+WAYS: dict[str, tuple[Forward, Backward]] = {
+    "scores": (_scores_forward, _scores_backward),
+    "xla": _library("xla"),
+    "cudnn": _library("cudnn"),
+}
+"""By name: (forward, derivative). `scores` is growjax's own; `cudnn` takes bfloat16 and float16 alone."""

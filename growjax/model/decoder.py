@@ -17,6 +17,7 @@ from growjax.config import ModelConfig
 from growjax.model import layers
 from growjax.model.attention import causal_attention
 from growjax.model.axes import Dim, Named, ParamSpec, is_named, keeps, map_specs, reads, scales, writes
+from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
 from growjax.model.products import project, project_each
 from growjax.streams import at_site
@@ -127,7 +128,7 @@ class Decoder(_Owner):
     ) -> tuple[jax.Array, Any]:
         cfg = self.config
         table_VD = self.weight("embedding", keeps("vocab"), writes("embed"))
-        x_BTD = table_VD[tokens_BT]
+        x_BTD = look_up(table_VD, tokens_BT)
         if cfg.dialect == "layer":
             x_BTD = x_BTD + self.weight("positions", keeps("position"), writes("embed"))[: tokens_BT.shape[1]]
         x_BTD = self.drop(x_BTD, dropout_key, "embed")

@@ -67,6 +67,37 @@ def long_product(calls: int = 3) -> Seen:
     return Seen(values[0], None)
 
 
+def products(calls: int = 2) -> Seen:
+    """Products of several shapes: square, flat, long, and many at once; whole numbers, so that every sum is exact."""
+    rng = np.random.default_rng(4)
+    shapes = [((64, 64), (64, 64)), ((512, 32), (32, 256)), ((8, 2048), (2048, 24)), ((12, 64, 32), (12, 32, 64))]
+    multiply, values = jax.jit(jnp.matmul), []
+    for dtype in (np.float32, jnp.bfloat16):
+        for left, right in shapes:
+            whole = [rng.integers(-4, 5, shape).astype(np.float32) for shape in (left, right)]
+            exact = np.matmul(*(x.astype(np.float64) for x in whole)).astype(dtype)
+            made = [np.asarray(multiply(*(jnp.asarray(x, dtype) for x in whole))) for _ in range(calls)]
+            if any(m.tobytes() != exact.tobytes() for m in made):
+                return Seen(values, f"a product of whole numbers, {left} by {right}, came out wrong")
+            values.append(made[0].astype(np.float32))
+    return Seen(values, None)
+
+
+def sort_and_softmax(calls: int = 3) -> Seen:
+    """A sort with many equal keys, which must keep their order, and a softmax over long rows."""
+    rng = np.random.default_rng(5)
+    keys, rows = rng.integers(0, 9, 8192), jnp.asarray(rng.normal(size=(64, 4096)), jnp.float32)
+    order = jax.jit(lambda k: jnp.argsort(k, stable=True))
+    if not np.array_equal(order(keys), np.argsort(keys, kind="stable")):
+        return Seen(keys, "a stable sort came out in another order")
+    soft = jax.jit(jax.nn.softmax)
+    values = [np.asarray(soft(rows)) for _ in range(calls)]
+    if any(v.tobytes() != values[0].tobytes() for v in values):
+        return Seen(values, "one softmax came out in several ways")
+    off = float(np.max(np.abs(values[0].sum(1, dtype=np.float64) - 1)))
+    return Seen(values[0], None if off < 1e-5 else f"the shares of a softmax add up to 1 only within {off:.1g}")
+
+
 def many_reductions(calls: int = 3) -> Seen:
     """Reductions over each axis of an array large enough to be split over threads."""
     rng = np.random.default_rng(1)
@@ -134,8 +165,10 @@ def training_step() -> Seen:
 CANARIES: dict[str, Callable[[], Seen]] = {
     "racing sum": racing_sum,
     "long product": long_product,
+    "products": products,
     "many reductions": many_reductions,
     "scatter-add": scatter_add,
+    "sort and softmax": sort_and_softmax,
     "inverse root": inverse_root,
     "random bits": random_bits,
     "training step": training_step,

@@ -17,6 +17,9 @@ from growjax.config import json_digest
 from growjax.digests import digest
 from growjax.errors import CheckFailed
 from growjax.files import write_text
+from growjax.preflight.busy import busy_device
+
+RERUN = "run on a device that nobody else uses; if it still fails, this backend is not to be used"
 
 
 def preflight(*, cache: Path | None = None) -> dict[str, Any]:
@@ -51,10 +54,24 @@ def _kept(place: Path) -> dict[str, Any] | None:
 
 
 def _run() -> dict[str, Any]:
+    import jax
+
+    alone = canaries()
+    if jax.default_backend() != "cpu":
+        with busy_device():
+            beside = canaries()
+        for name, value in alone.items():
+            if beside[name] != value:
+                raise CheckFailed(f"preflight: {name}: it came out otherwise beside other work on the device: {RERUN}")
+    return {"verdict": "passed", "canaries": alone}
+
+
+def canaries() -> dict[str, str]:
+    """The digest of what each canary computed. Raises `CheckFailed` where one has a fault."""
     from growjax.preflight.canaries import CANARIES
 
     seen = {name: canary() for name, canary in CANARIES.items()}
     for name, canary in seen.items():
         if canary.fault is not None:
             raise CheckFailed(f"preflight: {name}: {canary.fault}: {canary.mend}")
-    return {"verdict": "passed", "canaries": {name: digest(canary.value) for name, canary in seen.items()}}
+    return {name: digest(canary.value) for name, canary in seen.items()}

@@ -55,6 +55,11 @@ class Bench:
         paths = [package, *filter(None, clean.get("PYTHONPATH", "").split(os.pathsep))]
         return {**clean, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **(extra or {})}
 
+    def ask(self) -> Record:
+        """What the device here is, from a process of its own. Raises `CheckFailed` where a canary does not pass."""
+        self.watch("the canaries")
+        return self._run("the canaries", [*self.program, "growjax.proof.specimen", '{"ask": true}'])
+
     def specimen(
         self,
         what: str,
@@ -70,6 +75,11 @@ class Bench:
         words = [*(program or self.program), "growjax.proof.specimen", json.dumps(options or {})]
         if cores is not None:
             words = [sys.executable, "-c", _BIND, ",".join(map(str, cores)), *words]
+        return self._run(what, words, env=env, cwd=cwd)
+
+    def _run(
+        self, what: str, words: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> Any:
         done = subprocess.run(words, env=self.environment(env), cwd=cwd or self.folder, capture_output=True, text=True)
         if done.returncode:
             raise CheckFailed(f"{what}: the process ended with {done.returncode}: {_last_line(done.stderr)}")
@@ -83,10 +93,12 @@ class Bench:
         operators: Sequence[str] = POOL[:2],
         words: Sequence[str] = (),
         kills: int = 0,
+        takes: float = 12,
         seed: int = 0,
     ) -> Record:
         """The cells of a small study, by id: digests and exact figures. With `kills` it is killed (SIGKILL, every
-        process of it) at so many moments, drawn from `seed` over the time it takes, and started again each time."""
+        process of it) at so many moments, drawn from `seed` over the `takes` seconds that it needs unbroken, and
+        started again each time."""
         self.watch(what)
         out = self.folder / name
         command = [*self.program, "growjax", *STUDY, "--operators", *operators, "--out", str(out), "--json", *words]
@@ -99,7 +111,7 @@ class Bench:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            deadline = time.monotonic() + moments.uniform(0.5, 12)
+            deadline = time.monotonic() + moments.uniform(0.5, takes)
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
             if process.poll() is None:

@@ -10,6 +10,7 @@ import numpy as np
 from growjax.config import ModelConfig
 from growjax.digests import leaf_bytes, named_leaves
 from growjax.model.decoder import param_shapes
+from growjax.record.cells import result_of
 
 Record = dict[str, Any]
 
@@ -133,11 +134,11 @@ def cell_start(cell: Record, cells: dict[str, Record]) -> int:
 
 
 def cell_difference(a: Record, b: Record, *, start: int, model: ModelConfig) -> Difference | None:
-    """The first difference between two records of one cell; None where every field is the same.
+    """The first difference between the results of two records of one cell; None where every field is the same.
 
     `model` is the configuration of the parameters that the cell trains; `start` the step in front of its first.
     """
-    if a == b:
+    if result_of(a) == result_of(b):
         return None
     if "params_at" in a["digests"]:
         found = first_step(a, start, model, b)
@@ -153,3 +154,13 @@ def cell_difference(a: Record, b: Record, *, start: int, model: ModelConfig) -> 
         if figure:
             return Difference(a["id"], f"{field} {figure[0]}", ulps=figure[1])
     return Difference(a["id"], "its record")
+
+
+def computed_otherwise(a: Record, b: Record) -> str | None:
+    """Why two records of one cell may differ by how they were computed: another program, or the same program compiled
+    into another optimized module. None where both are the same, or are not recorded."""
+    if a["digests"].get("program") != b["digests"].get("program"):
+        return "the program itself is another"
+    if None not in (a.get("module"), b.get("module")) and a["module"] != b["module"]:
+        return "the program is the same, and the compiler made another module of it (other fusions)"
+    return None

@@ -19,10 +19,17 @@ import numpy as np
 
 from growjax.digests import SECOND, leaf_digests, mix, named_leaves, salt, words_of
 from growjax.errors import CheckFailed, NotComparable, UserError
-from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
+from growjax.proof.compare import (
+    Difference,
+    Record,
+    cell_difference,
+    cell_start,
+    computed_otherwise,
+    tree_difference,
+)
 from growjax.proof.verify import check_comparable, in_order, model_of
 from growjax.record.integrity import read_receipt
-from growjax.record.rundir import COMPARABLE, RunDir, differences, first_difference
+from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.replay import crossed_at, source_at, trajectory_at
@@ -66,7 +73,7 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
     ]
     notes += [
         note
-        for field in (*COMPARABLE, "cpu")
+        for field in (*COMPARABLE, *LOCAL)
         for note in differences(left["environment"].get(field), right["environment"].get(field), field)
     ]
     others = {cell["id"]: cell for cell in right["cells"]}
@@ -77,8 +84,9 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
         found = cell_difference(cell, other, start=cell_start(cell, known), model=model_of(left, cell))
         if found is None:
             continue
-        if cell["digests"].get("program") != other["digests"].get("program"):
-            notes.append(f"cell {cell['id']} was computed by two different programs")
+        why = computed_otherwise(cell, other)
+        if why is not None:
+            notes.append(f"cell {cell['id']}: {why}")
         lines = [_trace(path, cell["id"]) for path in (a, b)]
         if lines[0] and lines[1]:
             found = _in_trace(found, lines[0], lines[1]) or found

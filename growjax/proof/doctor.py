@@ -7,10 +7,10 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from growjax import runtime
 from growjax.errors import CheckFailed
 from growjax.proof.bench import POOL, Bench, Record
 
@@ -28,6 +28,8 @@ class Row(NamedTuple):
     """Yields what is to be equal; None where nothing here can prove the row."""
     why: str = ""
     """Why a row is not proved here."""
+    applies: bool = True
+    """Whether it can be asked on this device at all."""
 
 
 class Result(NamedTuple):
@@ -36,10 +38,10 @@ class Result(NamedTuple):
     row: str
     changes: str
     verdict: str
-    """`holds`, `fails` or `open`."""
+    """`holds`, `fails`, `open` (nothing can prove it yet) or `does not apply` (this device cannot be asked)."""
     compared: list[str]
     failed: str | None
-    """What differed, or why the row is open."""
+    """What differed, or why the row is not proved."""
 
 
 def _again(bench: Bench, plain: Record) -> Compared:
@@ -48,9 +50,19 @@ def _again(bench: Bench, plain: Record) -> Compared:
     yield "a new process", plain, bench.specimen("a new process")[0]
 
 
+def _fresh(bench: Bench, plain: Record) -> Compared:
+    """On an accelerator: what a compiler may choose anew each time is compiled anew each time."""
+    yield from _again(bench, plain)
+    for number in range(6):
+        what = f"fresh process {number + 1} of 6, without a compilation cache"
+        yield what, plain, bench.specimen(what, env={"JAX_ENABLE_COMPILATION_CACHE": "false"})[0]
+
+
 def _killed(bench: Bench, plain: Record) -> Compared:
-    whole, kills = bench.study("an unbroken study", "whole"), 20 if bench.thorough else 2
-    broken = bench.study(f"a study killed {kills} times", "killed", kills=kills, seed=1)
+    kills, began = 20 if bench.thorough else 2, time.monotonic()
+    whole = bench.study("an unbroken study", "whole")
+    takes = time.monotonic() - began
+    broken = bench.study(f"a study killed {kills} times", "killed", kills=kills, takes=takes, seed=1)
     yield f"killed {kills} times and continued", whole, broken
 
 
@@ -142,19 +154,21 @@ ROWS = (
 )
 
 
-def rows_here() -> tuple[Row, ...]:
-    """The rows as this machine's device can prove them."""
-    import jax
-
-    if jax.default_backend() == "cpu":
+def rows_here(backend: str, devices: int) -> tuple[Row, ...]:
+    """The rows as a device of that kind can prove them."""
+    if backend == "cpu":
         return ROWS
-    count = jax.device_count()
-    real = Row("B5", f"devices: those here, {count}", _real_devices if count > 1 else None, "there is one device here")
-    return tuple(real if row.name == "B5" else row for row in ROWS)
+    several = _real_devices if devices > 1 else None
+    own = {
+        "B1": Row("B1", "run again: same process, six new ones that compile anew", _fresh),
+        "B5": Row("B5", f"devices: those here, {devices}", several, "there is one device here", applies=devices > 1),
+        "B10": Row("B10", "the CPU model", None, "the bits are an accelerator's", applies=False),
+    }
+    return tuple(own.get(row.name, row) for row in ROWS)
 
 
 def examine(bench: Bench, rows: tuple[Row, ...], done: Callable[[Result], None]) -> list[Result]:
-    """Runs every row; `done` is told of each as it ends."""
+    """Runs every row; `done` gets each result as it ends."""
     plain, results = bench.specimen("the plain run")[0], []
     for row in rows:
         results.append(_examine(bench, row, plain))
@@ -164,7 +178,7 @@ def examine(bench: Bench, rows: tuple[Row, ...], done: Callable[[Result], None])
 
 def _examine(bench: Bench, row: Row, plain: Record) -> Result:
     if row.compare is None:
-        return Result(row.name, row.changes, "open", [], row.why)
+        return Result(row.name, row.changes, "open" if row.applies else "does not apply", [], row.why)
     compared: list[str] = []
     try:
         for what, expected, found in row.compare(bench, plain):
@@ -190,7 +204,6 @@ def _where(expected: Any, found: Any) -> str:
     return f"was {str(expected)[:20]}, is {str(found)[:20]}"
 
 
-def told(results: list[Result]) -> Record:
-    """All results as plain data."""
-    rows = [result._asdict() for result in results]
-    return {"rows": rows, "environment": runtime.environment(), "pins": runtime.pins()}
+def document(results: list[Result], here: Record) -> Record:
+    """All results as plain data, with what the device is."""
+    return {"rows": [result._asdict() for result in results], **here}

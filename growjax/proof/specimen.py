@@ -3,7 +3,9 @@ rows compare, each time in other surroundings.
 
     python -m growjax.proof.specimen '{"every": 4}'
 
-prints digests as one JSON document; nothing in it depends on where or when it runs.
+prints digests as one JSON document; nothing in it depends on where or when it runs. With '{"ask": true}' it prints what
+the device here is instead, once the canaries have passed: `doctor` asks a process that ends, so as not to hold an
+accelerator itself while others are to have it.
 """
 
 from __future__ import annotations
@@ -81,6 +83,16 @@ def specimen(
     }
 
 
+def here() -> dict[str, Any]:
+    """Environment, pins and number of devices, in an environment in which the canaries have passed."""
+    import jax
+
+    from growjax.preflight.verdict import preflight
+
+    preflight()
+    return {"environment": runtime.environment(), "pins": runtime.pins(), "devices": jax.device_count()}
+
+
 def _through_storage(state: Any, folder: Path, moved: str | None) -> Any:
     from growjax.record.store import load_state, save_state
 
@@ -96,6 +108,9 @@ def main(argv: list[str]) -> int:
     runtime.pin()
     runtime.start()
     options = json.loads(argv[0]) if argv else {}
+    if options.get("ask"):
+        print(json.dumps(here()))
+        return 0
     again = options.pop("again", False)
     print(json.dumps([specimen(**options) for _ in range(2 if again else 1)]))
     return 0

@@ -13,10 +13,17 @@ from typing import Any, NamedTuple
 from growjax import runtime
 from growjax.config import ModelConfig
 from growjax.errors import CheckFailed, NotComparable, UserError
-from growjax.proof.compare import Difference, Record, cell_difference, cell_start, tree_difference
+from growjax.proof.compare import (
+    Difference,
+    Record,
+    cell_difference,
+    cell_start,
+    computed_otherwise,
+    tree_difference,
+)
 from growjax.record.cells import CONTINUED
 from growjax.record.integrity import check_stored, read_receipt
-from growjax.record.rundir import COMPARABLE, SCHEMA, RunDir, first_difference
+from growjax.record.rundir import COMPARABLE, LOCAL, SCHEMA, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.study.runner import Watch, run_study
 from growjax.study.spec import UNWIDENED, StudySpec
@@ -104,10 +111,8 @@ def verify(
         )
     found = _first(receipt, again, path, out)
     notes = []
-    for name, old, new in (
-        ("source_code", receipt["source_code"], again["source_code"]),
-        ("cpu", receipt["environment"]["cpu"], again["environment"]["cpu"]),
-    ):
+    local = [(name, receipt["environment"].get(name), again["environment"].get(name)) for name in LOCAL]
+    for name, old, new in (("source_code", receipt["source_code"], again["source_code"]), *local):
         if old != new:
             told = first_difference(old, new, name)
             if found:
@@ -129,9 +134,8 @@ def _first(receipt: Record, again: Record, path: Path, out: Path) -> Difference 
             continue
         found = cell_difference(old, cell, start=cell_start(cell, recorded), model=model_of(receipt, cell))
         if found:
-            changed = old["digests"].get("program") != cell["digests"].get("program")
-            told = f"{found.what}; the program itself is another" if changed else found.what
-            return _with_element(found._replace(what=told), path, out)
+            why = computed_otherwise(old, cell)
+            return _with_element(found._replace(what="; ".join(filter(None, (found.what, why)))), path, out)
     return None
 
 

@@ -15,6 +15,9 @@ from growjax.record.seals import exact, readable, sealed
 CONTINUED = ("probe", "continuation", "crossed")
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""
 
+NOT_RESULT = ("digest", "module")
+"""Fields of a cell that are no part of its result: the seal, and the way in which its program was compiled."""
+
 VERSION = 2
 """Of the recipes: raised when a recipe of the same text would give other results."""
 
@@ -48,6 +51,8 @@ class Cell:
     digests: dict[str, Any]
     """Digests of what came out."""
     metrics: dict[str, Any]
+    module: str | None = None
+    """Digest of the optimized module of the program that trained it: how it was computed, and no part of its result."""
 
     @property
     def id(self) -> str:
@@ -72,4 +77,10 @@ class Cell:
             "digests": self.digests,
             "metrics": readable(self.metrics),
             "exact": exact(self.metrics),
+            **({} if self.module is None else {"module": self.module}),
         })  # fmt: skip
+
+
+def result_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """What a recorded cell came to: its record without `NOT_RESULT`."""
+    return {name: value for name, value in cell.items() if name not in NOT_RESULT}

@@ -10,14 +10,17 @@ from typing import Any
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
-from growjax.record.cells import Cell, Recipe
+from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 
 SCHEMA = 2
 
-COMPARABLE = ("packages", "machine", "backend", "device_kind", "platform_version")
-"""Fields of the environment that two runs must share before their bits can be compared. A run must keep these, and its
-CPU, from its first cell to its last."""
+COMPARABLE = ("packages", "machine", "backend", "device_kind", "platform_version", "accelerator")
+"""Fields of the environment that two runs must share before their bits can be compared (the last is an accelerator's
+alone)."""
+
+LOCAL = ("cpu", "driver")
+"""Fields that a run must keep from its first cell to its last, like those. Another run may have others, and says so."""
 
 
 class RunDir:
@@ -65,9 +68,9 @@ class RunDir:
                     f"{self.path} holds a run of another {part} ({where})",
                     "choose another --out, give the same options, or start anew with --force",
                 )
-        for field in (*COMPARABLE, "cpu"):
-            if old["environment"].get(field) != new["environment"][field]:
-                where = first_difference(old["environment"].get(field), new["environment"][field], field)
+        for field in (*COMPARABLE, *LOCAL):
+            if old["environment"].get(field) != new["environment"].get(field):
+                where = first_difference(old["environment"].get(field), new["environment"].get(field), field)
                 raise UserError(
                     f"{self.path} was begun in another environment ({where})",
                     "go on there, choose another --out, or start anew with --force",
@@ -85,7 +88,7 @@ class RunDir:
         """
         cells = sorted(cells, key=lambda cell: cell["id"])
         parts = {name: json_digest(value) for name, value in header.items()}
-        body = {**header, "cells": cells, "parts": parts, "results": json_digest([c["digest"] for c in cells])}
+        body = {**header, "cells": cells, "parts": parts, "results": _results(cells)}
         root = json_digest(body)
         write_text(self.path / "receipt.json", canonical_json({**body, "root": root}) + "\n")
         return root
@@ -112,6 +115,10 @@ class RunDir:
                 write_text(folder / "metrics.jsonl", text)
             write_text(folder / "result.json", canonical_json(cell.to_dict()) + "\n")
         return cell.to_dict()
+
+
+def _results(cells: list[dict[str, Any]]) -> str:
+    return json_digest([json_digest(result_of(cell)) for cell in cells])
 
 
 def differences(old: Any, new: Any, name: str) -> list[str]:

@@ -74,7 +74,9 @@ class Context:
         grid: Any = {"segments": steps // every, "segment_steps": every, "start": start}
         batch_size, shards = self.spec.data.batch_size, self.spec.shards
         if shards > 1:
-            return run_sharded(state, self.feed, live, batch_size=batch_size, shards=shards, **grid)
+            return run_sharded(
+                state, self.feed, live, batch_size=batch_size, shards=shards, programs=self.programs, **grid
+            )
         return run(state, self.feed, live, batch_size=batch_size, programs=self.programs, **grid, **self.sizes)
 
 

@@ -31,13 +31,13 @@ def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
     parameters = recipe.parameters
     live = ctx.recorded_luck(parameters)
     start = copy_state(stored_state(ctx, crossed.candidate.id))
-    state, trace, program = ctx.train(start, live, start=0, steps=parameters["lag"], every=every)
+    state, trace, program, module = ctx.train(start, live, start=0, steps=parameters["lag"], every=every)
     steps, losses = list(range(0, parameters["lag"] + 1, every)), [float(x) for x in trace.eval_loss]
     metrics = {"eval_steps": steps, "eval_loss": losses, "auc": auc(steps, losses), "final_loss": losses[-1]}
     lines = trace_lines(trace, state, 0, every)
     ledger = continued_ledger(ctx, recipe, live, first=0)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
-    return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines)
+    return ctx.run.write(Cell(recipe, inputs, digests, metrics, module), lines)
 
 
 def outcomes(cells: Iterable[Record], spec: StudySpec, source: str) -> dict[str, np.ndarray]:

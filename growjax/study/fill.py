@@ -58,7 +58,7 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     else:
         at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
     live = luck(streams, ("order", "dropout"))
-    state, trace, program = ctx.train(state, live, start=at, steps=step - at, every=every)
+    state, trace, program, module = ctx.train(state, live, start=at, steps=step - at, every=every)
     lines = trace_lines(trace, state, at, every)
     metrics = {
         "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
@@ -66,7 +66,7 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
         "final_loss": float(trace.eval_loss[-1]),
     }
     ledger = source_ledger(ctx, recipe, live, after=after)
-    return _store(ctx, recipe, inputs, state, metrics, ledger, lines, trace_digests(lines, trace, program))
+    return _store(ctx, recipe, inputs, state, metrics, ledger, lines, trace_digests(lines, trace, program), module)
 
 
 def _store(
@@ -78,11 +78,13 @@ def _store(
     ledger: Ledger,
     lines: Sequence[Record] = (),
     of_trace: Record | None = None,
+    module: str | None = None,
 ) -> Record:
     tree = as_tree(state)
     own = {"state": digest(tree), "leaves": digest_by_leaf(tree), "config": state.config.digest()}
     digests = {**own, **(of_trace or {}), "ledger": ledger}
-    return ctx.run.write(Cell(recipe, inputs, digests, metrics), lines, fill=lambda folder: save_state(folder, state))
+    cell = Cell(recipe, inputs, digests, metrics, module)
+    return ctx.run.write(cell, lines, fill=lambda folder: save_state(folder, state))
 
 
 def stored_state(ctx: Context, cell_id: str) -> TrainState:
@@ -143,13 +145,14 @@ def fill_trajectory(
             return [probe, goes_on]
     start = stored_state(ctx, trajectory.candidate.id)
     live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
-    state, trace, program = ctx.train(copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
+    done = ctx.train(copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
+    state, trace, program, module = done
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
         lines = trace_lines(trace, state, 0, spec.eval_every)
         ledger = continued_ledger(ctx, trajectory.probe, live, first=0)
         digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
-        probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics), lines)
+        probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics, module), lines)
     elif state_digest(state) != probe["digests"]["state"]:
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
     if trajectory.continuation is None:
@@ -167,7 +170,7 @@ def _continue(
 ) -> Record:
     spec, every = ctx.spec, ctx.spec.eval_every
     lag = spec.probe_lag
-    state, trace, program = ctx.train(state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
+    state, trace, program, module = ctx.train(state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
     steps = [*probe["metrics"]["eval_steps"], *range(lag + every, trajectory.final_lag + 1, every)]
     losses = [*probe["metrics"]["eval_loss"], *(float(x) for x in trace.eval_loss[1:])]
     shared = steps.index(spec.continuation_lag) + 1
@@ -183,7 +186,7 @@ def _continue(
     lines = trace_lines(trace, state, lag, every)
     ledger = continued_ledger(ctx, recipe, live, first=lag)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
-    cell = Cell(recipe, _continuation_inputs(ctx, probe), digests, metrics)
+    cell = Cell(recipe, _continuation_inputs(ctx, probe), digests, metrics, module)
     return ctx.run.write(cell, lines)
 
 

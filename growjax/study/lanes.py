@@ -1,6 +1,7 @@
 """Lanes: cells side by side, each lane a process of its own with XLA's pool of one thread.
 
-Threads of one process would queue behind that one pool thread. A lane knows the study by its specification and run
+Threads of one process would queue behind that one pool thread. Where there are several accelerators every lane computes
+on one of them, taken in turn. A lane knows the study by its specification and run
 directory alone, fills cells and hands their records back, so what runs beside a cell cannot change it.
 """
 
@@ -18,6 +19,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import jax
 
 from growjax import runtime
 from growjax.data.tokens import open_tokens
@@ -38,11 +41,15 @@ class Lanes:
         self._context = context
         self._pool: ProcessPoolExecutor | None = None
         if lanes > 1:
+            processes = multiprocessing.get_context("spawn")
+            numbers, devices = processes.SimpleQueue(), jax.local_devices()
+            for number in range(lanes):
+                numbers.put(devices[number % len(devices)].local_hardware_id or 0)
             self._pool = ProcessPoolExecutor(
                 max_workers=lanes,
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=processes,
                 initializer=_begin,
-                initargs=(context.spec.to_dict(), str(context.run.path)),
+                initargs=(context.spec.to_dict(), str(context.run.path), numbers),
             )
 
     def __enter__(self) -> Lanes:
@@ -75,13 +82,15 @@ class Lanes:
             ) from None
 
 
-def _begin(spec: dict[str, Any], path: str) -> None:
-    """Starts a lane: pins are inherited, interrupts are the first process's business, and it ends when that ends."""
+def _begin(spec: dict[str, Any], path: str, numbers: Any) -> None:
+    """Starts a lane on the device whose number comes next: pins are inherited, interrupts are the first process's
+    business, and it ends when that ends."""
     global _lane
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+    jax.config.update("jax_cuda_visible_devices", str(numbers.get()))  # read when jax looks for its devices
     runtime.start()
     run, study = RunDir(Path(path)), StudySpec.from_dict(spec)
     _lane = make_context(study, run, open_tokens(run.data))

@@ -61,7 +61,9 @@ class Run(NamedTuple):
     trace: Trace
     """On the host, cut to what was run."""
     program: str
-    """Fingerprint of the compiled program."""
+    """Fingerprint of the program: the digest of its lowered text."""
+    module: str
+    """Digest of the optimized module that it was compiled into (`growjax.train.programs.module_digest`)."""
 
 
 def luck(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> Luck:
@@ -161,7 +163,7 @@ def run(
     host: Any = jax.device_get(trace)
     cut = [evals if name in ("eval_loss", "state_digest") else steps for name in Trace._fields]
     cut_trace = Trace(*(np.asarray(x)[:n] for x, n in zip(host, cut, strict=True)))  # pyright: ignore[reportArgumentType]
-    return Run(new_state, cut_trace, program.fingerprint)
+    return Run(new_state, cut_trace, program.fingerprint, program.module)
 
 
 def _sizes(batch_size: int, max_steps: int, max_evals: int) -> dict[str, int]:

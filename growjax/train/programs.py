@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +13,15 @@ import jax
 
 
 class Program(NamedTuple):
-    """A compiled program and the SHA-256 of its lowered text.
+    """A compiled program, the SHA-256 of its lowered text, and that of what the compiler made of it.
 
-    The text is the same in every process, so "the program changed" can be told from "the machine differs".
+    The lowered text is the same in every process. So another program is one thing, the same program compiled in
+    another way a second, and a machine that computes otherwise a third.
     """
 
     call: jax.stages.Compiled
     fingerprint: str
+    module: str
 
 
 class Programs:
@@ -34,8 +37,30 @@ class Programs:
         if key not in self._compiled:
             lowered, text = lower(function, arrays, static)
             with _first_compiles(text):
-                self._compiled[key] = Program(lowered.compile(), text)
+                call = lowered.compile()
+                self._compiled[key] = Program(call, text, module_digest(call.as_text() or ""))
         return self._compiled[key]
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a program's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_ORIGINS = re.compile(r"(?ms)^(?:FileNames|FunctionNames|FileLocations|StackFrames)\n.*?\n\n")
+_METADATA = re.compile(r", metadata=\{[^}]*\}")
+_FINGERPRINT = re.compile(r'fingerprint_before_lhs="[^"]*"')
+
+
+def module_digest(text: str) -> str:
+    """SHA-256 of an optimized module's text without what only says where it came from.
+
+    One lowered text can be fused, and so rounded, in several ways (by another version of the compiler, for another
+    device, or by chance). This digest tells which way was taken.
+    """
+    for pattern in (_ORIGINS, _METADATA, _FINGERPRINT):
+        text = pattern.sub("", text)
+    return text_digest(text)
 
 
 def lower(function: Any, arrays: tuple, static: dict[str, Any]) -> tuple[jax.stages.Lowered, str]:
@@ -43,7 +68,7 @@ def lower(function: Any, arrays: tuple, static: dict[str, Any]) -> tuple[jax.sta
     # From shapes alone: where an array came from would show in the program's text.
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
     lowered = function.lower(*shapes, **static)
-    return lowered, hashlib.sha256(lowered.as_text().encode()).hexdigest()
+    return lowered, text_digest(lowered.as_text())
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ compiled otherwise for one device than for two, and then differs in its last bit
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,6 +22,7 @@ from growjax.digests import leaf_digests
 from growjax.errors import UserError
 from growjax.streams import at_site, at_step
 from growjax.train.loop import Feed, Luck, Run, Trace, evaluate
+from growjax.train.programs import Programs, text_digest
 from growjax.train.state import TrainState, apply_gradients, loss_fn
 
 
@@ -84,8 +84,10 @@ def run_sharded(
     segment_steps: int,
     start: int = 0,
     devices: Sequence[Any] | None = None,
+    programs: Programs | None = None,
 ) -> Run:
     """`growjax.train.loop.run` over virtual shards, on all devices (or those given). The state handed in is used up.
+    `programs` keeps the digests of the programs for the next run of the same shapes.
 
     Raises `UserError` where the batch cannot be cut into so many equal parts.
     """
@@ -96,6 +98,8 @@ def run_sharded(
     steps: list[Any] = []
     marks = [_mark(state, feed.evaluation)]
     prints = sharded_fingerprint(state, feed, luck, batch_size=batch_size, shards=shards)
+    used, kept = _programs(state, feed, luck, batch_size=batch_size, shards=shards), programs or Programs()
+    modules = text_digest("".join(kept.get(name, *what).module for name, what in used.items()))
     with ThreadPoolExecutor(len(devices)) as pool:
         for number in range(segments * segment_steps):
             lag = np.int32(start + number)
@@ -115,7 +119,7 @@ def run_sharded(
     eval_loss, of_states = zip(*jax.device_get(marks), strict=True)
     rows: Any = [np.stack(x) for x in zip(*jax.device_get(steps), strict=True)]
     marked: Any = (np.array(eval_loss, np.float64), np.stack(of_states))
-    return Run(state, Trace(rows[0], rows[1], rows[2], marked[0], marked[1]), prints)
+    return Run(state, Trace(rows[0], rows[1], rows[2], marked[0], marked[1]), prints, modules)
 
 
 def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, Any]:
@@ -129,6 +133,14 @@ def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, An
 
 def sharded_fingerprint(state: TrainState, feed: Feed, luck: Luck, *, batch_size: int, shards: int) -> str:
     """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
+    used = _programs(state, feed, luck, batch_size=batch_size, shards=shards).values()
+    return text_digest("".join(f.lower(*shapes, **static).as_text() for f, shapes, static in used))
+
+
+def _programs(
+    state: TrainState, feed: Feed, luck: Luck, *, batch_size: int, shards: int
+) -> dict[str, tuple[Any, tuple, dict[str, Any]]]:
+    """The four programs by name: (function, shapes of its arrays, static values)."""
     shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, luck))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     of_state, of_feed, of_luck = shapes
@@ -136,10 +148,9 @@ def sharded_fingerprint(state: TrainState, feed: Feed, luck: Luck, *, batch_size
     arguments = (of_state.params, batch, of_luck.dropout, number, number)
     static = {"config": state.config, "shards": shards}
     part = jax.eval_shape(partial(_shard, **static), *arguments)
-    texts = [
-        _batch.lower(of_feed, of_luck, number, batch_size=batch_size).as_text(),
-        _shard.lower(*arguments, **static).as_text(),
-        _update.lower(of_state, [part] * shards).as_text(),
-        _mark.lower(of_state, of_feed.evaluation).as_text(),
-    ]
-    return hashlib.sha256("".join(texts).encode()).hexdigest()
+    return {
+        "batch": (_batch, (of_feed, of_luck, number), {"batch_size": batch_size}),
+        "shard": (_shard, arguments, static),
+        "update": (_update, (of_state, [part] * shards), {}),
+        "mark": (_mark, (of_state, of_feed.evaluation), {}),
+    }
