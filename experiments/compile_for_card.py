@@ -94,6 +94,8 @@ def compiled(job: Record, given: Arguments) -> Record:
     words = [given.python, "-m", "experiments.compile_for_card", "worker", json.dumps(job)]
     env = {**runtime.without_pins(), "XLA_FLAGS": given.flags, "JAX_ENABLE_COMPILATION_CACHE": "false",
            "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"}  # fmt: skip
+    if given.small:
+        env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(runtime.cores()) as pool:
         made = list(pool.map(lambda _: _process(words, env), range(given.processes)))

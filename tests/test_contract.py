@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
 import pytest
 from conftest import ROOT, Shown
 from planted import PLANTS
 
-from growjax import runtime
+from growjax import accelerator, runtime
+from growjax.errors import CheckFailed
+from growjax.preflight import canaries
+from growjax.preflight.busy import busy_device
 from growjax.preflight.canaries import CANARIES, Seen
 from growjax.preflight.verdict import preflight
 from growjax.proof import doctor
 from growjax.proof.bench import Bench
+from growjax.record.rundir import COMPARABLE, LOCAL
 
 ROWS = {row.name: row for row in doctor.ROWS}
 
@@ -90,6 +96,88 @@ def test_a_verdict_is_kept_for_its_environment_alone(tmp_path: Path, monkeypatch
     assert calls == 2 * list(CANARIES)
     next(tmp_path.glob("canaries-*")).write_text("{")  # damaged: reached again
     monkeypatch.undo()
+
+
+def test_beside_other_work_canaries_sing_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where there is an accelerator each is run again beside another process, and must give the same."""
+    values = iter((1.0, 1.0, 1.0, 2.0))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(canaries, "CANARIES", {"one": lambda: Seen(next(values), None)})
+    assert preflight(cache=tmp_path / "first")["verdict"] == "passed"
+    with pytest.raises(CheckFailed, match="one: it came out otherwise beside other work"):
+        preflight(cache=tmp_path / "second")
+
+
+def test_other_work_that_does_not_go_on_is_a_fault():
+    with pytest.raises(CheckFailed, match="did not begin"), busy_device((sys.executable, "-c", "")):
+        pass
+    with pytest.raises(CheckFailed, match="ended"), busy_device((sys.executable, "-c", "print('ready')")):
+        time.sleep(0.5)
+
+
+def test_rows_of_an_accelerator():
+    """A row that cannot be asked on the device there is does not hold: it does not apply."""
+    rows = {row.name: row for row in doctor.rows_here("gpu", 1)}
+    assert list(rows) == list(ROWS) and doctor.rows_here("cpu", 1) == doctor.ROWS
+    for name in ("B5", "B10"):
+        assert doctor._examine(Bench(Path()), rows[name], {}).verdict == "does not apply"
+    assert doctor._examine(Bench(Path()), rows["B8"], {}).verdict == "open"
+    assert doctor.rows_here("gpu", 4)[4].compare is not None and rows["B1"].compare is doctor._fresh
+
+
+def test_pins_arrive_where_the_compiler_reads_them(tmp_path: Path):
+    """XLA writes down the options that a program was compiled under; a flag that XLA does not have ends the process."""
+    program = "from growjax import runtime; runtime.pin(); import jax; jax.jit(lambda x: x + 1)(1.0)"
+    env = {**runtime.without_pins(), "PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    dump = {"XLA_FLAGS": f"--xla_dump_to={tmp_path}"}
+    subprocess.run([sys.executable, "-c", program], env={**env, **dump}, check=True, capture_output=True)
+    text = next(tmp_path.glob("*debug_options")).read_text()
+    arrived = dict(line.replace('"', "").split(": ", 1) for line in text.splitlines() if ": " in line)
+    assert {name: arrived.get(name.removeprefix("--")) for name in runtime.XLA_PINS} == runtime.XLA_PINS
+    gone = {"XLA_FLAGS": "--xla_a_flag_that_is_gone=1"}
+    done = subprocess.run([sys.executable, "-c", program], env={**env, **gone}, capture_output=True, text=True)
+    assert done.returncode != 0 and "--xla_a_flag_that_is_gone" in done.stderr
+
+
+def test_memory_is_taken_as_it_is_needed_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "jax")
+    clean, own = {}, {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
+    assert runtime.pin(clean) == runtime.pin(own) == [] and runtime.is_pinned(own)
+    assert clean["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false" and own["XLA_PYTHON_CLIENT_PREALLOCATE"] == "true"
+
+
+def test_one_worker_for_each_device(monkeypatch: pytest.MonkeyPatch):
+    assert runtime.workers() == runtime.cores()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    assert runtime.workers() == 4 and runtime.workers(shards=8) == 1
+
+
+def test_what_drives_an_accelerator_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Versions come from the libraries that this process has mapped; one that does not answer is said to be unknown."""
+    maps = tmp_path / "maps"
+    maps.write_text(
+        "7f00-7f01 r-xp 0 08:01 1  /lib/a folder/libcudnn.so.9\n7f00-7f01 r-xp 0 08:01 1  /lib/libcublas.so.13\n"
+    )
+
+    class Library:
+        def __init__(self, path: str):
+            if "cublas" in path:
+                raise OSError
+
+        class cudnnGetVersion:
+            def __new__(cls) -> int:
+                return 91000
+
+    monkeypatch.setattr(accelerator.ctypes, "CDLL", Library)
+    assert accelerator.loaded_libraries(maps) == {"libcublas": "unknown", "libcudnn": "91000"}
+    assert accelerator.loaded_libraries(tmp_path / "none") == {}
+    (tmp_path / "version").write_text("NVRM version: a driver\nand more")
+    assert accelerator.driver(tmp_path / "version") == "NVRM version: a driver"
+    assert accelerator.driver(tmp_path / "none") == ""
+    assert (
+        set(accelerator.describe()) == {"accelerator", "driver"} and "driver" in LOCAL and "accelerator" in COMPARABLE
+    )
 
 
 def test_pins_in_conflict_are_told_and_recorded(monkeypatch: pytest.MonkeyPatch):

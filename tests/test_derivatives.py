@@ -11,8 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from growjax.model import layers, loss
+from growjax.model import attention, embedding, layers, loss
 from growjax.model.attention import causal_attention
+from growjax.model.platforms import by_platform
 from growjax.model.products import project
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -99,3 +100,77 @@ def test_a_word_of_dropout_serves_four_quarters_of_the_axis():
         x = normals(5, size)
         expected = np.where(quarters >= round(0.3 * 65536), x * (65536 / (65536 - round(0.3 * 65536))), 0)
         assert np.array_equal(layers.dropout(x, 0.3, key=jax.random.key(3)), expected)
+
+
+# What other platforms compute instead, computed here: the same formulas, in another order.
+
+ELSEWHERE: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]] = {
+    "embedding": (
+        lambda rows, g: embedding.gradient_by_product(7, rows, g),
+        lambda rows, g: embedding._by_scatter(7, rows, g),
+        (TARGETS[:, None], normals(300, 5)),
+    ),
+    "loss": (loss._both_elsewhere, loss._both, (normals(300, 6), normals(7, 6, number=1), TARGETS)),
+    "loss's value": (loss._value_elsewhere, loss._value, (normals(300, 6), normals(7, 6, number=1), TARGETS)),
+    **{
+        f"attention by {way}": (
+            lambda q, k, v, g, way=way: (
+                attention.WAYS[way][0](q, k, v)[0],
+                *_backward(attention.WAYS[way], q, k, v, g),
+            ),
+            lambda q, k, v, g: (
+                attention._some_forward(q, k, v)[0],
+                *_backward((attention._some_forward, attention._some_backward), q, k, v, g),
+            ),
+            (*(normals(2, 5, 2, *rest, number=n) for n, rest in enumerate(((3, 4), (4,), (4,), (3, 4)))),),
+        )
+        for way in ("scores", "xla")
+    },
+}
+
+
+def _backward(way: Any, q: jax.Array, k: jax.Array, v: jax.Array, g: jax.Array) -> tuple[jax.Array, ...]:
+    return way[1](q, k, v, *way[0](q, k, v), g)
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 26])
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_other_platforms_compute_the_same(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch):
+    """In one piece and in many, the last one shorter."""
+    monkeypatch.setattr(loss, "CHUNK_ELSEWHERE", chunk)
+    monkeypatch.setattr(embedding, "ONE_HOT", max(chunk, 7 * 45))
+    there, here, inputs = ELSEWHERE[name]
+    for a, b in zip(jax.tree.leaves(there(*inputs)), jax.tree.leaves(here(*inputs)), strict=True):
+        # float64: sums of at most 300 terms of order 1, in another order; the library's attention is in float32
+        far = 1e-5 if name == "attention by xla" else 1e-13
+        assert a.shape == b.shape and a.dtype == b.dtype and float(jnp.max(jnp.abs(a - b))) < far
+
+
+def test_the_gradient_of_a_table_counts_every_token_once():
+    """Whole numbers, so that there is one answer in any order; a token may count from the end."""
+    tokens = jnp.array([[0, 6, -1], [2, 2, 2]])
+    g = jnp.asarray(np.random.default_rng(4).integers(-8, 9, (2, 3, 5)), jnp.float32)
+    expected = np.zeros((7, 5))
+    np.add.at(expected, np.asarray(tokens), np.asarray(g))
+    table = normals(7, 5).astype(jnp.float32)
+    value, back = jax.vjp(lambda t: embedding.look_up(t, tokens), table)
+    assert np.array_equal(value, table[tokens]) and np.array_equal(back(g)[0], expected)
+    rows = (tokens % 7)[..., None]
+    assert np.array_equal(embedding.gradient_by_product(7, rows, g), expected)
+
+
+def test_a_choice_by_platform_leaves_no_trace_in_a_program():
+    def plain(x: jax.Array) -> jax.Array:
+        return jnp.sin(x) * 2
+
+    def chosen(x: jax.Array) -> jax.Array:
+        return by_platform(x, cpu=plain, other=lambda x: jnp.cos(x) * 3)
+
+    x = normals(3)
+    text = jax.jit(chosen).lower(x).as_text().replace("jit_chosen", "jit_plain")
+    assert text == jax.jit(plain).lower(x).as_text()
+    there = jax.jit(chosen).trace(x).lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.cosine" in there and "sine(" not in there.replace("cosine", "")
+    assert np.array_equal(chosen(x), plain(x)) and np.array_equal(jax.vmap(chosen)(x), plain(x))
+    with pytest.raises(TypeError, match="a CPU's way gives"):
+        by_platform(x, cpu=plain, other=lambda x: x[0])

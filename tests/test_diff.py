@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import growjax
+from conftest import ROOT, growjax, sealed_again
 
 from growjax.digests import leaf_digests, mix, total, words_hex, words_of
-from growjax.proof.compare import figure_difference, leaf_difference, ulps_apart
+from growjax.proof.compare import computed_otherwise, figure_difference, leaf_difference, ulps_apart
 from growjax.proof.diff import diff
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
@@ -55,6 +55,37 @@ def test_diff_finds_the_element_from_digests(smoke_run: Path, tmp_path: Path, mo
     done = growjax("diff", str(smoke_run), str(planted))
     assert done.code == 1 and "step 7, leaf blocks/wq, element [0, 3, 1, 2]" in done.out, done.err
     assert diff(planted, planted).difference is None
+
+
+def test_runs_that_share_no_cell_are_not_the_same():
+    done = growjax("diff", str(ROOT / "artifacts" / "smoke"), str(ROOT / "artifacts" / "luck"))
+    assert done.code == 1 and "nothing was compared" in done.out and "no difference" not in done.out, done.err
+
+
+def test_another_compilation_is_told_from_another_program():
+    cell: dict[str, Any] = {"digests": {"program": "a"}, "module": "x"}
+    assert computed_otherwise(cell, cell) is None
+    assert "another module" in (computed_otherwise(cell, {**cell, "module": "y"}) or "")
+    assert "program itself" in (computed_otherwise(cell, {"digests": {"program": "b"}, "module": "y"}) or "")
+    assert computed_otherwise(cell, {"digests": {"program": "a"}}) is None  # recorded before modules were
+
+
+def test_how_a_cell_was_compiled_is_no_part_of_its_result(smoke_run: Path, tmp_path: Path):
+    """Another module and the same bits: no difference, and the same results."""
+    receipt = read_receipt(smoke_run)
+    trained = [cell for cell in receipt["cells"] if "program" in cell["digests"]]
+    assert trained and all(len(cell["module"]) == 64 for cell in trained)
+    for cell in trained:
+        cell["module"] = "0" * 64
+    other = sealed_again(receipt, tmp_path / "other")
+    found = diff(smoke_run, other)
+    assert found.difference is None and found.compared == len(receipt["cells"])
+    assert read_receipt(other)["results"] == receipt["results"] and read_receipt(other)["root"] != receipt["root"]
+    receipt = read_receipt(other)
+    changed = next(cell for cell in receipt["cells"] if cell["kind"] == "probe")
+    changed["digests"]["state"] = "1" * 64
+    found = diff(smoke_run, sealed_again(receipt, tmp_path / "changed"))
+    assert found.difference is not None and any("another module" in note for note in found.notes)
 
 
 def test_only_figures_are_ulps_apart():

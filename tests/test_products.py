@@ -108,6 +108,17 @@ def test_other_devices_never_ask_the_host_within_a_continuation():
         assert text.count("stablehlo.dot_general") > 20 and re.findall(host, text) == []
 
 
+def test_other_devices_neither_sort_nor_scatter_within_a_step():
+    """Under the pins a GPU sorts what it scatters; a fixed batch order leaves no sort of the windows either."""
+    config = TrainConfig(model=ModelConfig(d_model=64, n_layers=1, n_heads=2, n_kv_heads=1, vocab_size=320))
+    state = jax.eval_shape(lambda: init_state(config, key=Streams(root_key(0)).at("init", 0)))
+    tokens = jax.ShapeDtypeStruct((4, 64), jnp.int32)
+    traced = jax.jit(lambda s, b, k: train_step(s, b, keys=StepKeys(k))).trace(state, (tokens, tokens), root_key(0))
+    there, here = (traced.lower(lowering_platforms=(p,)).as_text() for p in ("cuda", "cpu"))
+    assert not re.findall(r'"stablehlo\.(?:sort|scatter)"', there)
+    assert len(re.findall(r'"stablehlo\.scatter"', here)) == 1  # of the embedding
+
+
 def test_a_call_of_the_host_would_be_seen():
     def asks(x: jax.Array) -> jax.Array:
         return jax.pure_callback(lambda x: x, x, x)

@@ -37,12 +37,13 @@ def config(size: Size) -> TrainConfig:
     model = ModelConfig(
         d_model=size.width,
         n_layers=size.layers,
-        n_heads=size.width // 32,
-        n_kv_heads=size.width // 32,
-        head_dim=32,
+        n_heads=size.width // size.head,
+        n_kv_heads=size.width // size.head,
+        head_dim=size.head,
         d_ff=3 * size.width,
         vocab_size=size.vocab,
         max_seq_len=size.length,
+        dtype="bfloat16" if size.bits == 16 else "float32",
     )
     return TrainConfig(model, OptimConfig(learning_rate=1e-3, warmup_steps=10, total_steps=1000))
 
@@ -64,7 +65,7 @@ def paper_bytes(state: TrainState, size: Size) -> dict[str, int]:
     the derivative of the loss (1 D) and the embedding's mask (D / 4).
     """
     params = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
-    layer = 18 * size.width + size.width // 32 + size.width // 2
+    layer = 18 * size.width + size.width // size.head + size.width // 2
     saved = 4 * size.tokens * (size.layers * layer + 3 * size.width + size.width // 4)
     return {
         "state": sum(leaf.nbytes for leaf in jax.tree.leaves(state)),

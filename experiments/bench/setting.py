@@ -21,13 +21,17 @@ DROPOUT, DECAY, CLIP, B1, B2, EPS = 0.1, 0.1, 1.0, 0.9, 0.95, 1e-8
 
 
 class Size(NamedTuple):
-    """Of the model and its batch; heads are 32 wide, the MLP three times d_model."""
+    """Of the model and its batch; the MLP is three times d_model wide."""
 
     width: int
     layers: int = 4
     batch: int = 16
     length: int = 128
     vocab: int = VOCAB
+    head: int = 32
+    """Length of a head."""
+    bits: int = 32
+    """32 computes in float32, 16 in bfloat16."""
 
     @property
     def tokens(self) -> int:

@@ -12,12 +12,15 @@ from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from experiments.bench.setting import B1, B2, CLIP, DECAY, DROPOUT, EPS, Peer, Size, serve, shared, windows
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 
 class Block(nn.Module):
     """Attention and MLP behind norms; attention by the library's fused function."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head: int) -> None:
         super().__init__()
+        self.head = head
         self.attn_norm, self.mlp_norm = nn.RMSNorm(width, eps=1e-5), nn.RMSNorm(width, eps=1e-5)
         self.wq, self.wk, self.wv, self.wo = (nn.Linear(width, width, bias=False) for _ in range(4))
         self.w_up, self.w_gate = (nn.Linear(width, 3 * width, bias=False) for _ in range(2))
@@ -26,10 +29,11 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         batch, length, width = x.shape
         y = self.attn_norm(x)
-        q, k, v = (f(y).view(batch, length, width // 32, 32).transpose(1, 2) for f in (self.wq, self.wk, self.wv))
+        q, k, v = (f(y).view(batch, length, -1, self.head).transpose(1, 2) for f in (self.wq, self.wk, self.wv))
 
         def rotate(z: torch.Tensor) -> torch.Tensor:
-            return z * cos + torch.cat([-z[..., 16:], z[..., :16]], -1) * sin
+            half = self.head // 2
+            return (z * cos + torch.cat([-z[..., half:], z[..., :half]], -1) * sin).to(z.dtype)
 
         out = functional.scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True)
         x = x + self.dropout(self.wo(out.transpose(1, 2).reshape(batch, length, width)))
@@ -43,9 +47,10 @@ class Decoder(nn.Module):
     def __init__(self, size: Size, first: dict[str, np.ndarray]) -> None:
         super().__init__()
         self.embedding = nn.Embedding(size.vocab, size.width)
-        self.blocks = nn.ModuleList([Block(size.width) for _ in range(size.layers)])
+        self.blocks = nn.ModuleList([Block(size.width, size.head) for _ in range(size.layers)])
         self.final_norm, self.dropout = nn.RMSNorm(size.width, eps=1e-5), nn.Dropout(DROPOUT)
-        angles = torch.arange(size.length)[:, None] * 10000.0 ** (-torch.arange(16, dtype=torch.float64) / 16)
+        half = size.head // 2
+        angles = torch.arange(size.length)[:, None] * 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
         angles = torch.cat([angles, angles], 1)
         self.register_buffer("cos", angles.cos().float())
         self.register_buffer("sin", angles.sin().float())
@@ -65,7 +70,7 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x = block(x, self.cos, self.sin)
         logits = self.final_norm(x) @ self.embedding.weight.T
-        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+        return functional.cross_entropy(logits.view(-1, logits.shape[-1]).float(), targets.reshape(-1))
 
 
 class Training:
@@ -73,7 +78,7 @@ class Training:
 
     def __init__(self, size: Size, first: dict[str, np.ndarray], compiled: bool) -> None:
         self.size, self.rates = size, first["rates"].tolist()
-        self.model = Decoder(size, first)
+        self.model = Decoder(size, first).to(DEVICE)
         self.loss: Any = torch.compile(self.model) if compiled else self.model
         decayed = [p for n, p in self.model.named_parameters() if "norm" not in n]
         plain = [p for n, p in self.model.named_parameters() if "norm" in n]
@@ -85,7 +90,8 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[self.number % len(self.rates)]
         self.number += 1
-        value = self.loss(batch[:, :-1], batch[:, 1:])
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=self.size.bits == 16):
+            value = self.loss(batch[:, :-1], batch[:, 1:])
         self.optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
@@ -94,16 +100,21 @@ class Training:
 
 
 def peer(size: Size, path: str, compiled: bool, threads: int) -> Peer:
-    """Batches are gathered from tokens in memory; a loss is read after each step, as a script logs it."""
+    """Batches are gathered from tokens in the device's memory. On a CPU a loss is read after each step, as a script
+    logs it; on a GPU, which would wait for that, after all of them. Float32 products are float32 on both."""
     torch.set_num_threads(threads)
-    first, tokens = shared(path), torch.from_numpy(windows(size).astype(np.int64))
-    held_out = torch.from_numpy(windows(size, 8 * size.batch, seed=1).astype(np.int64)).view(8, size.batch, -1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    first, tokens = shared(path), torch.from_numpy(windows(size).astype(np.int64)).to(DEVICE)
+    held_out = torch.from_numpy(windows(size, 8 * size.batch, seed=1).astype(np.int64)).to(DEVICE)
+    held_out = held_out.view(8, size.batch, -1)
     training = Training(size, first, compiled)
 
     def steps(count: int) -> None:
         training.model.train()
-        for _ in range(count):
-            training.step(tokens[torch.randint(0, len(tokens), (size.batch,))]).item()
+        for number in range(count):
+            value = training.step(tokens[torch.randint(0, len(tokens), (size.batch,), device=DEVICE)])
+            if DEVICE == "cpu" or number + 1 == count:
+                value.item()
 
     def losses() -> list[float]:
         fresh = Training(size, first, compiled)

@@ -23,7 +23,7 @@ SCORES = 3 << 16
 """Scores at a time on a CPU, about: few enough to stay in a core's own cache."""
 
 ELSEWHERE = "xla"
-"""The way of other platforms, of `WAYS`."""
+"""The way of other platforms, of `WAYS`; float64 has `scores`, since the library's ways compute in float32."""
 
 
 def causal_attention(q_BTGRK: jax.Array, k_BSGK: jax.Array, v_BSGK: jax.Array) -> jax.Array:
@@ -72,15 +72,19 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 def _attend_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     q, k, v = jax.lax.optimization_barrier((q, k, v))
-    out, level = jax.lax.platform_dependent(q, k, v, cpu=_some_forward, default=WAYS[ELSEWHERE][0])
+    out, level = jax.lax.platform_dependent(q, k, v, cpu=_some_forward, default=_elsewhere(q)[0])
     return out, (q, k, v, out, level)
 
 
 def _attend_backward(saved: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return jax.lax.platform_dependent(*saved, g, cpu=_some_backward, default=WAYS[ELSEWHERE][1])
+    return jax.lax.platform_dependent(*saved, g, cpu=_some_backward, default=_elsewhere(g)[1])
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _elsewhere(x: jax.Array) -> tuple[Forward, Backward]:
+    return WAYS["scores" if x.dtype == jnp.float64 else ELSEWHERE]
 
 
 def _some_forward(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
