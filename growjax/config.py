@@ -11,6 +11,7 @@ import json
 from typing import Any, Literal, Self
 
 from growjax.errors import UserError
+from growjax.schema import DEFAULTS
 
 Dtype = Literal["float32", "bfloat16", "float64"]
 
@@ -29,11 +30,22 @@ class Config:
     """Shared by every configuration: plain data out, plain data in, one digest."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain data, ready for JSON (tuples become lists)."""
+        """Nested plain data, ready for JSON (tuples become lists), without what stands at its schema's default
+        (`growjax.schema.DEFAULTS`): a field that is added with a default changes no digest and no id."""
+        frozen = DEFAULTS.get(type(self).__name__, {})
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+            value, default = _plain(getattr(self, field.name)), frozen.get(field.name, _plain(_default(field)))
+            if value != default:
+                found[field.name] = value
+        return found
+
+    def every_field(self) -> dict[str, Any]:
+        """Nested plain data with every field, for a reader."""
         return json.loads(canonical_json(dataclasses.asdict(self)))  # pyright: ignore[reportArgumentType]
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of this configuration."""
+        """SHA-256 of the canonical JSON of `to_dict`."""
         return json_digest(self.to_dict())
 
     def replace(self, **changes: Any) -> Self:
@@ -42,22 +54,38 @@ class Config:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; raises `UserError` on a field that is missing or unknown."""
+        """The inverse of `to_dict`, and of `every_field`; raises `UserError` on a field that is unknown, or that is
+        missing and has no default."""
         fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
         unknown = sorted(set(data) - set(fields))
         if unknown:
             raise UserError(f"{cls.__name__} has no field {unknown[0]!r}", "use the growjax version that wrote it")
+        lacking = [n for n, f in fields.items() if n not in data and _default(f) is dataclasses.MISSING]
+        if lacking:
+            raise UserError(f"{cls.__name__} lacks the field {lacking[0]!r}", "restore what was written")
         values: dict[str, Any] = {}
-        for name, value in data.items():
-            default = fields[name].default
-            if default is dataclasses.MISSING and fields[name].default_factory is not dataclasses.MISSING:
-                default = fields[name].default_factory()  # pyright: ignore[reportCallIssue]
+        for name, value in {**DEFAULTS.get(cls.__name__, {}), **data}.items():
+            if name not in fields:
+                continue  # a default that was frozen for a field that is gone
+            default = _default(fields[name])
             if isinstance(default, Config) and isinstance(value, dict):
                 value = type(default).from_dict(value)
             elif isinstance(default, tuple) and isinstance(value, list):
                 value = tuple(value)
             values[name] = value
         return cls(**values)
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _require(holds: bool, fault: str, mend: str) -> None:

@@ -23,7 +23,7 @@ class Job(NamedTuple):
 
     name: str
     given: Record
-    count: int
+    processes: int
     flags: str = ""
     same: bool = True
     """Whether its bits are claimed to be the same in all of them; else what comes is told and nothing is claimed."""
@@ -84,7 +84,7 @@ def run(evidence: Evidence) -> None:
         with busy(evidence):
             rows = pool.submit(_doctor, evidence)  # the longest first
             studies = {name: pool.submit(_study, evidence, name) for name in "ab"}
-            waiting = [pool.submit(one, job, True) for job in planned for _ in range(job.count - (job in quiet))]
+            waiting = [pool.submit(one, job, True) for job in planned for _ in range(job.processes - (job in quiet))]
             concurrent.futures.wait(waiting)
             found = {"programs": seen, "distinct": {job.name: _distinct(seen[job.name]) for job in planned}}
             evidence.keep("bits", found)

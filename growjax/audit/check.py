@@ -18,6 +18,7 @@ from growjax.config import json_digest
 from growjax.errors import UserError
 from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
+from growjax.schema import SCHEMA, reads
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
@@ -52,6 +53,11 @@ def open_run(run: RunDir) -> tuple[Record, Context]:
     receipt = run.receipt()
     if "inputs" not in receipt or "config" not in receipt:
         raise UserError(f"the run in {run.path} has not come to its end", "run its command again, it goes on")
+    if receipt["schema"] != SCHEMA:
+        raise UserError(
+            f"the run in {run.path} has receipt schema {receipt['schema']}",
+            f"audit it with {reads(receipt['schema'])}",
+        )
     spec = StudySpec.from_dict(receipt["config"])
     return receipt, make_context(spec, run, prepare_tokens(run.data, spec))
 

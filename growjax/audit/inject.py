@@ -79,11 +79,11 @@ class Injector:
         parameters, every = cell["parameters"], self.ctx.spec.source_eval_every
         parent = self.cells[cell["parents"][0]]
         streams, after = (lambda: Streams(root_key(parameters["seed"]))), 0
+        before = None
         if parent["kind"] == "source":
-            after, start = parent["parameters"]["step"], load_state(self.ctx.run.cells / parent["id"])
+            after, before = parent["parameters"]["step"], load_state(self.ctx.run.cells / parent["id"])
         with self.witness.watching(recorded.give) as asked:
-            if parent["kind"] != "source":
-                start = init_state(self.ctx.config, key=streams().at("init", 0))
+            start = init_state(self.ctx.config, key=streams().at("init", 0)) if before is None else before
             live = luck(streams(), ("order", "dropout"))
             faults = self._steps(cell, start, live, after, parameters["step"], every)
         return asked, faults

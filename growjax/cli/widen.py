@@ -12,6 +12,7 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
+from growjax.config import DataConfig
 from growjax.errors import CheckFailed, UserError
 from growjax.files import whole_directory, write_text
 from growjax.study.spec import TargetWidths
@@ -110,7 +111,7 @@ def _windows(tokens: Any, seq_len: int) -> Any:
 
     from growjax.data.batches import as_windows
 
-    windows = as_windows(tokens.validation, min(seq_len, tokens.info["config"]["seq_len"]))
+    windows = as_windows(tokens.validation, min(seq_len, DataConfig.from_dict(tokens.info["config"]).seq_len))
     spread = np.arange(32) * len(windows) // 32
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 

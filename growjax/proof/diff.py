@@ -57,7 +57,7 @@ def diff(a: Path, b: Path, *, corpus: str | None = None) -> Found:
         first, second = load_state(a), load_state(b)
         found = tree_difference(as_tree(first), as_tree(second))
         if found is None and first.config != second.config:
-            found = Difference(what=first_difference(first.config.to_dict(), second.config.to_dict(), "config"))
+            found = Difference(what=first_difference(first.config.every_field(), second.config.every_field(), "config"))
         return Found(found, 1, [])
     if any(states):
         raise UserError("one side is a state and the other is none", "name two states, or two runs")
@@ -68,7 +68,7 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
     left, right = read_receipt(a), read_receipt(b)
     notes = [
         f"{first_difference(left[part], right[part], part)}"
-        for part in ("config", "source_code", "pins")
+        for part in ("schema", "config", "source_code", "pins")
         if left.get(part) != right.get(part)
     ]
     notes += [

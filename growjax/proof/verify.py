@@ -23,8 +23,9 @@ from growjax.proof.compare import (
 )
 from growjax.record.cells import CONTINUED
 from growjax.record.integrity import check_stored, read_receipt
-from growjax.record.rundir import COMPARABLE, LOCAL, SCHEMA, RunDir, first_difference
+from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
+from growjax.schema import SCHEMA, reads
 from growjax.study.runner import Watch, run_study
 from growjax.study.spec import UNWIDENED, StudySpec
 from growjax.study.summary import models
@@ -53,7 +54,9 @@ def check_comparable(receipt: Record, *, here: Record | None = None, pins: Recor
     """
     here, pins = here or runtime.environment(), pins or runtime.pins()
     if receipt["schema"] != SCHEMA:
-        raise NotComparable(f"not comparable: the receipt has schema {receipt['schema']}, this growjax reads {SCHEMA}")
+        raise NotComparable(
+            f"not comparable: the receipt has schema {receipt['schema']}, which {reads(receipt['schema'])} verifies"
+        )
     for field in COMPARABLE:
         if receipt["environment"].get(field) != here.get(field):
             where = first_difference(receipt["environment"].get(field), here.get(field), field)

@@ -12,8 +12,7 @@ from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
-
-SCHEMA = 2
+from growjax.schema import SCHEMA, reads
 
 COMPARABLE = ("packages", "machine", "backend", "device_kind", "platform_version", "accelerator")
 """Fields of the environment that two runs must share before their bits can be compared (the last is an accelerator's
@@ -59,8 +58,11 @@ class RunDir:
         shutil.rmtree(self.path)
 
     def _same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        if old.get("schema") != new["schema"]:
-            raise UserError(f"{self.path} has receipt schema {old.get('schema')}", "choose another --out, or --force")
+        if old.get("schema") != SCHEMA:
+            raise UserError(
+                f"{self.path} has receipt schema {old.get('schema')}, which {reads(old.get('schema'))} goes on with",
+                "choose another --out, or start anew with --force",
+            )
         for part in ("config", "source_code", "pins"):
             if old.get(part) != new[part]:
                 where = first_difference(old.get(part), new[part], part)

@@ -12,7 +12,8 @@ from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.preflight.verdict import preflight
 from growjax.record.cells import Recipe
-from growjax.record.rundir import SCHEMA, RunDir
+from growjax.record.rundir import RunDir
+from growjax.schema import SCHEMA
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.crossing import fill_crossed

@@ -102,7 +102,7 @@ def _run(receipt: Record, spec: StudySpec, data: Record, source: ModelConfig, ta
         "unigram_entropy": data["unigram_entropy"],
         "source_model": sizes(source),
         "target_model": sizes(target),
-        "optimizer": spec.optim.to_dict(),
+        "optimizer": spec.optim.every_field(),
         "batch_size": spec.data.batch_size,
         "seq_len": spec.data.seq_len,
         "replicates": {regime: spec.replicates(regime) for regime in spec.regimes},

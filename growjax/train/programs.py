@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from filelock import FileLock
 
 
 class Program(NamedTuple):
@@ -75,15 +76,8 @@ def lower(function: Any, arrays: tuple, static: dict[str, Any]) -> tuple[jax.sta
 def _first_compiles(fingerprint: str) -> Iterator[None]:
     """Lanes that need one program at once: the first compiles it, the others wait and find it in the cache."""
     directory = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        import fcntl
-
-        file = open(Path(directory) / f"{fingerprint[:16]}.lock", "w") if directory else None  # noqa: SIM115
-    except (ImportError, OSError):
-        file = None
-    if file is None:
-        yield
-        return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        if directory:
+            with contextlib.suppress(OSError, NotImplementedError):  # a cache that cannot be written costs time alone
+                stack.enter_context(FileLock(Path(directory) / f"{fingerprint[:16]}.lock"))
         yield
