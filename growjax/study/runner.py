@@ -10,6 +10,7 @@ import jax
 from growjax import runtime
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
+from growjax.measure.registry import measures
 from growjax.preflight.verdict import preflight
 from growjax.record.cells import Recipe
 from growjax.record.rundir import SCHEMA, RunDir
@@ -43,7 +44,9 @@ class Nobody:
 
 
 def check(spec: StudySpec) -> None:
-    """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached."""
+    """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached, a
+    package whose measure is none."""
+    measures()
     source = spec.train_config(spec.data.vocab_size).model
     plan = make_plan(source, spec.to.of(source))
     for operator in spec.operators:
