@@ -27,6 +27,9 @@ RESERVED = frozenset({
 })  # fmt: skip
 """What cells and tables hold beside measures."""
 
+OWN = RESERVED | {word for m in BUILTIN for word in (m.name, m.column)}
+"""The names that are growjax's."""
+
 _REGISTERED: dict[tuple[str, str], Measure] = {}
 
 
@@ -70,6 +73,15 @@ def definitions() -> tuple[tuple[Definition, ...], tuple[Definition, ...]]:
     """(growjax's own, other people's) rows of definitions, each once."""
     others = (m.described for m in measures() if m not in BUILTIN)
     return DEFINITIONS, tuple(dict.fromkeys(others))
+
+
+def described() -> list[dict[str, str | None]]:
+    """What a receipt says of other people's measures; nothing of growjax's own, which its version defines."""
+    return [
+        {"name": m.name, "where": m.where, "title": m.title, "unit": m.unit, "direction": m.direction,
+         "definition": m.described.formula, "selects": m.selects}
+        for m in measures() if m not in BUILTIN
+    ]  # fmt: skip
 
 
 def register_measure(
@@ -130,10 +142,9 @@ def _check(measure: Measure, known: tuple[Measure, ...]) -> None:
 
     need(isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*", name) is not None,
          f"{name!r} cannot name a measure", "use letters, digits and underscores")  # fmt: skip
-    own = {word for m in BUILTIN for word in (m.name, m.column)} | RESERVED
     others = {(m.where, word) for m in known for word in (m.name, m.column)}
     for word in (name, measure.column):
-        need(word not in own and (measure.where, word) not in others,
+        need(word not in OWN and (measure.where, word) not in others,
              f"a figure is named {word!r} already", "choose another name for the measure")  # fmt: skip
     need(callable(measure.fn), f"measure {name}: {measure.fn!r} is no function", "give a function of MeasureInputs")
     need(measure.where in PLACES, f"measure {name} is taken at {measure.where!r}", f"choose one of {', '.join(PLACES)}")

@@ -10,7 +10,7 @@ import jax
 from growjax import runtime
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
-from growjax.measure.registry import measures
+from growjax.measure.registry import described, measures
 from growjax.preflight.verdict import preflight
 from growjax.record.cells import Recipe
 from growjax.record.rundir import SCHEMA, RunDir
@@ -54,7 +54,8 @@ def check(spec: StudySpec) -> None:
 
 
 def header(spec: StudySpec) -> dict[str, Any]:
-    """What a receipt says of a run before its first cell."""
+    """What a receipt says of a run before its first cell; of measures, where there are other people's."""
+    others = described()
     return {
         "schema": SCHEMA,
         "environment": runtime.environment(),
@@ -62,6 +63,7 @@ def header(spec: StudySpec) -> dict[str, Any]:
         "config": spec.to_dict(),
         "source_code": runtime.source_digest(),
         "preflight": preflight(),
+        **({"measures": others} if others else {}),
     }
 
 
