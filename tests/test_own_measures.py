@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,22 +52,14 @@ def sheet(run: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study without measures of one's own."""
-    out = tmp_path_factory.mktemp("plain") / "run"
-    run_study(SMALL, RunDir(out))
-    return out
-
-
 def test_one_call_puts_a_measure_everywhere(
-    plain: Path, own: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    smoke_run: Path, own: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    receipt = run_study(SMALL, RunDir(tmp_path / "run"), lanes=2)
+    receipt = run_study(SMALL, RunDir(tmp_path / "run"))
     assert [(m["name"], m["where"], m["selects"]) for m in receipt["measures"]] == [
         ("norm_ratio", "zero_step", None), ("update_norm", "probe", "largest"), ("drop", "continuation", None),
     ]  # fmt: skip
-    before = {cell["id"]: cell for cell in RunDir(plain).receipt()["cells"]}
+    before = {cell["id"]: cell for cell in RunDir(smoke_run).receipt()["cells"]}
     added = {"candidate": "norm_ratio", "probe": "update_norm", "continuation": "drop"}
     for cell in receipt["cells"]:
         names = {added[cell["kind"]]} if cell["kind"] in added else set()
@@ -79,8 +72,9 @@ def test_one_call_puts_a_measure_everywhere(
             assert cell["metrics"]["drop"] == curve[0] - curve[-1]
         if cell["kind"] == "probe":
             assert (cell["metrics"]["update_norm"] is None) == (cell["operator"] == UNWIDENED)
-    assert diff(plain, tmp_path / "run").difference is None
-    assert "not compared: drop, norm_ratio, update_norm" in diff(plain, tmp_path / "run").notes[0]
+    found = diff(smoke_run, tmp_path / "run")
+    assert found.difference is None and found.compared == len(receipt["cells"])
+    assert any("not compared: drop, norm_ratio, update_norm" in note for note in found.notes)
 
     summary = summarise(receipt)
     for section in ("preservation", "probes", "ranking"):
@@ -109,15 +103,26 @@ def test_one_call_puts_a_measure_everywhere(
     assert " drop " in capsys.readouterr().out
 
 
-def test_cells_that_lack_a_measure_are_shown_without_it(plain: Path, own: None, tmp_path: Path) -> None:
-    filled = {path: path.stat().st_mtime_ns for path in (plain / "cells").rglob("*")}
-    receipt = run_study(SMALL, RunDir(plain))
-    assert {path: path.stat().st_mtime_ns for path in (plain / "cells").rglob("*")} == filled
+def test_cells_that_lack_a_measure_are_shown_without_it(smoke_run: Path, own: None, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for part in ("cells", "data"):
+        shutil.copytree(smoke_run / part, run / part)
+    shutil.copy(smoke_run / "receipt.json", run)
+    filled = {path: path.stat().st_mtime_ns for path in (run / "cells").rglob("*")}
+    receipt = run_study(presets()["smoke"], RunDir(run))
+    assert {path: path.stat().st_mtime_ns for path in (run / "cells").rglob("*")} == filled
     summary = summarise(receipt)
     write_report(tmp_path, summary)
     for section, name in (("preservation", "norm_ratio"), ("probes", "update_norm"), ("ranking", "drop")):
         assert {row[name] for row in sheet(tmp_path, section)} == {""}
     assert not any("norm of update" in row["selector"] for row in summary["selectors"])
+
+
+def test_processes_beside_this_one_have_it_too(own: None, tmp_path: Path) -> None:
+    spec: StudySpec = SMALL.replace(operators=("exact_copy", "scratch"), regimes=())
+    cells = run_study(spec, RunDir(tmp_path / "run"), lanes=2)["cells"]
+    found = {c["operator"]: c["metrics"]["norm_ratio"] for c in cells if c["kind"] == "candidate"}
+    assert found["exact_copy"] > 1 and found["scratch"] > 0
 
 
 REFUSED = {
@@ -138,12 +143,12 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "told"), REFUSED.values(), ids=REFUSED)
-def test_refusals(given: dict[str, Any], told: str, own: None) -> None:
+@pytest.mark.parametrize(("given", "message"), REFUSED.values(), ids=REFUSED)
+def test_refusals(given: dict[str, Any], message: str, own: None) -> None:
     arguments = {"name": "mine", "fn": norm_ratio, "where": "zero_step", **WORDS, **given}
     with pytest.raises(UserError) as found:
         register_measure(**arguments)
-    assert told in str(found.value) and "\n" not in str(found.value)
+    assert message in str(found.value) and "\n" not in str(found.value)
     assert not any(m.name == "mine" for m in measures())
 
 
@@ -153,7 +158,7 @@ def test_one_name_at_two_places(own: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (float("nan"), "gave nan: return a finite number, or None where it has no meaning"),
         (float("inf"), "gave inf"),
@@ -163,14 +168,14 @@ def test_one_name_at_two_places(own: None) -> None:
         (ValueError("no\nsource"), "raised ValueError: no source: correct its function"),
     ],
 )
-def test_a_value_that_is_none(value: Any, told: str) -> None:
+def test_a_value_that_is_none(value: Any, message: str) -> None:
     def fn(given: Any) -> Any:
         if isinstance(value, Exception):
             raise value
         return value
 
     measure = Measure("mine", fn, "probe", **WORDS)
-    with pytest.raises(UserError, match=rf"measure mine \(probe\) {told}"):
+    with pytest.raises(UserError, match=rf"measure mine \(probe\) {message}"):
         value_of(measure, Curve())
 
 
@@ -200,7 +205,7 @@ class Entry:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "message"),
     [
         (Measure("silent", nothing, "probe", **WORDS), None),
         (Measure("other", nothing, "probe", **WORDS), "is no Measure of that name"),
@@ -209,7 +214,7 @@ class Entry:
         (ImportError("no module"), r"cannot be loaded \(ImportError: no module\)"),
     ],
 )
-def test_entry_points(found: Any, told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points(found: Any, message: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     def entries(*, group: str) -> list[Entry]:
         assert group == "growjax.measures"
         return [Entry("silent", found)]
@@ -217,13 +222,13 @@ def test_entry_points(found: Any, told: str | None, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(registry.importlib.metadata, "entry_points", entries)
     registry._installed.cache_clear()
     try:
-        if told is None:
+        if message is None:
             assert measures() == (*BUILTIN, found)
             assert definitions()[-1][0] == "a title"
             with pytest.raises(UserError, match="named 'silent' already"):
                 register_measure("silent", nothing, where="probe", **WORDS)
         else:
-            with pytest.raises(UserError, match=rf"the entry point silent = package:object:? {told}"):
+            with pytest.raises(UserError, match=rf"the entry point silent = package:object:? {message}"):
                 measures()
     finally:
         monkeypatch.undo()

@@ -100,7 +100,8 @@ def register_measure(
     Args:
         name: its key in cells' `metrics` and its column in the CSV files.
         fn: a pure function of `growjax.measure.MeasureInputs`; a finite number, or None where it has no meaning.
-        where: `zero_step`, `probe` or `continuation`. One name may be registered once for each.
+        where: `zero_step`, `probe` or `continuation`; one name may be registered once for each. Cells of a crossed
+            design hold the AUC alone.
         title: a few words over its column.
         unit: as in "nats/token"; "none" for a plain number.
         direction: which value is better: `smaller`, `larger` or `none`.
@@ -143,12 +144,12 @@ def _check(measure: Measure, known: tuple[Measure, ...]) -> None:
     need(isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*", name) is not None,
          f"{name!r} cannot name a measure", "use letters, digits and underscores")  # fmt: skip
     others = {(m.where, word) for m in known for word in (m.name, m.column)}
+    need(measure.where in PLACES, f"measure {name} is taken at {measure.where!r}", f"choose one of {', '.join(PLACES)}")
     for word in (name, measure.column):
         need(word not in OWN and (measure.where, word) not in others,
              f"a figure is named {word!r} already", "choose another name for the measure")  # fmt: skip
     need(callable(measure.fn), f"measure {name}: {measure.fn!r} is no function", "give a function of MeasureInputs")
-    need(measure.where in PLACES, f"measure {name} is taken at {measure.where!r}", f"choose one of {', '.join(PLACES)}")
-    need(measure.direction in READINGS, f"measure {name} has direction {measure.direction!r}",
+    need(measure.direction in tuple(READINGS), f"measure {name} has direction {measure.direction!r}",
          f"choose one of {', '.join(READINGS)}")  # fmt: skip
     need(measure.selects in (None, "smallest", "largest"), f"measure {name} selects {measure.selects!r}",
          "choose smallest, largest or None")  # fmt: skip
