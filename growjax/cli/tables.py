@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -30,12 +31,16 @@ def print_sources(out: Console, summary: dict[str, Any]) -> None:
 
 def print_study(path: Path, summary: dict[str, Any]) -> None:
     """Sources, rankings and the way to the page."""
+    from growjax.measure.registry import other_measures
+
     out = console()
     print_sources(out, summary)
+    others = other_measures("continuation")
     longest = max((row["lag"] for row in summary["ranking"]), default=0)
     for regime in dict.fromkeys(row["regime"] for row in summary["ranking"]):
         table = Table(title=f"{regime}: AUC of the validation loss (nats per token, lower is better)")
-        for name in ("source", "lag", "rank", "candidate", "AUC", "sd", "final loss", "n", "tokens saved"):
+        heads = ("source", "lag", "rank", "candidate", "AUC", "sd", "final loss", "n", "tokens saved")
+        for name in (*heads, *(escape(m.title) for m in others)):
             table.add_column(name, justify="left" if name in ("source", "candidate") else "right")
         rows = [row for row in summary["ranking"] if row["regime"] == regime]
         rows.sort(key=lambda row: (row["source"], row["lag"], row["rank"] is None, row["rank"] or 0))
@@ -51,6 +56,7 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
                 _number(row["final_mean"]),
                 str(row["n"]),
                 "-" if saved is None else f"{'> ' if row['tokens_saved_more'] else ''}{saved:,.0f}",
+                *(_number(row.get(m.column), ".4g") for m in others),
                 style="bold" if row["rank"] == 1 and row["lag"] == longest else None,
             )
         out.print(table)

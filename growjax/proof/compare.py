@@ -9,6 +9,8 @@ import numpy as np
 
 from growjax.config import ModelConfig
 from growjax.digests import leaf_bytes, named_leaves
+from growjax.measure.measure import CELLS
+from growjax.measure.registry import OWN
 from growjax.model.decoder import param_shapes
 from growjax.record.cells import result_of
 
@@ -133,11 +135,34 @@ def cell_start(cell: Record, cells: dict[str, Record]) -> int:
     return cells[cell["parents"][0]]["lag"] if cell["kind"] == "continuation" else 0
 
 
+def one_sided(a: Record, b: Record) -> set[str]:
+    """The figures of other people's measures that only one of two records of a cell holds: it was filled where another
+    measure was registered, which makes it no other result."""
+    if a["kind"] not in CELLS.values():
+        return set()
+    return (a["metrics"].keys() ^ b["metrics"].keys()) - OWN
+
+
+def not_compared(a: list[Record], b: list[Record]) -> list[str]:
+    """A note on the measures that only one of two receipts' cells hold, if there are any."""
+    others = {cell["id"]: cell for cell in b}
+    found = sorted({name for cell in a if cell["id"] in others for name in one_sided(cell, others[cell["id"]])})
+    return [f"only one side has these measures, and they are not compared: {', '.join(found)}"] if found else []
+
+
+def _without(cell: Record, names: set[str]) -> Record:
+    cut = {part: {k: v for k, v in cell[part].items() if k not in names} for part in ("metrics", "exact")}
+    return {**cell, **cut} if names else cell
+
+
 def cell_difference(a: Record, b: Record, *, start: int, model: ModelConfig) -> Difference | None:
     """The first difference between the results of two records of one cell; None where every field is the same.
 
-    `model` is the configuration of the parameters that the cell trains; `start` the step in front of its first.
+    `model` is the configuration of the parameters that the cell trains; `start` the step in front of its first. What
+    is `one_sided` is left out.
     """
+    alone = one_sided(a, b)
+    a, b = _without(a, alone), _without(b, alone)
     if result_of(a) == result_of(b):
         return None
     if "params_at" in a["digests"]:

@@ -25,6 +25,7 @@ from growjax.proof.compare import (
     cell_difference,
     cell_start,
     computed_otherwise,
+    not_compared,
     tree_difference,
 )
 from growjax.proof.verify import check_comparable, in_order, model_of
@@ -76,6 +77,7 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
         for field in (*COMPARABLE, *LOCAL)
         for note in differences(left["environment"].get(field), right["environment"].get(field), field)
     ]
+    notes += not_compared(left["cells"], right["cells"])
     others = {cell["id"]: cell for cell in right["cells"]}
     known = {cell["id"]: cell for cell in left["cells"]}
     shared = [cell for cell in in_order(left["cells"]) if cell["id"] in others]

@@ -19,6 +19,7 @@ from growjax.proof.compare import (
     cell_difference,
     cell_start,
     computed_otherwise,
+    not_compared,
     tree_difference,
 )
 from growjax.record.cells import CONTINUED
@@ -113,7 +114,7 @@ def verify(
             "name the right one with --corpus",
         )
     found = _first(receipt, again, path, out)
-    notes = []
+    notes = not_compared(receipt["cells"], again["cells"])
     local = [(name, receipt["environment"].get(name), again["environment"].get(name)) for name in LOCAL]
     for name, old, new in (("source_code", receipt["source_code"], again["source_code"]), *local):
         if old != new:

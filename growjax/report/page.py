@@ -19,7 +19,7 @@ def write_report(directory: Path, summary: dict[str, Any]) -> list[Path]:
     """Write `index.html`, `figures/*.svg` and `tables/*.csv` under `directory` and return their paths.
 
     The page holds everything it shows and asks nothing of a network. The bytes depend on `summary` alone (and on
-    matplotlib's version); each file is complete under its name or absent.
+    matplotlib's version, and on the measures registered); each file is complete under its name or absent.
     """
     people = cast(summary)
     drawn: Figures = {
@@ -179,7 +179,7 @@ def _definitions() -> str:
     body = "".join(
         f'<tr><th scope="row">{name}</th><td class="prose">{formula}</td><td>{unit}</td>'
         f'<td class="prose">{direction}</td></tr>\n'
-        for name, formula, unit, direction in words.DEFINITIONS
+        for name, formula, unit, direction in words.definitions()
     )
     return (
         '<div class="wide" tabindex="0"><table><caption>How each number on this page is computed, and which way '

@@ -7,16 +7,14 @@ import io
 import math
 from collections.abc import Sequence
 
+from growjax.measure.registry import measures_at, other_measures
 from growjax.report import luck, tables
 from growjax.report.values import Cast, Row, rows
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "sources": ("name", "seed", "step", "validation_loss", "unigram_entropy"),
-    "preservation": ("source", "candidate", "kl", "logit_rms", "logit_max", "loss", "loss_gap", "escape_weights"),
-    "probes": (
-        "source", "regime", "candidate", "n", "loss", "kl_start", "kl_continued", "rms_start", "rms_continued",
-        "escape_weights", "escape_updates", "escape_activations",
-    ),
+    "preservation": ("source", "candidate"),
+    "probes": ("source", "regime", "candidate", "n"),
     "ranking": (
         "source", "regime", "lag", "candidate", "family", "control", "n", "auc_mean", "auc_sd",
         "auc_after_start_mean", "final_mean", "rank", "tokens_saved", "tokens_saved_more",
@@ -27,7 +25,18 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "selectors": ("selector", "source", "regime", "tau", "top1", "regret"),
 }  # fmt: skip
-"""The CSV files that hold a section as it is, with the columns that come first; others follow by name."""
+"""The CSV files that hold a section as it is, with the columns that come first. Those of measures follow in the order
+in which they are registered, and any others by name."""
+
+
+def first_columns(section: str) -> tuple[str, ...]:
+    """The columns of a section whose order is given."""
+    measured: dict[str, tuple[str, ...]] = {
+        "preservation": tuple(m.name for m in measures_at("zero_step")),
+        "probes": tuple(m.name for m in measures_at("probe") if m.recorded),
+        "ranking": tuple(m.column for m in other_measures("continuation")),
+    }
+    return (*SECTIONS[section], *measured.get(section, ()))
 
 
 def csv_text(found: list[Row], first: Sequence[str]) -> str:
@@ -45,7 +54,7 @@ def csv_text(found: list[Row], first: Sequence[str]) -> str:
 
 def csv_files(summary: Row, cast: Cast) -> dict[str, str]:
     """Every CSV file by name: the sections as they are, curves with a row per point, selectors averaged."""
-    files = {f"{section}.csv": csv_text(rows(summary, section), first) for section, first in SECTIONS.items()}
+    files = {f"{section}.csv": csv_text(rows(summary, section), first_columns(section)) for section in SECTIONS}
     means = ("regime", "selector", "sources", "tau_mean", "top1_share", "regret_mean")
     files["selectors_by_regime.csv"] = csv_text(tables.selector_means(summary, cast), means)
     keys = ("steps", "tokens", "flops", "mean", "low", "high")

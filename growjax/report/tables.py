@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from growjax.measure.measure import Measure
+from growjax.measure.registry import measures_at, other_measures
 from growjax.report.style import colour, css_variables
 from growjax.report.values import DASH, Cast, Row, brief, count, fixed, mean, number, percent, rows, significant, text
 
@@ -69,6 +72,21 @@ def _number(head: str, key: str, form: Callable[..., str], *options: int, **name
     return Column(head, lambda r: form(r.get(key), *options, **named))
 
 
+_FORMS: dict[str, Callable[[Any], str]] = {
+    "significant": significant,
+    "fixed": fixed,
+    "signed": lambda value: significant(value, signed=True),
+}
+
+
+def measure_column(measure: Measure, key: str) -> Column:
+    """A measure's column; a title of more than two words is broken in front of its last."""
+    words = text(measure.title).split(" ")
+    head = " ".join(words) if len(words) < 3 else f"{' '.join(words[:-1])}<br>{words[-1]}"
+    form = _FORMS[measure.form]
+    return Column(head, lambda row: form(row.get(key)))
+
+
 def _in_order(found: list[Row], cast: Cast) -> list[Row]:
     """Rows by source, regime and candidate, in the page's order."""
     place = {c.name: i for i, c in enumerate(cast.candidates)}
@@ -112,6 +130,7 @@ def ranking(summary: Row, cast: Cast) -> str:
             _number("AUC after<br>step 0", "auc_after_start_mean", fixed),
             _number("final<br>loss", "final_mean", fixed),
             Column("tokens<br>saved", saved),
+            *(measure_column(m, m.column) for m in other_measures("continuation")),
         ]
         parts.append(
             table(
@@ -164,14 +183,7 @@ def interval(row: Row) -> str:
 
 def preservation(summary: Row, cast: Cast) -> str:
     """What each candidate keeps of the source's function before a single step."""
-    columns = [candidate_column(cast)]
-    columns += [_number(head, key, significant) for head, key in (
-        ("KL", "kl"), ("logit RMS", "logit_rms"), ("logit max", "logit_max"))]  # fmt: skip
-    columns += [
-        _number("loss", "loss", fixed),
-        Column("loss gap", lambda r: significant(r.get("loss_gap"), signed=True)),
-    ]
-    columns += [_number("escape in<br>weights", "escape_weights", significant)]
+    columns = [candidate_column(cast), *(measure_column(m, m.name) for m in measures_at("zero_step"))]
     caption = (
         "Rows near 0 in KL start as the same function as the source. Compare with the ranking: keeping the function "
         "is no promise of a low AUC. KL, loss and gap in nats/token."
@@ -182,11 +194,7 @@ def preservation(summary: Row, cast: Cast) -> str:
 def probes(summary: Row, cast: Cast) -> str:
     """All probe measures, means over replicates."""
     columns = [candidate_column(cast), _number("n", "n", count)]
-    columns.append(_number("loss", "loss", fixed))
-    columns += [_number(head, key, significant) for head, key in (
-        ("KL to<br>start", "kl_start"), ("KL to<br>continued", "kl_continued"), ("RMS to<br>start", "rms_start"),
-        ("RMS to<br>continued", "rms_continued"), ("escape in<br>weights", "escape_weights"),
-        ("escape in<br>updates", "escape_updates"), ("escape in<br>activations", "escape_activations"))]  # fmt: skip
+    columns += [measure_column(m, m.name) for m in measures_at("probe") if m.recorded]
     lag = cast.lags[0] if cast.lags else 16
     caption = (
         f"State of each candidate after {lag} steps, means over n replicates. Look for a column whose order agrees "

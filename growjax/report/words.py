@@ -2,62 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import re
+
+from growjax.measure import registry
+from growjax.measure.measure import Definition
 from growjax.report.tables import separated
 from growjax.report.values import Cast, Row, brief, count, rows, text
 
-DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
-    (
-        "zero-step KL",
-        "mean over held-out positions of Σ<sub>v</sub> p(v) ln(p(v) / q(v)), p the source, q the widened model before "
-        + "its first step",
-        "nats/token",
-        "lower keeps more; 0 is the same function",
-    ),
-    (
-        "logit RMS, logit max",
-        "root of the mean square, and the largest, of the differences between the logits of source and widened model",
-        "logits",
-        "lower keeps more",
-    ),
-    (
-        "loss gap",
-        "validation loss of the widened model minus that of the source, at step 0",
-        "nats/token",
-        "0 keeps; above 0 loses",
-    ),
-    (
-        "validation loss",
-        "mean of −ln q(next token) over the held-out tokens, reduced in float64",
-        "nats/token",
-        "lower is better",
-    ),
-    (
-        "AUC",
-        "Σ ½ (L<sub>i</sub> + L<sub>i+1</sub>) (t<sub>i+1</sub> − t<sub>i</sub>) over the evaluations from step 0 to "
-        + "the lag, divided by the steps covered: the mean validation loss on the way",
-        "nats/token",
-        "lower is better",
-    ),
-    (
-        "AUC after step 0",
-        "the same from the first evaluation after step 0 on, so that a bad start counts less",
-        "nats/token",
-        "lower is better",
-    ),
-    (
-        "KL and RMS to start, to continued",
-        "as above, after the probe: against the source as it was, and against the source trained unwidened for as many "
-        + "steps",
-        "nats/token; logits",
-        "a distance, neither good nor bad",
-    ),
-    (
-        "escape",
-        "‖x − Px‖ / ‖x‖, with P the orthogonal projection onto the subspace in which clones are equal; x is the "
-        + "weights, their change since the start, or the activations",
-        "none; 0 to 1",
-        "0: the copies still move as one; neither good nor bad",
-    ),
+DERIVED: tuple[tuple[str, str, str, str], ...] = (
     (
         "tokens saved",
         "tokens that the candidate needs fewer than <code>scratch</code> to reach the final loss of "
@@ -84,7 +37,26 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
         "lower is better; 0 is the right choice",
     ),
 )
-"""Measure, formula, unit and direction, as HTML."""
+"""What the page works out from measures: name, formula, unit and direction, as HTML."""
+
+
+def definitions() -> list[tuple[str, str, str, str]]:
+    """Every row of the page's definitions, as HTML: growjax's measures, what follows from them, other measures."""
+    own, others = registry.definitions()
+    return [*map(_as_html, own), *DERIVED, *map(_as_html, others)]
+
+
+def _as_html(definition: Definition) -> tuple[str, str, str, str]:
+    title, formula, unit, reading = (html.escape(part, quote=False) for part in definition)
+    return title, _MARKS.sub(_marked, formula), unit, reading
+
+
+_MARKS = re.compile(r"`(?P<code>[^`]+)`|(?<=\w)_(?:\{(?P<long>[^{}]+)\}|(?P<short>\w)\b)")
+"""Code in backquotes, and indices as in x_i or x_{i+1}."""
+
+
+def _marked(found: re.Match[str]) -> str:
+    return f"<code>{found['code']}</code>" if found["code"] else f"<sub>{found['long'] or found['short']}</sub>"
 
 
 def _listed(parts: list[str]) -> str:

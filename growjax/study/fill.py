@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,9 +15,9 @@ from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
 from growjax.grow.registry import parse_operator
 from growjax.grow.widen import widen
-from growjax.measure.compare import compare
-from growjax.measure.curves import auc
-from growjax.measure.escape import activation_escape, clones_identical, tree_escape
+from growjax.measure.escape import clones_identical
+from growjax.measure.inputs import NO_CURVE, Curve, MeasureInputs
+from growjax.measure.registry import take
 from growjax.model.decoder import Params, count_params
 from growjax.record.cells import Cell, Recipe
 from growjax.record.store import as_tree, load_state, save_state, state_digest
@@ -103,14 +103,30 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
     data = GrowthData(ctx.feed.train, ctx.spec.data.batch_size)
     key, exchanged = root_key(ctx.spec.study_seed, "study"), recipe.parameters.get("exchanged", {})
     state = widen(before, ctx.plan, operator=operator, key=key, data=data, exchanged=exchanged)
-    metrics = compare((ctx.config.model, before.params), (state.config.model, state.params), ctx.feed.evaluation)
-    related = parse_operator(operator).operator.from_source
+    params = before.params  # those of the source, and after no step those of the source continued
+    given = _measured(ctx, operator, state, state.params, source=lambda: params, continued=lambda: params)
+    metrics: Record = take("zero_step", given)
     metrics |= {
-        "escape_weights": tree_escape(state.params, ctx.plan) if related else None,
         "clones_identical": clones_identical(state.params, ctx.plan),
         "parameters": count_params(ctx.plan.target),
     }
     return _store(ctx, recipe, inputs, state, metrics, candidate_ledger(ctx, recipe, Streams(key)))
+
+
+def _measured(
+    ctx: Context,
+    operator: str,
+    state: TrainState,
+    first: Params,
+    *,
+    source: Callable[[], Params],
+    continued: Callable[[], Params | None],
+    curve: Curve = NO_CURVE,
+) -> MeasureInputs:
+    """A candidate as measures see it; `first` are its parameters before its first step."""
+    related = operator != UNWIDENED and parse_operator(operator).operator.from_source
+    configs, windows = (ctx.config.model, state.config.model), ctx.feed.evaluation
+    return MeasureInputs(*configs, ctx.plan, state.params, first, windows, related, source, continued, curve)
 
 
 def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Params:
@@ -158,7 +174,7 @@ def fill_trajectory(
     if trajectory.continuation is None:
         return [probe]
     cloned = candidate["metrics"].get("clones_identical", False)
-    return [probe, _continue(ctx, trajectory, trajectory.continuation, state, probe, live, cloned=cloned)]
+    return [probe, _continue(ctx, trajectory, state, probe, live, start.params, source_id, cloned=cloned)]
 
 
 def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
@@ -166,21 +182,33 @@ def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
 
 
 def _continue(
-    ctx: Context, trajectory: Trajectory, recipe: Recipe, state: TrainState, probe: Record, live: Luck, *, cloned: bool
+    ctx: Context,
+    trajectory: Trajectory,
+    state: TrainState,
+    probe: Record,
+    live: Luck,
+    first: Params,
+    source_id: str,
+    *,
+    cloned: bool,
 ) -> Record:
-    spec, every = ctx.spec, ctx.spec.eval_every
+    spec, every, recipe = ctx.spec, ctx.spec.eval_every, trajectory.continuation
+    assert recipe is not None
     lag = spec.probe_lag
     state, trace, program, module = ctx.train(state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
     steps = [*probe["metrics"]["eval_steps"], *range(lag + every, trajectory.final_lag + 1, every)]
     losses = [*probe["metrics"]["eval_loss"], *(float(x) for x in trace.eval_loss[1:])]
     shared = steps.index(spec.continuation_lag) + 1
-    metrics: Record = {
-        "eval_steps": steps,
-        "eval_loss": losses,
-        "auc": auc(steps[:shared], losses[:shared]),
-        "auc_after_start": auc(steps[1:shared], losses[1:shared]),
-        "final_loss": losses[shared - 1],
-    }
+    given = _measured(
+        ctx,
+        recipe.label["operator"],
+        state,
+        first,
+        source=lambda: stored_state(ctx, source_id).params,
+        continued=lambda: None,
+        curve=Curve(tuple(steps[:shared]), tuple(losses[:shared])),
+    )
+    metrics: Record = {"eval_steps": steps, "eval_loss": losses, **take("continuation", given)}
     if cloned:
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
     lines = trace_lines(trace, state, lag, every)
@@ -193,31 +221,25 @@ def _continue(
 def _probe_metrics(
     ctx: Context, trajectory: Trajectory, first: Params, state: TrainState, trace: Trace, source_id: str
 ) -> Record:
-    operator, params = trajectory.probe.label["operator"], state.params
+    operator = trajectory.probe.label["operator"]
     source = stored_state(ctx, source_id).params
-    windows = ctx.feed.evaluation
-    against_start = compare((ctx.config.model, source), (state.config.model, params), windows)
     if operator == UNWIDENED:
         key = ("control", source_id, trajectory.regime, trajectory.replicate)
-        ctx.states.get(key, lambda: jax.tree.map(jnp.copy, params))
-    continued = _control_params(ctx, trajectory, source_id)
-    against_continued = compare((ctx.config.model, continued), (state.config.model, params), windows)
-    metrics: Record = {
-        "eval_steps": [j * ctx.spec.eval_every for j in range(len(trace.eval_loss))],
-        "eval_loss": [float(x) for x in trace.eval_loss],
-        "loss": against_start["loss"],
-        "kl_start": against_start["kl"],
-        "rms_start": against_start["logit_rms"],
-        "kl_continued": against_continued["kl"],
-        "rms_continued": against_continued["logit_rms"],
+        ctx.states.get(key, lambda: jax.tree.map(jnp.copy, state.params))
+    steps = [j * ctx.spec.eval_every for j in range(len(trace.eval_loss))]
+    losses = [float(x) for x in trace.eval_loss]
+    given = _measured(
+        ctx,
+        operator,
+        state,
+        first,
+        source=lambda: source,
+        continued=lambda: _control_params(ctx, trajectory, source_id),
+        curve=Curve(tuple(steps), tuple(losses)),
+    )
+    return {
+        "eval_steps": steps,
+        "eval_loss": losses,
         "train_loss_mean": float(np.mean(trace.loss.astype(np.float64))),
-        "escape_weights": None,
-        "escape_updates": None,
-        "escape_activations": None,
+        **take("probe", given),
     }
-    if operator != UNWIDENED and parse_operator(operator).operator.from_source:
-        change = jax.tree.map(jnp.subtract, params, first)
-        metrics["escape_weights"] = tree_escape(params, ctx.plan)
-        metrics["escape_updates"] = tree_escape(change, ctx.plan)
-        metrics["escape_activations"] = activation_escape(state.config.model, params, ctx.plan, windows[0])
-    return metrics

@@ -18,22 +18,6 @@ TIE = 1e-9
 
 CONFIDENCE = 0.95
 
-SELECTORS = {
-    # name: (kind of cell, metric); all of them are better when lower
-    "zero-step KL": ("candidate", "kl"),
-    "zero-step loss": ("candidate", "loss"),
-    "probe loss": ("probe", "loss"),
-    "probe AUC": ("probe", "auc"),
-    "probe KL to start": ("probe", "kl_start"),
-    "probe KL to continued source": ("probe", "kl_continued"),
-    "probe RMS to start": ("probe", "rms_start"),
-    "probe RMS to continued source": ("probe", "rms_continued"),
-    "least escape in weights": ("probe", "escape_weights"),
-    "least escape in updates": ("probe", "escape_updates"),
-    "least escape in activations": ("probe", "escape_activations"),
-}
-"""The cheap selectors: each orders candidates by one measure taken before the long continuation."""
-
 
 def mean(values: Iterable[float]) -> float:
     """Arithmetic mean, correctly rounded."""

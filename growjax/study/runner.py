@@ -10,6 +10,7 @@ import jax
 from growjax import runtime
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
+from growjax.measure.registry import described, measures
 from growjax.preflight.verdict import preflight
 from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
@@ -44,7 +45,9 @@ class Nobody:
 
 
 def check(spec: StudySpec) -> None:
-    """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached."""
+    """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached, a
+    package whose measure is none."""
+    measures()
     source = spec.train_config(spec.data.vocab_size).model
     plan = make_plan(source, spec.to.of(source))
     for operator in spec.operators:
@@ -52,7 +55,8 @@ def check(spec: StudySpec) -> None:
 
 
 def header(spec: StudySpec) -> dict[str, Any]:
-    """What a receipt says of a run before its first cell."""
+    """What a receipt says of a run before its first cell; of measures, where there are other people's."""
+    others = described()
     return {
         "schema": SCHEMA,
         "environment": runtime.environment(),
@@ -60,6 +64,7 @@ def header(spec: StudySpec) -> dict[str, Any]:
         "config": spec.to_dict(),
         "source_code": runtime.source_digest(),
         "preflight": preflight(),
+        **({"measures": others} if others else {}),
     }
 
 

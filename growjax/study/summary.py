@@ -6,12 +6,14 @@ from growjax.config import ModelConfig
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc, tokens_saved
+from growjax.measure.inputs import Curve
+from growjax.measure.measure import CELLS, Measure
+from growjax.measure.registry import measures, measures_at, value_of
 from growjax.model.decoder import count_params, flops_per_token
 from growjax.study.apart import told_apart
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.ranking import (
-    SELECTORS,
     Record,
     Table,
     best_pair,
@@ -22,11 +24,6 @@ from growjax.study.ranking import (
     rank_by_auc,
 )
 from growjax.study.spec import UNWIDENED, StudySpec
-
-PROBE_METRICS = (
-    "loss", "kl_start", "kl_continued", "rms_start", "rms_continued",
-    "escape_weights", "escape_updates", "escape_activations",
-)  # fmt: skip
 
 
 def models(receipt: Record) -> tuple[ModelConfig, ModelConfig]:
@@ -127,11 +124,11 @@ def _source(table: Table, name: str, data: Record) -> Record:
 
 
 def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list[Record]:
-    names = ("kl", "logit_rms", "logit_max", "loss", "loss_gap", "escape_weights")
+    names = [m.name for m in measures_at("zero_step")]
     rows = []
     for name in operators:
         metrics = table.rows("candidate", source, None, name)[0]["metrics"]
-        rows.append({"source": source, "candidate": name, **{key: metrics[key] for key in names}})
+        rows.append({"source": source, "candidate": name, **{key: metrics.get(key) for key in names}})
     return rows
 
 
@@ -156,7 +153,6 @@ def _shared(spec: StudySpec, metrics: Record, lag: int) -> tuple[list[int], list
 def _ranking_row(table: Table, spec: StudySpec, source: str, regime: str, lag: int, kind: str, name: str) -> Record:
     aucs = _aucs(table, source, regime, name, kind)
     cells = [row["metrics"] for row in table.rows(kind, source, regime, name)]
-    after = [auc(steps[1:], losses[1:]) for steps, losses in (_shared(spec, m, lag) for m in cells) if len(steps) > 2]
     row: Record = {
         "source": source,
         "regime": regime,
@@ -165,14 +161,13 @@ def _ranking_row(table: Table, spec: StudySpec, source: str, regime: str, lag: i
         "family": family(name),
         "control": family(name) == "control",
         "n": len(aucs),
-        "auc_mean": mean(aucs),
         "auc_sd": deviation(aucs),
-        "auc_after_start_mean": mean(after) if after else None,
-        "final_mean": mean(_shared(spec, m, lag)[1][-1] for m in cells),
         "rank": None,
         "tokens_saved": None,
         "tokens_saved_more": False,
     }
+    for measure in measures_at("continuation"):
+        row[measure.column] = _mean_or_none(_in_ranking(measure, spec, cells, lag, kind))
     scratch = [row["metrics"] for row in table.rows(kind, source, regime, "scratch")]
     if scratch and name != "scratch":
         steps, own = _mean_shared(spec, cells, lag)
@@ -182,18 +177,30 @@ def _ranking_row(table: Table, spec: StudySpec, source: str, regime: str, lag: i
     return row
 
 
+def _in_ranking(measure: Measure, spec: StudySpec, cells: list[Record], lag: int, kind: str) -> list[float]:
+    """A measure over replicates at a lag: one of the curve at every lag, any other where the continuation ended."""
+    if measure.of_curve:
+        curves = [_shared(spec, m, lag) for m in cells]
+        values = [value_of(measure, Curve(tuple(steps), tuple(losses))) for steps, losses in curves]
+    else:
+        values = [m.get(measure.name) for m in cells] if kind == "continuation" else []
+    return [v for v in values if v is not None]
+
+
+def _mean_or_none(values: list[float]) -> float | None:
+    return mean(values) if values else None
+
+
 def _mean_shared(spec: StudySpec, cells: list[Record], lag: int) -> tuple[list[int], list[float]]:
     curves = [_shared(spec, m, lag) for m in cells]
     return curves[0][0], mean_curve([losses for _, losses in curves])[0]
 
 
 def _probe(table: Table, source: str, regime: str, name: str) -> Record:
-    def value(metric: str) -> float | None:
-        values = table.values("probe", source, regime, name, metric)
-        return mean(values) if values else None
-
+    names = [m.name for m in measures_at("probe") if m.recorded]
+    values = {m: _mean_or_none(table.values("probe", source, regime, name, m)) for m in names}
     n = len(table.rows("probe", source, regime, name))
-    return {"source": source, "regime": regime, "candidate": name, "n": n, **{m: value(m) for m in PROBE_METRICS}}
+    return {"source": source, "regime": regime, "candidate": name, "n": n, **values}
 
 
 def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[Record]:
@@ -201,18 +208,19 @@ def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[
     pool = [name for name in spec.operators if family(name) != "control"]
     long = {name: mean(_aucs(table, source, regime, name, "continuation")) for name in pool}
     rows = []
-    for selector, (kind, metric) in SELECTORS.items():
+    for measure in (m for m in measures() if m.selects):
+        kind = CELLS[measure.where]
+        where = regime if kind == "probe" else None
         scores = {}
         for name in pool:
-            where = regime if kind == "probe" else None
-            values = (
-                _aucs(table, source, regime, name, "probe")
-                if metric == "auc"
-                else table.values(kind, source, where, name, metric)
-            )
+            if measure.recorded:
+                values = table.values(kind, source, where, name, measure.name)
+            else:
+                cells = [row["metrics"] for row in table.rows(kind, source, where, name)]
+                values = _in_ranking(measure, spec, cells, spec.probe_lag, kind)
             if values:
-                scores[name] = mean(values)
-        judged = judge_selector(selector, scores, long)
+                scores[name] = measure.score(mean(values))
+        judged = judge_selector(measure.selector, scores, long)
         if judged is not None:
             rows.append({**judged, "source": source, "regime": regime})
     return rows
