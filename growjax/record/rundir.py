@@ -12,6 +12,7 @@ from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
+from growjax.source import source_notes
 
 SCHEMA = 2
 
@@ -63,7 +64,8 @@ class RunDir:
             raise UserError(f"{self.path} has receipt schema {old.get('schema')}", "choose another --out, or --force")
         for part in ("config", "source_code", "pins"):
             if old.get(part) != new[part]:
-                where = first_difference(old.get(part), new[part], part)
+                parts = (old.get(part), new[part])
+                where = source_notes(*parts)[0] if part == "source_code" else first_difference(*parts, part)
                 raise UserError(
                     f"{self.path} holds a run of another {part} ({where})",
                     "choose another --out, give the same options, or start anew with --force",
