@@ -85,10 +85,10 @@ class _Writer:
         self._own: dict[type[ast.AST], Callable[[Any], None]] = {
             kind: getattr(self, f"_{kind.__name__.lower()}")
             for kind in (ast.Name, ast.Constant, ast.JoinedStr, ast.NamedExpr, ast.Lambda, ast.AnnAssign, ast.ClassDef,
-                         ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.ExceptHandler, ast.MatchAs,
-                         ast.MatchStar, ast.MatchMapping)
+                         ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal)
         }  # fmt: skip
         self._own |= dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef), self._function)
+        self._own |= dict.fromkeys((ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping), self._binder)
         self._own |= dict.fromkeys((ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp), self._comprehension)
 
     def node(self, node: ast.AST) -> None:
@@ -105,40 +105,31 @@ class _Writer:
             self.node(statement)
             self.out.append("\n")
 
-    def _plain(self, node: ast.AST, but: frozenset[str] = frozenset()) -> None:
+    def _plain(self, node: ast.AST, but: str | None = None) -> None:
         kind = type(node)
-        fields = _FIELDS.get(kind)
-        if fields is None:
-            fields = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _IGNORED)
-        out = self.out
-        out.append(kind.__name__ + "(")
-        for name in fields:
-            value = getattr(node, name, None)
-            if value is None or name in but:
-                continue
-            if isinstance(value, ast.AST):
-                out.append(name + "=")
-                self.node(value)
-            elif isinstance(value, list):
-                self._list(name, value)
-            else:
-                out.append(f"{name}={value!a}")
-            out.append(";")
-        out.append(")")
+        if kind not in _FIELDS:
+            _FIELDS[kind] = tuple(name for name in kind._fields if name not in _IGNORED)
+        self.out.append(kind.__name__ + "(")
+        for name in _FIELDS[kind]:
+            if name != but:
+                self._field(name, getattr(node, name, None))
+        self.out.append(")")
 
-    def _list(self, name: str, values: Sequence[Any]) -> None:
+    def _field(self, name: str, value: Any) -> None:
+        """A node, a list of nodes or texts, or a text; nothing where it is empty, which some Pythons leave out."""
+        values = value if type(value) is list else [] if value is None else [value]
         if values and isinstance(values[0], ast.stmt):
             values = list(self._computing(values))
         if not values:
             return
-        self.out.append(name + "=[")
-        for value in values:
-            if isinstance(value, ast.AST):
-                self.node(value)
+        self.out.append(name + "=")
+        for each in values:
+            if isinstance(each, ast.AST):
+                self.node(each)
             else:
-                self.out.append(ascii(value))
+                self.out.append(ascii(each))
             self.out.append(",")
-        self.out.append("]")
+        self.out.append(";")
 
     def _computing(self, statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
         """Statements less `pass`, bare constants (docstrings), bare annotations that are no fields, and what is for
@@ -153,21 +144,12 @@ class _Writer:
             ):
                 yield statement
 
-    def _inside(self, kind: str) -> _Scope:
+    def _inside(self, kind: str) -> None:
         self.scope = _Scope(kind, self.scope)
-        return self.scope
 
     def _outside(self) -> None:
         assert self.scope.parent is not None
         self.scope = self.scope.parent
-
-    def _used(self, name: str | None, *, bind: bool = False) -> None:
-        if name is None:
-            return
-        if bind:
-            self.scope.bind(name)
-        self.out.append((self.scope, name))
-        self.out.append(";")
 
     def _name(self, node: ast.Name) -> None:
         if type(node.ctx) is not ast.Load:
@@ -208,21 +190,16 @@ class _Writer:
 
     def _annassign(self, node: ast.AnnAssign) -> None:
         field = self.scope.kind == "class"
-        self.out.append("Field(" if field else "Assign(")
-        if field:
-            self.out.append(" ".join(_field_words(node.annotation)) + ";")
-        self._list("targets", [node.target])
-        if node.value is not None:
-            self.out.append(";value=")
-            self.node(node.value)
-            self.out.append(";")
+        self.out.append(f"Field({' '.join(_field_words(node.annotation))};" if field else "Assign(")
+        self._field("targets", [node.target])
+        self._field("value", node.value)
         self.out.append(")")
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.scope.bind(node.name, fixed=True)
         self.out.append(f"{type(node).__name__}({node.name};")
-        self._list("decorators", node.decorator_list)
-        self._list("types", getattr(node, "type_params", []))
+        self._field("decorators", node.decorator_list)
+        self._field("types", getattr(node, "type_params", []))
         self._arguments(node.args)
         self.body(node.body)
         self.out.append(")")
@@ -237,18 +214,18 @@ class _Writer:
 
     def _arguments(self, given: ast.arguments) -> None:
         """Parameters and their defaults; what follows is within the function."""
-        self._list("defaults", given.defaults)
+        self._field("defaults", given.defaults)
         of_operator = any(arg.arg == "streams" for arg in given.kwonlyargs)
         for arg, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
             if default is not None:
-                self._list(f"default {arg.arg}", [default])
-                if of_operator and arg.annotation is not None:
-                    self._list(f"read as {arg.arg}", [arg.annotation])
-        scope = self._inside("function")
+                self._field(f"default {arg.arg}", default)
+                if of_operator:
+                    self._field(f"read as {arg.arg}", arg.annotation)
+        self._inside("function")
         for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg"):
             found = getattr(given, kind) or []
             for arg in found if isinstance(found, list) else [found]:
-                scope.bind(arg.arg, fixed=True)
+                self.scope.bind(arg.arg, fixed=True)
                 self.out.append(f"{kind} {arg.arg};")
         self.out.append(":")
 
@@ -258,7 +235,7 @@ class _Writer:
         self.node(first.iter)  # where it stands, not within
         self._inside("comprehension")
         for loop in node.generators:
-            self._plain(loop, frozenset({"iter"}) if loop is first else frozenset())
+            self._plain(loop, but="iter" if loop is first else None)
         for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
             self.node(part)
             self.out.append(";")
@@ -269,7 +246,7 @@ class _Writer:
         self.scope.bind(node.name, fixed=True)
         self.out.append(f"ClassDef({node.name};")
         for name in ("decorator_list", "bases", "keywords", "type_params"):
-            self._list(name, getattr(node, name, []))
+            self._field(name, getattr(node, name, []))
         self._inside("class")
         self.body(node.body)
         self._outside()
@@ -294,23 +271,18 @@ class _Writer:
 
     def _nonlocal(self, node: ast.Nonlocal) -> None:
         self.scope.nonlocals.update(node.names)
-        self.out.append("Nonlocal ")
+        self.out.append("Nonlocal")
         for name in node.names:
-            self._used(name)
+            self.out += [" ", (self.scope, name)]
 
-    def _excepthandler(self, node: ast.ExceptHandler) -> None:
-        self._used(node.name, bind=True)
-        self._plain(node, frozenset({"name"}))
-
-    def _matchas(self, node: ast.MatchAs | ast.MatchStar) -> None:
-        self._plain(node, frozenset({"name"}))
-        self._used(node.name, bind=True)
-
-    _matchstar = _matchas
-
-    def _matchmapping(self, node: ast.MatchMapping) -> None:
-        self._plain(node, frozenset({"rest"}))
-        self._used(node.rest, bind=True)
+    def _binder(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar | ast.MatchMapping) -> None:
+        """What binds a name that is a plain text in the tree."""
+        field = "rest" if isinstance(node, ast.MatchMapping) else "name"
+        name = getattr(node, field)
+        if name is not None:
+            self.scope.bind(name)
+            self.out += [(self.scope, name), "="]
+        self._plain(node, but=field)
 
 
 def _for_type_checkers(test: ast.expr) -> bool:
