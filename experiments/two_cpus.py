@@ -20,6 +20,7 @@ from growjax.config import json_digest
 from growjax.files import write_text
 from growjax.record.cells import result_of
 from growjax.record.integrity import read_receipt
+from growjax.source import one_digest
 
 STUDIES = ("quick", "luck", "regimes")
 PUBLISHED = Path("artifacts")
@@ -30,7 +31,7 @@ def told(receipt: dict[str, Any]) -> dict[str, Any]:
     environment = receipt["environment"]
     return {
         "root": receipt["root"],
-        "source code": receipt["source_code"],
+        "source code": one_digest(receipt["source_code"]),
         "cpu": environment["cpu"],
         "jaxlib": environment["packages"]["jaxlib"],
         "python": environment["python"],

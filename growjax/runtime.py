@@ -239,18 +239,6 @@ def _cpu_model() -> dict[str, str]:
     return {"model": lines.get("model name", ""), "flags": hashlib.sha256(features.encode()).hexdigest()}
 
 
-def source_digest() -> str:
-    """SHA-256 over growjax's own modules that a result can depend on (those that only show or check it cannot)."""
-    package = Path(__file__).parent
-    total = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if not name.startswith(("cli/", "proof/", "report/")):
-            content = path.read_bytes()
-            total.update(f"{name} {len(content)}\n".encode() + content)
-    return total.hexdigest()
-
-
 def workers(shards: int = 1) -> int:
     """Processes that compute side by side where the user does not say: one for each core on a CPU. On an accelerator,
     where programs on one device only wait for each other, one for each device; or one alone where `shards` of a batch

@@ -12,7 +12,7 @@ from growjax.config import DataConfig, json_digest
 from growjax.data.tokens import FILES, INFO, TokenFile, open_tokens, write_files
 from growjax.errors import CheckFailed, UserError
 from growjax.files import whole_directory
-from growjax.runtime import source_digest
+from growjax.source import source_digest
 
 MOST, LARGEST = 8, 64 << 20
 """How many sets of tokens are kept, and how many bytes one may have."""

@@ -201,8 +201,9 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def pickled() -> bytes:
-    """The measures registered in this process, for processes beside it; raises `UserError` for one that cannot go."""
+def portable() -> list[Measure]:
+    """The measures registered in this process, for processes that it starts; raises `UserError` for one that cannot
+    go there."""
     main = sys.modules.get("__main__")
     for measure in _REGISTERED.values():
         try:
@@ -215,10 +216,10 @@ def pickled() -> bytes:
                 f"measure {measure.name} cannot be handed to other processes",
                 "define its function at the top level of a module's file, or compute in this process alone (lanes=1)",
             )
-    return pickle.dumps(list(_REGISTERED.values()))
+    return list(_REGISTERED.values())
 
 
-def unpickle(data: bytes) -> None:
-    """Registers in this process what `pickled` gave."""
-    for measure in pickle.loads(data):
+def adopt(measures: list[Measure]) -> None:
+    """Registers in this process what `portable` gave in the one that started it."""
+    for measure in measures:
         _REGISTERED[measure.where, measure.name] = measure

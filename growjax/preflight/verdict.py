@@ -1,13 +1,12 @@
 """The verdict of the canaries: no study starts in an environment in which the canaries have not passed.
 
-The verdict is kept beside the compiled programs, by a fingerprint of environment, pins and the canaries' own text, so
-that only the first start in an environment waits for it.
+The verdict is kept beside the compiled programs, by a fingerprint of environment, pins and growjax's own modules (the
+canaries among them), so that only the first start in an environment waits for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from growjax.digests import digest
 from growjax.errors import CheckFailed
 from growjax.files import write_text
 from growjax.preflight.busy import busy_device
+from growjax.source import source_digest
 
 RERUN = "run on a device that nobody else uses; if it still fails, this backend is not to be used"
 
@@ -40,9 +40,7 @@ def preflight(*, cache: Path | None = None) -> dict[str, Any]:
 
 
 def _fingerprint() -> str:
-    text = (Path(__file__).parent / "canaries.py").read_bytes()
-    own = hashlib.sha256(text).hexdigest()
-    return json_digest([runtime.environment(), runtime.pins(), runtime.source_digest(), own])
+    return json_digest([runtime.environment(), runtime.pins(), source_digest()])
 
 
 def _kept(place: Path) -> dict[str, Any] | None:

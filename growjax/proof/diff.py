@@ -32,6 +32,7 @@ from growjax.proof.verify import check_comparable, in_order, model_of
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
 from growjax.record.store import as_tree, load_state
+from growjax.source import source_notes
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.replay import crossed_at, source_at, trajectory_at
 from growjax.study.runner import run_study
@@ -68,10 +69,11 @@ def diff(a: Path, b: Path, *, corpus: str | None = None) -> Found:
 def _runs(a: Path, b: Path, corpus: str | None) -> Found:
     left, right = read_receipt(a), read_receipt(b)
     notes = [
-        f"{first_difference(left[part], right[part], part)}"
-        for part in ("schema", "config", "source_code", "pins")
+        first_difference(left.get(part), right.get(part), part)
+        for part in ("schema", "config", "pins")
         if left.get(part) != right.get(part)
     ]
+    notes += source_notes(left.get("source_code"), right.get("source_code"))
     notes += [
         note
         for field in (*COMPARABLE, *LOCAL)

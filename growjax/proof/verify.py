@@ -27,6 +27,7 @@ from growjax.record.integrity import check_stored, read_receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.schema import SCHEMA, reads
+from growjax.source import changed_modules, source_notes
 from growjax.study.runner import Watch, run_study
 from growjax.study.spec import UNWIDENED, StudySpec
 from growjax.study.summary import models
@@ -114,19 +115,35 @@ def verify(
             "name the right one with --corpus",
         )
     found = _first(receipt, again, path, out)
-    notes = not_compared(receipt["cells"], again["cells"])
-    local = [(name, receipt["environment"].get(name), again["environment"].get(name)) for name in LOCAL]
-    for name, old, new in (("source_code", receipt["source_code"], again["source_code"]), *local):
+    notes = _code_notes(receipt, again, found)
+    for field in LOCAL:
+        old, new = receipt["environment"].get(field), again["environment"].get(field)
         if old != new:
-            told = first_difference(old, new, name)
-            if found:
-                raise NotComparable(f"not comparable: {told}; {found}")
-            notes.append(told)
+            notes.append(first_difference(old, new, field))
+    if found and notes:
+        raise NotComparable(f"not comparable: {'; '.join(notes)}; {found}")
+    notes += not_compared(receipt["cells"], again["cells"])
     missing = {cell["id"] for cell in again["cells"]} - {cell["id"] for cell in receipt["cells"]}
     if missing:
         raise CheckFailed(f"the receipt lacks cell {min(missing)}, which its own configuration has")
     outcome = "different" if found else "identical"
     return Verdict(outcome, len(receipt["cells"]), len(again["cells"]), stored, found, notes)
+
+
+def _code_notes(receipt: Record, again: Record, found: Difference | None) -> list[str]:
+    """What is to be said of growjax's own modules where they are not those of the receipt."""
+    old, new = receipt["source_code"], again["source_code"]
+    modules = ", ".join(changed_modules(old, new))
+    if found is None or not modules:
+        return source_notes(old, new)
+    same = _programs_agree(receipt, again, found)
+    return [f"the programs are the same; host code in {modules} changed" if same else f"{modules} changed"]
+
+
+def _programs_agree(receipt: Record, again: Record, found: Difference) -> bool:
+    """Whether every cell computed again was recorded with the same program, that of the difference among them."""
+    old, new = ({cell["id"]: cell["digests"].get("program") for cell in run["cells"]} for run in (receipt, again))
+    return old.get(found.cell or "") is not None and all(old[name] == new[name] for name in old.keys() & new)
 
 
 def _first(receipt: Record, again: Record, path: Path, out: Path) -> Difference | None:

@@ -13,6 +13,7 @@ from growjax.files import sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 from growjax.schema import SCHEMA, reads
+from growjax.source import source_notes
 
 COMPARABLE = ("packages", "machine", "backend", "device_kind", "platform_version", "accelerator")
 """Fields of the environment that two runs must share before their bits can be compared (the last is an accelerator's
@@ -65,7 +66,8 @@ class RunDir:
             )
         for part in ("config", "source_code", "pins"):
             if old.get(part) != new[part]:
-                where = first_difference(old.get(part), new[part], part)
+                parts = (old.get(part), new[part])
+                where = source_notes(*parts)[0] if part == "source_code" else first_difference(*parts, part)
                 raise UserError(
                     f"{self.path} holds a run of another {part} ({where})",
                     "choose another --out, give the same options, or start anew with --force",

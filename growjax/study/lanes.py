@@ -27,6 +27,7 @@ from growjax.data.tokens import open_tokens
 from growjax.errors import CheckFailed, UserError
 from growjax.files import explain
 from growjax.measure import registry
+from growjax.measure.measure import Measure
 from growjax.record.rundir import RunDir
 from growjax.study.context import Context, make_context
 from growjax.study.spec import StudySpec
@@ -50,7 +51,7 @@ class Lanes:
                 max_workers=lanes,
                 mp_context=processes,
                 initializer=_begin,
-                initargs=(context.spec.to_dict(), str(context.run.path), numbers, registry.pickled()),
+                initargs=(context.spec.to_dict(), str(context.run.path), numbers, registry.portable()),
             )
 
     def __enter__(self) -> Lanes:
@@ -83,7 +84,7 @@ class Lanes:
             ) from None
 
 
-def _begin(spec: dict[str, Any], path: str, numbers: Any, measures: bytes) -> None:
+def _begin(spec: dict[str, Any], path: str, numbers: Any, measures: list[Measure]) -> None:
     """Starts a lane on the device whose number comes next: pins are inherited, interrupts are the first process's
     business, and it ends when that ends."""
     global _lane
@@ -93,7 +94,7 @@ def _begin(spec: dict[str, Any], path: str, numbers: Any, measures: bytes) -> No
     threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
     jax.config.update("jax_cuda_visible_devices", str(numbers.get()))  # read when jax looks for its devices
     runtime.start()
-    registry.unpickle(measures)
+    registry.adopt(measures)
     run, study = RunDir(Path(path)), StudySpec.from_dict(spec)
     _lane = make_context(study, run, open_tokens(run.data))
 

@@ -15,6 +15,7 @@ from growjax.preflight.verdict import preflight
 from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA
+from growjax.source import source_digests
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.crossing import fill_crossed
@@ -62,7 +63,7 @@ def header(spec: StudySpec) -> dict[str, Any]:
         "environment": runtime.environment(),
         "pins": runtime.pins(),
         "config": spec.to_dict(),
-        "source_code": runtime.source_digest(),
+        "source_code": dict(source_digests()),
         "preflight": preflight(),
         **({"measures": others} if others else {}),
     }

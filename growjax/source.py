@@ -1,0 +1,107 @@
+"""A digest of what computes: one for each module of growjax that a cell's function can reach by imports.
+
+Every function that fills a cell is in one of `ENTRIES`; from there every `import` and `from` is followed, those within
+functions too. A digest is SHA-256 of the module's canonical text (see `growjax.syntax`), so that a comment, a
+docstring or another formatting changes none, and a note can name the module that did change. Receipts made before
+hold one digest of all modules' bytes. Nothing here imports jax.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from growjax.config import json_digest
+from growjax.syntax import Imported, canonical
+
+ENTRIES = ("growjax.study.runner", "growjax.study.fill", "growjax.study.crossing")
+
+LEFT_OUT = frozenset({"growjax"})
+"""Run by every import and computing nothing: the package's own `__init__` has the version, and where public names are
+to be found."""
+
+ONE_DIGEST = "source_code was recorded as one digest"
+
+
+@functools.cache
+def source_digests() -> Mapping[str, str]:
+    """`digests_of` this growjax, read once in a process."""
+    return digests_of(Path(__file__).parent)
+
+
+def source_digest() -> str:
+    """One digest over all of them."""
+    return one_digest(dict(source_digests()))
+
+
+def one_digest(recorded: str | dict[str, str]) -> str:
+    """One digest of a receipt's `source_code`, whatever its form."""
+    return recorded if isinstance(recorded, str) else json_digest(recorded)
+
+
+def digests_of(package: Path) -> dict[str, str]:
+    """A digest for each module that can compute a part of a cell, by the module's name; `package` is the folder of a
+    growjax."""
+    found: dict[str, str] = {}
+    seen, to_read = set(LEFT_OUT), [*ENTRIES]
+    while to_read:
+        name = to_read.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        path = _file(package, name)
+        if path is None:
+            continue
+        text, imports = canonical(path.read_bytes())
+        found[name] = hashlib.sha256(text.encode()).hexdigest()
+        within = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        to_read += [each for statement in imports for each in _named(statement, within)]
+        to_read += _packages(name)
+    return dict(sorted(found.items()))
+
+
+def _file(package: Path, name: str) -> Path | None:
+    """Where a module's text is; None where `name` is no module of growjax."""
+    first, *rest = name.split(".")
+    if first != "growjax":
+        return None
+    place = package.joinpath(*rest)
+    return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
+
+
+def _named(statement: Imported, within: str) -> Iterator[str]:
+    """What an import statement may name: a module, and names in it that may be modules themselves."""
+    module = statement.module
+    if statement.level:
+        module = importlib.util.resolve_name("." * statement.level + module, within)
+    yield module
+    yield from (f"{module}.{name}" for name in statement.names)
+
+
+def _packages(name: str) -> list[str]:
+    """The packages that a module lies in; Python runs them first."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def changed_modules(old: Any, new: Any) -> list[str]:
+    """Names of the modules that two records of `source_code` do not share; none where either is of the old form."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return []
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def source_notes(old: Any, new: Any) -> list[str]:
+    """A line for each module in which two records of `source_code` differ; none where they are the same."""
+    if old == new:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        of_one = {**dict.fromkeys(old.keys() - new, "is gone"), **dict.fromkeys(new.keys() - old, "is new")}
+        return [f"{name} {of_one.get(name, 'is another')}" for name in changed_modules(old, new)]
+    if isinstance(old, dict) or isinstance(new, dict):
+        return [ONE_DIGEST]
+    return [f"source_code was {old}, now {new}"]
