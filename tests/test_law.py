@@ -183,9 +183,9 @@ def test_lockstep_for_every_combination(core: tuple[str, ...]):
     rest = [dict(zip((*PLACES, "qk_norm"), choice, strict=True)) for choice in product((False, True), repeat=4)]
 
     def with_rest(drawn: Any) -> Any:
-        source, target, *others = drawn
+        source, target, plan_seed, eps, _ = drawn
         own = rest.pop()
-        return source.replace(**own), target.replace(**own), *others
+        return source.replace(**own), target.replace(**own), plan_seed, eps, {str(own)}
 
     check_drawn(growths(st.just(named(core)), 1).map(with_rest), len(rest), CORES.index(core))
     assert not rest

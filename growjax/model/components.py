@@ -22,6 +22,7 @@ class Weight(NamedTuple):
     dims: tuple[Dim, ...]
     init: Init = "normal"
     residual: bool = False
+    """Whether it writes a block's output into the residual stream."""
 
 
 Projection = tuple[Weight, Weight | None]
@@ -83,9 +84,8 @@ class Mlp:
 
     def output(self) -> Projection:
         """What reads hidden units and writes the residual stream."""
-        return Weight("w_down", (reads("mlp"), writes("embed")), residual=True), _bias(
-            "b_down", self.biased, writes("embed")
-        )
+        dims = (reads("mlp"), writes("embed"))
+        return Weight("w_down", dims, residual=True), _bias("b_down", self.biased, writes("embed"))
 
 
 @dataclasses.dataclass(frozen=True)
