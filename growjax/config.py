@@ -8,12 +8,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from growjax.errors import UserError
 from growjax.schema import DEFAULTS
 
 Dtype = Literal["float32", "bfloat16", "float64"]
+Dialect = Literal["rms", "layer"]
+Norm = Literal["rms", "layer"]
+Position = Literal["rotary", "learned", "none"]
+Mlp = Literal["gated", "plain"]
+Activation = Literal["silu", "gelu"]
 
 
 def canonical_json(value: Any) -> str:
@@ -93,9 +98,30 @@ def _require(holds: bool, fault: str, mend: str) -> None:
         raise UserError(fault, mend)
 
 
+class Architecture(NamedTuple):
+    """The parts of a decoder by name; `growjax.model.components` knows what each of them is."""
+
+    norm: Norm
+    position: Position
+    mlp: Mlp
+    activation: Activation
+    qkv_bias: bool
+    attn_out_bias: bool
+    mlp_bias: bool
+
+
+PRESETS: dict[Dialect, Architecture] = {
+    "rms": Architecture("rms", "rotary", "gated", "silu", False, False, False),
+    "layer": Architecture("layer", "learned", "plain", "gelu", True, True, True),
+}
+"""The parts of a Llama-like decoder and of a GPT-2-like one."""
+
+_NAMES = {"dialect": Dialect, "norm": Norm, "position": Position, "mlp": Mlp, "activation": Activation}
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Config):
-    """One decoder, two dialects (`rms` is Llama-like, `layer` is GPT-2-like)."""
+    """One decoder: a preset of parts (`rms` is Llama-like, `layer` is GPT-2-like), any of which may be chosen anew."""
 
     d_model: int = 64
     n_layers: int = 2
@@ -105,13 +131,27 @@ class ModelConfig(Config):
     d_ff: int = 192
     vocab_size: int = 512
     max_seq_len: int = 64
-    dialect: Literal["rms", "layer"] = "rms"
+    dialect: Dialect = "rms"
     """`rms`: RMSNorm, RoPE, SwiGLU, no biases. `layer`: LayerNorm, learned positions, GELU, biases."""
+    norm: Norm | None = None
+    """`rms`: RMSNorm. `layer`: LayerNorm with a bias. None takes the preset's, here and in the six fields below."""
+    position: Position | None = None
+    """`rotary` turns queries and keys, `learned` adds a table to the embeddings, `none` leaves order to causality."""
+    mlp: Mlp | None = None
+    """`gated`: activation(gate) * up. `plain`: activation(up)."""
+    activation: Activation | None = None
+    """Of the MLP; `gelu` by its tanh formula."""
+    qkv_bias: bool | None = None
+    """Biases of queries, keys and values; None takes `bias`, and where that is None too, the preset's."""
+    attn_out_bias: bool | None = None
+    """Bias of attention's output projection; None as above."""
+    mlp_bias: bool | None = None
+    """Biases of the MLP; None as above."""
     tie_embeddings: bool = True
     qk_norm: bool = False
     """RMSNorm with a learned gain on queries and keys, shared over heads."""
     bias: bool | None = None
-    """Biases on every projection; None takes the dialect's habit."""
+    """Biases on every projection whose own field is None; None takes the preset's."""
     dropout: float = 0.1
     """Rate on embeddings and on each block's two outputs, wherever a regime lets the stream live."""
     rope_theta: float = 10000.0
@@ -136,7 +176,14 @@ class ModelConfig(Config):
         )
         _require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}", "give a rate from 0 to below 1")
         _require(self.norm_eps > 0, f"model.norm_eps is {self.norm_eps}", "give a positive number")
-        if self.dialect == "rms":
+        for name, kind in _NAMES.items():
+            value, known = getattr(self, name), get_args(kind)
+            _require(
+                value in known or (value is None and name != "dialect"),
+                f"model.{name} is {value}",
+                f"choose one of {', '.join(known)}",
+            )
+        if self.architecture.position == "rotary":
             rope = self.rope_dim or self.head_dim
             _require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
             _require(
@@ -146,9 +193,18 @@ class ModelConfig(Config):
             )
 
     @property
-    def biased(self) -> bool:
-        """Whether projections carry biases."""
-        return self.dialect == "layer" if self.bias is None else self.bias
+    def architecture(self) -> Architecture:
+        """Every part by name: what its own field says, or else what the preset has."""
+        own = {name: value for name in Architecture._fields if (value := getattr(self, name)) is not None}
+        if self.bias is not None:
+            own = dict.fromkeys(("qkv_bias", "attn_out_bias", "mlp_bias"), self.bias) | own
+        return PRESETS[self.dialect]._replace(**own)
+
+    @property
+    def described(self) -> str:
+        """The preset's name, and every part that is not the preset's: `rms, position learned`."""
+        own, preset = self.architecture._asdict(), PRESETS[self.dialect]._asdict()
+        return ", ".join([self.dialect, *(f"{name} {value}" for name, value in own.items() if value != preset[name])])
 
     @property
     def param_dtype(self) -> str:

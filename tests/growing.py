@@ -29,6 +29,16 @@ MODELS = {
     "layer tied": BASE.replace(dialect="layer"),
     "layer untied": BASE.replace(dialect="layer", tie_embeddings=False),
 }
+MIXED = {
+    "layer rotary geglu": BASE.replace(
+        norm="layer", mlp="gated", activation="gelu", qkv_bias=True, qk_norm=True, tie_embeddings=False
+    ),
+    "rms learned gelu": BASE.replace(position="learned", mlp="plain", activation="gelu", mlp_bias=True),
+    "rms without positions": BASE.replace(position="none", mlp="plain", attn_out_bias=True),
+    "rms qkv biases": BASE.replace(qkv_bias=True),
+}
+"""Parts put together otherwise than in a preset: with `MODELS` every part takes every value it has."""
+
 GROWTHS = {
     "doubled": {"d_model": 32, "n_heads": 8, "n_kv_heads": 4, "d_ff": 48},
     "uneven": {"d_model": 20, "n_heads": 6, "n_kv_heads": 3, "head_dim": 8, "d_ff": 31},

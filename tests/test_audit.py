@@ -21,6 +21,7 @@ from growjax.audit.inject import Injector
 from growjax.audit.programs import program_faults, walked
 from growjax.audit.witness import Recorded, Witness
 from growjax.model import layers
+from growjax.model.components import NORMS
 from growjax.record.rundir import RunDir
 from growjax.streams import STREAMS, Streams, at_site, root_key
 from growjax.study.context import Context
@@ -237,7 +238,7 @@ def test_a_walk_names_what_belongs_to_no_stream(opened: tuple[dict, Context], mo
         return good(x, gain, eps) + 0 * jax.random.uniform(jax.random.key(3), x.shape, x.dtype)
 
     with monkeypatch.context() as patch:
-        patch.setattr(layers, "rms_norm", noisy)
+        patch.setitem(NORMS, "rms", dataclasses.replace(NORMS["rms"], function=noisy))
         jax.clear_caches()
         faults = program_faults(walked(state, ctx, quiet)[0], {})
     jax.clear_caches()

@@ -22,8 +22,17 @@ from growjax.train.state import TrainState, init_state
 pytestmark = pytest.mark.usefixtures("quickly")
 
 
-@pytest.mark.parametrize("dialect", ["rms", pytest.param("layer", marks=pytest.mark.slow)])
-def test_every_operator_draws_what_it_declares(dialect: str):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        pytest.param({"dialect": "layer"}, marks=pytest.mark.slow),
+        pytest.param({"norm": "layer", "mlp": "gated", "qkv_bias": True}, marks=pytest.mark.slow),
+        pytest.param({"position": "learned", "mlp": "plain", "mlp_bias": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_every_operator_draws_what_it_declares(fields: dict):
     """Watched from outside: no draw is left over, and none is missing."""
     source = ModelConfig(
         d_model=8,
@@ -34,7 +43,7 @@ def test_every_operator_draws_what_it_declares(dialect: str):
         d_ff=8,
         vocab_size=32,
         max_seq_len=8,
-        dialect=dialect,
+        **fields,
     )
     config = TrainConfig(model=source, optim=OptimConfig(total_steps=100, warmup_steps=5))
     state = init_state(config, key=Streams(root_key(0)).at("init", 0))

@@ -48,7 +48,9 @@ def test_a_step_without_keys_draws_nothing(source: TrainState):
         ({"head_dim": 6}, "reachable head_dim is"),
         ({"n_heads": 4, "n_kv_heads": 4}, "reachable n_heads is 8"),
         ({"n_layers": 3}, "reachable n_layers is 1"),
-        ({"dialect": "layer"}, "reachable dialect is rms"),
+        ({"dialect": "layer"}, "reachable norm is rms"),
+        ({"position": "none"}, "reachable position is rotary"),
+        ({"qkv_bias": True}, "reachable qkv_bias is False"),
         ({"vocab_size": 30}, "reachable vocab_size is 37"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The exact-trajectory law: the wide run is the narrow run, for every growth and both dialects.
+"""The exact-trajectory law: the wide run is the narrow run, for every growth and every combination of parts.
 
 Other optimizers than AdamW are in test_optimizers.
 """
@@ -6,7 +6,8 @@ Other optimizers than AdamW are in test_optimizers.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,11 @@ from growing import DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, at, filled, locks
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from growjax.config import ModelConfig, OptimConfig, TrainConfig
+from growjax.config import Activation, Dialect, Mlp, ModelConfig, Norm, OptimConfig, Position, TrainConfig
 from growjax.grow.law import law_tree
 from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen
+from growjax.model.components import components
 from growjax.model.decoder import forward
 from growjax.streams import root_key
 
@@ -32,45 +34,74 @@ TOKENS = np.random.default_rng(1).integers(0, 19, (5, 2, 7))
 FACTORS = {"2": 2.0, "3": 3.0, "4": 4.0, "9/8": 9 / 8, "1.5": 1.5, "random": 0.0}
 
 
+PLACES = ("qkv_bias", "attn_out_bias", "mlp_bias")
+CORES = list(product(get_args(Norm), get_args(Position), get_args(Mlp), get_args(Activation)))
+"""Every norm with every kind of positions, MLP and activation; biases by place and norms of queries and keys aside."""
+
+
+def named(core: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a core."""
+    return dict(zip(("norm", "position", "mlp", "activation"), core, strict=True))
+
+
+def values_of(model: ModelConfig) -> set[str]:
+    """Every part with its value; the MLP with its activation."""
+    fields = model.architecture._asdict()
+    fields["mlp"] += f" {fields.pop('activation')}"
+    return {f"{name} {value}" for name, value in fields.items()}
+
+
 @st.composite
-def growths(draw: st.DrawFn, dialect: str, layers: int) -> tuple[ModelConfig, ModelConfig, int | None, float, set[str]]:
+def combinations(draw: st.DrawFn) -> dict[str, Any]:
+    """Fields of any combination of parts."""
+    core = draw(st.sampled_from(CORES[::-1]))  # what is first is drawn first, and the test of presets has the other end
+    return named(core) | {place: draw(st.booleans()) for place in PLACES}
+
+
+@st.composite
+def growths(
+    draw: st.DrawFn, parts: st.SearchStrategy[dict[str, Any]], layers: int
+) -> tuple[ModelConfig, ModelConfig, int | None, float, set[str]]:
     """(source, target, seed of a random plan, epsilon, the branches taken)."""
+    chosen = draw(parts)
     tied, qk_norm, longer = (draw(st.booleans()) for _ in range(3))
     bias = draw(st.sampled_from((None, True)))
     factor = draw(st.sampled_from(tuple(FACTORS)))
     n_kv, group = draw(st.sampled_from((1, 2))), draw(st.sampled_from((1, 2)))
     source = ModelConfig(
         d_model=8, n_layers=layers, n_heads=n_kv * group, n_kv_heads=n_kv, head_dim=4, d_ff=8, vocab_size=19,
-        max_seq_len=6, dialect=dialect, tie_embeddings=tied, qk_norm=qk_norm, bias=bias, norm_eps=1e-3, dtype="float64",
+        max_seq_len=6, tie_embeddings=tied, qk_norm=qk_norm, bias=bias, norm_eps=1e-3, dtype="float64", **chosen,
     )  # fmt: skip
+    even, whole = components(source).even, components(source).whole
     plan_seed, times = None, FACTORS[factor]
     if factor == "random":
         plan_seed = draw(st.integers(0, 2**16))
-        # LayerNorm's mean allows whole multiples of the residual stream alone
-        d_model = draw(st.integers(9, 24)) if dialect == "rms" else 8 * draw(st.integers(1, 3))
+        d_model = 8 * draw(st.integers(1, 3)) if "embed" in even else draw(st.integers(9, 24))
         d_ff, groups, inner = draw(st.integers(8, 24)), draw(st.integers(n_kv, 5)), draw(st.integers(group, 4))
     else:
-        whole = times == round(times)
-        d_model = round(8 * times) if dialect == "rms" or whole else 8
+        d_model = round(8 * times) if times == round(times) or "embed" not in even else 8
         d_ff, inner = round(8 * times), group
-        groups = round(n_kv * times) if whole else n_kv + 1
-    target = source.replace(
-        d_model=d_model, d_ff=d_ff, n_heads=groups * inner, n_kv_heads=groups, head_dim=8 if longer else 4
-    )
+        groups = round(n_kv * times) if times == round(times) else n_kv + 1
+    head_dim = draw(st.sampled_from((8,) if "head_dim" in whole else (8, 7))) if longer else 4
+    target = source.replace(d_model=d_model, d_ff=d_ff, n_heads=groups * inner, n_kv_heads=groups, head_dim=head_dim)
     eps = draw(st.sampled_from((1e-3, 1e-8)))
     taken = {f"x {factor}", "tied" if tied else "untied", f"eps {eps:g}"}
+    taken |= values_of(source)
     taken |= {name for name, on in {
-        "qk norm": qk_norm, "bias": source.biased, "longer heads": longer, "grouped queries": group > 1,
+        "qk norm": qk_norm, "no qk norm": not qk_norm, "longer heads": longer, "grouped queries": group > 1,
         "heads grow within groups": inner > group, "one more group": groups == n_kv + 1,
         "one kv head": groups == 1, "uneven embed": d_model % 8 != 0, "uneven mlp": d_ff % 8 != 0,
+        "uneven heads' length": head_dim == 7,
     }.items() if on}  # fmt: skip
     return source, target, plan_seed, eps, taken
 
 
 BRANCHES = {
-    *(f"x {name}" for name in FACTORS), "tied", "untied", "eps 0.001", "eps 1e-08", "qk norm", "bias", "longer heads",
-    "grouped queries", "heads grow within groups", "one more group", "one kv head", "uneven embed", "uneven mlp",
+    *(f"x {name}" for name in FACTORS), "tied", "untied", "eps 0.001", "eps 1e-08", "qk norm", "no qk norm",
+    "longer heads", "grouped queries", "heads grow within groups", "one more group", "one kv head", "uneven embed",
+    "uneven mlp", "uneven heads' length",
 }  # fmt: skip
+VALUES = set().union(*(values_of(ModelConfig(**named(core), bias=bias)) for core in CORES for bias in (False, True)))
 
 
 def check_lockstep(source: ModelConfig, target: ModelConfig, plan_seed: int | None, eps: float, worst: Counter) -> None:
@@ -87,12 +118,20 @@ def check_lockstep(source: ModelConfig, target: ModelConfig, plan_seed: int | No
     assert gap < 1e-12  # float64 rounding over 50 steps
 
 
-def covered(dialect: str) -> set[str]:
-    """The branches there are: under LayerNorm uneven copies of the residual stream have no law (the plan says so)."""
-    return BRANCHES - ({"uneven embed"} if dialect == "layer" else set())
+def preset(dialect: Dialect) -> st.SearchStrategy[dict[str, Any]]:
+    """A preset of parts; as `bias` is drawn, those of the presets that have none may get them."""
+    return st.just({"dialect": dialect})
 
 
-def check_drawn(dialect: str, examples: int, number: int, *, layers: int) -> set[str]:
+def covered(dialect: Dialect) -> set[str]:
+    """The branches there are: under LayerNorm uneven copies of the residual stream have no law (the plan says so), and
+    rotary positions turn whole tables."""
+    parts = components(ModelConfig(dialect=dialect))
+    none = {"embed": "uneven embed", "head_dim": "uneven heads' length"}
+    return BRANCHES - {none[axis] for axis in parts.even | parts.whole}
+
+
+def check_drawn(drawn: st.SearchStrategy[Any], examples: int, number: int) -> set[str]:
     """Checks so many drawn growths; returns the branches they took."""
     reached, worst = Counter(), Counter()
 
@@ -104,7 +143,7 @@ def check_drawn(dialect: str, examples: int, number: int, *, layers: int) -> set
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    @given(growths(dialect, layers))
+    @given(drawn)
     def each(drawn: Any) -> None:
         source, target, plan_seed, eps, taken = drawn
         check_lockstep(source, target, plan_seed, eps, worst)
@@ -112,22 +151,44 @@ def check_drawn(dialect: str, examples: int, number: int, *, layers: int) -> set
         jax.clear_caches()  # every example has programs of its own
 
     each()
-    print(dialect, dict(reached), dict(worst))
+    print(dict(reached), dict(worst))
     return set(reached)
 
 
-@pytest.mark.parametrize(("dialect", "examples", "number"), [("rms", 4, 358), ("layer", 3, 206)])
-def test_lockstep_for_every_kind_of_growth(dialect: str, examples: int, number: int):
+@pytest.mark.parametrize(("dialect", "examples", "number"), [("rms", 4, 358), ("layer", 3, 412)])
+def test_lockstep_for_every_kind_of_growth(dialect: Dialect, examples: int, number: int):
     """A few draws, of one layer, that take every branch of the generator but some of its factors. Widening commutes
     with training."""
-    assert covered(dialect) - check_drawn(dialect, examples, number, layers=1) <= {"x 1.5", "x 4", "x 9/8"}
+    reached = check_drawn(growths(preset(dialect), 1), examples, number)
+    assert covered(dialect) - reached <= {"x 1.5", "x 4", "x 9/8"}
+
+
+def test_lockstep_for_every_part():
+    """A few draws in which every part takes every value it has, but for the MLPs of the presets."""
+    presets = {"mlp gated silu", "mlp plain gelu"}
+    assert VALUES - check_drawn(growths(combinations(), 1), 3, 637) <= presets
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dialect", ["rms", "layer"])
-def test_lockstep_for_many_growths(dialect: str):
+@pytest.mark.parametrize("dialect", get_args(Dialect))
+def test_lockstep_for_many_growths(dialect: Dialect):
     """The same for many more draws, of two layers: about ten minutes each."""
-    assert check_drawn(dialect, 60, 0, layers=2) == covered(dialect)
+    assert check_drawn(growths(preset(dialect), 2), 60, 0) >= covered(dialect)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", CORES, ids=" ".join)
+def test_lockstep_for_every_combination(core: tuple[str, ...]):
+    """With biases in every choice of places, queries and keys normed or not, each under a growth of its own."""
+    rest = [dict(zip((*PLACES, "qk_norm"), choice, strict=True)) for choice in product((False, True), repeat=4)]
+
+    def with_rest(drawn: Any) -> Any:
+        source, target, plan_seed, eps, _ = drawn
+        own = rest.pop()
+        return source.replace(**own), target.replace(**own), plan_seed, eps, {str(own)}
+
+    check_drawn(growths(st.just(named(core)), 1).map(with_rest), len(rest), CORES.index(core))
+    assert not rest
 
 
 def test_lockstep_in_float32():

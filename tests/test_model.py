@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from growing import MIXED
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError
@@ -24,6 +25,7 @@ DIALECTS = [
     SMALL.replace(tie_embeddings=False, qk_norm=True),
     SMALL.replace(dialect="layer"),
     SMALL.replace(dialect="layer", tie_embeddings=False, bias=False),
+    *MIXED.values(),
 ]
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 37, (3, 12)), jnp.int32)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing import DATA, DETERMINISTIC, FEED, GROWTHS, KEY, MODELS, doubled, on, under_way
+from growing import DATA, DETERMINISTIC, FEED, GROWTHS, KEY, MIXED, MODELS, doubled, on, under_way
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -52,12 +52,12 @@ def reaches(name: str, plan: WidthPlan) -> bool:
     [
         ("rms untied", (Phase.explicit,)),
         ("layer tied", ()),
-        *(pytest.param(name, (Phase.generate,), marks=pytest.mark.slow) for name in MODELS),
+        *(pytest.param(name, (Phase.generate,), marks=pytest.mark.slow) for name in MODELS | MIXED),
     ],
 )
 def test_every_operator_keeps_its_promise(name: str, phases: tuple[Phase, ...]):
     """To twice the width, and by a plan that is uneven everywhere, by drawn ones, or by no other."""
-    model = MODELS[name].replace(dtype="float64", n_layers=2)  # aki looks at the next layer
+    model = (MODELS | MIXED)[name].replace(dtype="float64", n_layers=2)  # aki looks at the next layer
     source, seen = under_way(model), Counter()
 
     @settings(

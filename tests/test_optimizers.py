@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from growing import KEY, MODELS, at, furthest, lockstep_gap, path
+from growing import KEY, MODELS, at, filled, furthest, lockstep_gap, logit_gap, path
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from growjax.config import OptimConfig, TrainConfig
@@ -119,6 +119,19 @@ def test_without_its_law_each_parts(narrow: TrainState):
     plain = path(widen(at(narrow, 3), plan, operator=text, key=KEY), np.roll(WINDOWS, -3, axis=0), steps=20)
     grown = widen(at(narrow, 23), plan, operator="lockstep", key=KEY)
     assert furthest(grown.params, at(plain, 20).params) > 1e-6
+
+
+@pytest.mark.slow
+def test_lion_moves_what_no_loss_depends_on():
+    """Keys' bias without rotary positions: its gradient is rounding, and Lion takes the sign of that. Logits agree."""
+    optim = OptimConfig(name="lion", learning_rate=3e-3, warmup_steps=2, total_steps=60, clip_norm=0.05)
+    model = MODELS["rms tied"].replace(dtype="float64", position="none", qkv_bias=True)
+    narrow = path(filled(TrainConfig(model=model, optim=optim)), WINDOWS, steps=23)
+    plan = make_plan(model, default_target(model))
+    gap, last = lockstep_gap(narrow, plan, WINDOWS, 3)
+    assert gap > 1e-3 and logit_gap(at(narrow, 23), last, WINDOWS[0][:, :-1]) < 1e-12  # float64 rounding over 20 steps
+    grown = widen(at(narrow, 23), plan, operator="lockstep", key=KEY).params["blocks"]
+    assert furthest({**grown, "bk": np.zeros(1)}, {**last.params["blocks"], "bk": np.zeros(1)}) < 1e-12
 
 
 def test_an_optimizer_keeps_no_moment_it_does_not_use():

@@ -20,6 +20,7 @@ from growjax.grow.operator import Draws, Operator
 from growjax.grow.plan import HeadMap, WidthPlan
 from growjax.grow.registry import parse_operator
 from growjax.model.axes import ParamSpec
+from growjax.model.components import components
 from growjax.model.decoder import param_shapes, param_specs
 
 Sites = list[tuple[list[str | int], Draw]]
@@ -83,7 +84,7 @@ def _mixtures(plan: WidthPlan, options: dict[str, Any]) -> Sites:
         rounds = without_gaps(axis_map.copy_number[np.flatnonzero(axis_map.is_new)])
         for number, size in enumerate(np.bincount(rounds).tolist()):
             # where the mean is kept, the vector of ones is taken out of what is mixed
-            size -= plan.source.dialect == "layer" and axis == "embed" and size > 1
+            size -= components(plan.source).norm.subtracts_mean and axis == "embed" and size > 1
             sites.append(([axis, number], draws.normals((size, size), "float64")))
     return sites
 
@@ -97,7 +98,8 @@ def _copies(plan: WidthPlan, options: dict[str, Any]) -> Sites:
     heads = plan.maps["heads"]
     assert isinstance(heads, HeadMap)
     # keys by number: child i of a split is what folding i in gives
-    axes = [heads.groups, heads.inner, plan.maps["embed"] if plan.source.dialect == "rms" else None, plan.maps["mlp"]]
+    embed = None if "embed" in components(plan.source).even else plan.maps["embed"]
+    axes = [heads.groups, heads.inner, embed, plan.maps["mlp"]]
     sites: Sites = [
         ([i], draws.integers(m.new - m.old, m.old, "int64")) for i, m in enumerate(axes) if m and m.new != m.old
     ]

@@ -6,11 +6,12 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
+from growjax.config import Dialect
 from growjax.errors import UserError
 from growjax.study.spec import StudySpec, TargetWidths, presets
 
@@ -21,7 +22,7 @@ _SMOKE = presets()["smoke"]
 class OperatorsArguments:
     """List the operators with paper, options and what each preserves, measured on a small model in float64."""
 
-    dialect: Literal["rms", "layer"] = "rms"
+    dialect: Dialect = "rms"
     """Of the model that is measured on."""
     to: TargetWidths = TargetWidths()
     """Widths of the target; twice the source's if not given (its d_model is 16, d_ff 32, n_heads 2)."""

@@ -17,6 +17,7 @@ from growjax.grow.copying import along, copy_leaf, without
 from growjax.grow.law import gauges, leaf_law
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import Dim, ParamSpec, map_specs
+from growjax.model.components import components
 from growjax.model.decoder import Params, param_specs
 from growjax.streams import at_site
 
@@ -129,7 +130,7 @@ def mixtures(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
     gauge, starts = gauges(plan), {}
     for axis in grown(plan):
         axis_map, carried = plan.maps[axis], gauge[axis]
-        keep_mean = plan.source.dialect == "layer" and axis == "embed"
+        keep_mean = components(plan.source).norm.subtracts_mean and axis == "embed"
         matrix = _place(axis_map, carried)
         new = np.flatnonzero(axis_map.is_new)
         rounds = without_gaps(axis_map.copy_number[new])
@@ -166,7 +167,7 @@ def uneven_splits(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
     uniform draws from 0.5 to 1.5 over their sum; `key` is the structure stream's at step 0, every axis a site. The
     plan must deal copies in rounds.
     """
-    starts = {}
+    starts, norm = {}, components(plan.source).norm
     for axis in grown(plan):
         axis_map, gain = plan.maps[axis], 1.0
         matrix = np.zeros((axis_map.new, axis_map.old))
@@ -176,11 +177,11 @@ def uneven_splits(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
         if axis == "embed":
             rounds = axis_map.new // axis_map.old
             whole = whole[: rounds * axis_map.old]
-            matrix[len(whole) :] = 1 / axis_map.old if plan.source.dialect == "layer" else 0.0
+            matrix[len(whole) :] = 1 / axis_map.old if norm.subtracts_mean else 0.0
             gain = float(np.sqrt(len(whole) / axis_map.new))
         sums = np.bincount(axis_map.index[whole], weights=part[whole], minlength=axis_map.old)
         kept = part / sums[axis_map.index]
-        if plan.source.dialect == "layer":
+        if norm.shifts:
             kept[len(whole) :] = 0.0  # a norm's bias is not 0 there; zeros under RMSNorm may be read by anything
         starts[axis] = Start(matrix, kept, gain)
     return starts

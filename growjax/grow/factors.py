@@ -10,6 +10,9 @@ lr' wd' = lr wd for every optimizer. The rest, by optimizer:
             (`growjax.grow.law.stretch`), it is (r/n) times the narrow one:         lr' = (s n / r) (f/f') lr
             with eps' = n eps and f, f' Muon's own factors for the two shapes. Where copies of unequal length would mix
             singular values there is no law, and `lockstep` is refused.
+
+A bias of keys that are neither normed nor rotated shifts all scores of a query alike: no loss depends on it, and its
+gradient is rounding. Lion follows the sign of that, so that such a bias, and nothing else, ends elsewhere.
 """
 
 from __future__ import annotations

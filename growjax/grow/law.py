@@ -18,6 +18,7 @@ import numpy as np
 
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import Dim, ParamSpec, map_specs
+from growjax.model.components import components
 from growjax.model.decoder import param_specs
 
 
@@ -39,7 +40,8 @@ def gauges(plan: WidthPlan) -> dict[str, np.ndarray]:
     counts = {name: m.counts.astype(np.float64) for name, m in plan.maps.items()}
     ratio = {name: m.new / m.old for name, m in plan.maps.items()}
     normed = {name: np.sqrt(ratio[name] / counts[name]) for name in ("embed", "head_dim")}
-    embed = normed["embed"] if plan.source.dialect == "rms" else np.ones(plan.source.d_model)
+    # A norm that subtracts a mean takes even copies alone, which need no gauge.
+    embed = np.ones(plan.source.d_model) if components(plan.source).norm.subtracts_mean else normed["embed"]
     return {
         "embed": embed,
         "logits": 1 / (counts["embed"] * embed) if plan.source.tie_embeddings else embed,

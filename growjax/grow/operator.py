@@ -23,6 +23,7 @@ from growjax.errors import UserError
 from growjax.grow.factors import law_factors
 from growjax.grow.noise import CANCEL
 from growjax.grow.plan import WidthPlan
+from growjax.model.components import components
 from growjax.train.state import TrainState
 
 Check = Callable[[WidthPlan, OptimConfig, dict[str, Any]], None]
@@ -57,13 +58,13 @@ def never(plan: WidthPlan, options: dict[str, Any]) -> bool:
 
 
 def where_clones_are_exact(plan: WidthPlan, options: dict[str, Any]) -> bool:
-    """Kept, but for uneven copies of the residual stream under LayerNorm."""
-    return not (plan.source.dialect == "layer" and plan.maps["embed"].uneven)
+    """Kept, but for uneven copies of what the plan says must be copied evenly."""
+    return plan.exact
 
 
 def where_zeros_are_exact(plan: WidthPlan, options: dict[str, Any]) -> bool:
     """Kept, but for zeros in the residual stream under LayerNorm, which shift its mean."""
-    return not (plan.source.dialect == "layer" and plan.maps["embed"].grown)
+    return not (components(plan.source).norm.subtracts_mean and plan.maps["embed"].grown)
 
 
 def unless_noise_shows(plan: WidthPlan, options: dict[str, Any]) -> bool:

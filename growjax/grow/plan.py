@@ -11,9 +11,13 @@ import numpy as np
 
 from growjax.config import ModelConfig
 from growjax.errors import UserError
+from growjax.model.components import components
 
 WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
 """Fields of `ModelConfig` that growth may enlarge."""
+
+FIELDS = {"embed": "d_model", "heads": "n_heads", "kv_heads": "n_kv_heads", "head_dim": "head_dim", "mlp": "d_ff"}
+"""The field that holds an axis's size."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,17 +89,21 @@ class WidthPlan:
 
     def inexact(self) -> dict[str, str]:
         """Axes along which something cannot stay exact under this plan, and why; empty where everything can."""
-        told = {}
-        if self.source.dialect == "layer" and self.maps["embed"].uneven:
-            told["embed"] = (
-                "LayerNorm subtracts a plain mean, which uneven copies shift; "
-                f"d_model {nearest_multiple(self.target.d_model, self.source.d_model)} would be exact"
-            )
+        told = {
+            axis: f"{why}; {FIELDS[axis]} {nearest_multiple(m.new, m.old)} would be exact"
+            for axis, why in components(self.source).even.items()
+            if (m := self.maps[axis]).uneven
+        }
         if self.maps["vocab"].grown:
             told["vocab"] = (
                 "the old tokens' logits are kept, their probabilities shrink by what the new tokens' softmax takes"
             )
         return told
+
+    @property
+    def exact(self) -> bool:
+        """Whether clones keep the function, and under the whole law the trajectory; new tokens aside."""
+        return not self.inexact().keys() - {"vocab"}
 
     def rows(self) -> list[PlanRow]:
         """Every axis, for a table."""
@@ -146,8 +154,8 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     """The plan from `source` to `target`; refuses, with the nearest reachable target, what growth cannot do.
 
     Without a key copies are dealt in rounds (position j copies j mod old). With a key they are drawn at random
-    (Chen et al. 2016, Net2Net, arXiv 1511.05641, eq. 2), but for the residual stream under LayerNorm, whose mean uneven
-    copies would shift. Heads grow by whole heads, grouped queries by whole groups.
+    (Chen et al. 2016, Net2Net, arXiv 1511.05641, eq. 2), but for the residual stream where a part takes even copies
+    alone (LayerNorm, whose mean uneven ones would shift). Heads grow by whole heads, grouped queries by whole groups.
     The plan's target repeats the source's rotary table where heads grow longer.
     """
     _check_same(source, target)
@@ -155,14 +163,17 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
         old, new = getattr(source, name), getattr(target, name)
         if new < old:
             raise UserError(f"cannot shrink {name} from {old} to {new}", f"the nearest reachable {name} is {old}")
-    if source.dialect == "rms":
-        rope = source.rope_dim or source.head_dim
-        if target.head_dim % source.head_dim:
-            nearest = nearest_multiple(target.head_dim, source.head_dim)
+    parts = components(source)
+    for axis, why in parts.whole.items():
+        name = FIELDS[axis]
+        old, new = getattr(source, name), getattr(target, name)
+        if new % old:
             raise UserError(
-                f"head_dim {source.head_dim} cannot grow to {target.head_dim}: rotary positions turn whole tables",
-                f"the nearest reachable head_dim is {nearest}",
+                f"{name} {old} cannot grow to {new}: {why}",
+                f"the nearest reachable {name} is {nearest_multiple(new, old)}",
             )
+    if parts.position.rotates:
+        rope = source.rope_dim or source.head_dim
         target = target.replace(rope_dim=rope if target.head_dim > rope else source.rope_dim)
     old_group, new_group = source.n_heads // source.n_kv_heads, target.n_heads // target.n_kv_heads
     if new_group < old_group:
@@ -175,7 +186,7 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     groups = _copies("kv_heads", source.n_kv_heads, target.n_kv_heads, keys[0])
     inner = _copies("heads", old_group, new_group, keys[1])
     maps = {
-        "embed": _copies("embed", source.d_model, target.d_model, keys[2] if source.dialect == "rms" else None),
+        "embed": _copies("embed", source.d_model, target.d_model, None if "embed" in parts.even else keys[2]),
         "heads": _head_map(groups, inner),
         "kv_heads": groups,
         "head_dim": _copies("head_dim", source.head_dim, target.head_dim, None),
@@ -209,16 +220,11 @@ class HeadMap(AxisMap):
 
 
 def _check_same(source: ModelConfig, target: ModelConfig) -> None:
-    for name in (
-        "n_layers",
-        "max_seq_len",
-        "dialect",
-        "tie_embeddings",
-        "qk_norm",
-        "rope_theta",
-        "biased",
-    ):
-        old, new = getattr(source, name), getattr(target, name)
+    def of(config: ModelConfig) -> dict[str, Any]:
+        names = ("n_layers", "max_seq_len", "tie_embeddings", "qk_norm", "rope_theta")
+        return config.architecture._asdict() | {name: getattr(config, name) for name in names}
+
+    for (name, old), new in zip(of(source).items(), of(target).values(), strict=True):
         if old != new:
             raise UserError(
                 f"growth in width leaves {name} at {old}, not {new}", f"the nearest reachable {name} is {old}"

@@ -1,1 +1,1 @@
-"""The decoder: one Flax module in two dialects, with a name and a role for every axis of every parameter."""
+"""The decoder: one Flax module put together from parts, with a name and a role for every axis of every parameter."""

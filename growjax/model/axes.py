@@ -14,6 +14,7 @@ from flax import struct
 from flax.core import meta
 
 Role = Literal["reads", "writes", "scales", "keeps"]
+Init = Literal["normal", "ones", "zeros"]
 
 
 class Dim(NamedTuple):
@@ -51,7 +52,7 @@ class ParamSpec(NamedTuple):
     """What a parameter is, apart from its values."""
 
     dims: tuple[Dim, ...]
-    init: Literal["normal", "ones", "zeros"]
+    init: Init
     residual: bool
     """Whether it writes a block's output into the residual stream (drawn smaller at the start)."""
 

@@ -17,6 +17,7 @@ from growjax.config import ModelConfig
 from growjax.model import layers
 from growjax.model.attention import causal_attention
 from growjax.model.axes import Dim, Named, ParamSpec, is_named, keeps, map_specs, reads, scales, writes
+from growjax.model.components import Components, Weight, components
 from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
 from growjax.model.products import project, project_each
@@ -34,7 +35,11 @@ class _Owner(nn.Module):
 
     config: ModelConfig
 
-    def weight(self, name: str, *dims: Dim, init: str = "normal", residual: bool = False) -> jax.Array:
+    @property
+    def parts(self) -> Components:
+        return components(self.config)
+
+    def weight(self, weight: Weight) -> jax.Array:
         cfg = self.config
         sizes = {
             "embed": cfg.d_model,
@@ -45,21 +50,17 @@ class _Owner(nn.Module):
             "vocab": cfg.vocab_size,
             "position": cfg.max_seq_len,
         }
-        shape = tuple(sizes[d.axis] for d in dims)
-        spec = ParamSpec(dims, init, residual)  # pyright: ignore[reportArgumentType]
-        value = self.param(name, lambda _: Named(jnp.zeros(shape, cfg.param_dtype), spec))
+        shape = tuple(sizes[d.axis] for d in weight.dims)
+        spec = ParamSpec(weight.dims, weight.init, weight.residual)
+        value = self.param(weight.name, lambda _: Named(jnp.zeros(shape, cfg.param_dtype), spec))
         return jnp.asarray(value, cfg.dtype)
 
-    def bias(self, name: str, *dims: Dim) -> jax.Array | float:
-        return self.weight(name, *dims, init="zeros") if self.config.biased else 0.0
+    def bias(self, weight: Weight | None) -> jax.Array | float:
+        return 0.0 if weight is None else self.weight(weight)
 
     def norm(self, name: str, x: jax.Array, dim: Dim) -> jax.Array:
-        cfg = self.config
-        gain = self.weight(f"{name}_gain", dim, init="ones")
-        if cfg.dialect == "rms":
-            return layers.rms_norm(x, gain, cfg.norm_eps)
-        shift = self.weight(f"{name}_bias", writes(dim.axis, dim.gauge), init="zeros")
-        return layers.layer_norm(x, gain, shift, cfg.norm_eps)
+        norm = self.parts.norm
+        return norm.function(x, *map(self.weight, norm.weights(name, dim)), self.config.norm_eps)
 
     def drop(self, x: jax.Array, key: jax.Array | None, site: str, index: jax.Array | int = 0) -> jax.Array:
         if key is None or self.config.dropout == 0:
@@ -74,42 +75,35 @@ class Block(_Owner):
 
     @nn.compact
     def __call__(self, x_BTD: jax.Array, layer: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Any]:
-        cfg = self.config
+        parts = self.parts
         heads_BTHK = self.attention(self.norm("attn_norm", x_BTD, scales("embed")))
-        wo = self.weight("wo", reads("heads"), reads("head_dim", "value"), writes("embed"), residual=True)
-        out = project(heads_BTHK, wo, 2) + self.bias("bo", writes("embed"))
+        weight, bias = parts.attention.output()
+        out = project(heads_BTHK, self.weight(weight), 2) + self.bias(bias)
         x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
 
         y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
-        w_up, b_up = self.weight("w_up", reads("embed"), writes("mlp")), self.bias("b_up", writes("mlp"))
-        if cfg.dialect == "rms":
-            w_gate, b_gate = self.weight("w_gate", reads("embed"), writes("mlp")), self.bias("b_gate", writes("mlp"))
-            up, gate = project_each(y_BTD, w_up, w_gate)
-            mlp_BTF = layers.swiglu(gate + b_gate, up + b_up)
-        else:
-            mlp_BTF = layers.gelu(project(y_BTD, w_up) + b_up)
-        out = project(mlp_BTF, self.weight("w_down", reads("mlp"), writes("embed"), residual=True))
-        x_BTD = x_BTD + self.drop(out + self.bias("b_down", writes("embed")), dropout_key, "mlp", layer)
+        weights, biases = zip(*((self.weight(w), self.bias(b)) for w, b in parts.mlp.inputs()), strict=True)
+        made = [x + b for x, b in zip(project_each(y_BTD, *weights)[::-1], biases[::-1], strict=True)]
+        mlp_BTF = parts.mlp.function(*made)  # what was made last first: the gate, then what it gates
+        weight, bias = parts.mlp.output()
+        out = project(mlp_BTF, self.weight(weight)) + self.bias(bias)
+        x_BTD = x_BTD + self.drop(out, dropout_key, "mlp", layer)
         seen = {"embed": x_BTD, "heads": heads_BTHK, "mlp": mlp_BTF} if self.capture else None
         return x_BTD, seen
 
     def attention(self, x_BTD: jax.Array) -> jax.Array:
-        cfg = self.config
-        raw = "raw" if cfg.qk_norm else "score"  # what q and k are carried by before their norm, if they have one
-        q_dims = (writes("heads"), writes("head_dim", raw))
-        k_dims = (writes("kv_heads"), writes("head_dim", raw))
-        v_dims = (writes("kv_heads"), writes("head_dim", "value"))
-        written = {"q": q_dims, "k": k_dims, "v": v_dims}
-        weights = [self.weight(f"w{name}", reads("embed"), *dims) for name, dims in written.items()]
-        biases = [self.bias(f"b{name}", *dims) for name, dims in written.items()]
+        cfg, parts = self.config, self.parts
+        inputs = parts.attention.inputs()
+        weights, biases = [self.weight(w) for w, _ in inputs], [self.bias(b) for _, b in inputs]
         q: Any
         k: Any
-        q, k, v = (made + bias for made, bias in zip(project_each(x_BTD, *weights), biases, strict=True))
-        if cfg.qk_norm:
+        q, k, v = (x + b for x, b in zip(project_each(x_BTD, *weights), biases, strict=True))
+        if parts.attention.qk_norm:
             eps = cfg.norm_eps if cfg.qk_norm_eps is None else cfg.qk_norm_eps
-            q = layers.rms_norm(q, self.weight("q_gain", scales("head_dim", "score", raw), init="ones"), eps)
-            k = layers.rms_norm(k, self.weight("k_gain", scales("head_dim", "score", raw), init="ones"), eps)
-        if cfg.dialect == "rms":
+            q_gain, k_gain = parts.attention.gains()
+            q = layers.rms_norm(q, self.weight(q_gain), eps)
+            k = layers.rms_norm(k, self.weight(k_gain), eps)
+        if parts.position.rotates:
             rope = cfg.rope_dim or cfg.head_dim
             cos, sin = layers.rope_tables(x_BTD.shape[1], cfg.head_dim, rope, cfg.rope_theta, x_BTD.dtype)
             q, k = layers.rotate(q, cos, sin, rope), layers.rotate(k, cos, sin, rope)
@@ -127,10 +121,10 @@ class Decoder(_Owner):
         self, tokens_BT: jax.Array, dropout_key: jax.Array | None, targets_BT: jax.Array | None = None
     ) -> tuple[jax.Array, Any]:
         cfg = self.config
-        table_VD = self.weight("embedding", keeps("vocab"), writes("embed"))
+        table_VD = self.weight(Weight("embedding", (keeps("vocab"), writes("embed"))))
         x_BTD = look_up(table_VD, tokens_BT)
-        if cfg.dialect == "layer":
-            x_BTD = x_BTD + self.weight("positions", keeps("position"), writes("embed"))[: tokens_BT.shape[1]]
+        for table in self.parts.position.weights():
+            x_BTD = x_BTD + self.weight(table)[: tokens_BT.shape[1]]
         x_BTD = self.drop(x_BTD, dropout_key, "embed")
         blocks = nn.scan(
             Block,
@@ -143,7 +137,8 @@ class Decoder(_Owner):
         )(cfg, capture=self.capture, name="blocks")
         x_BTD, seen = blocks(x_BTD, jnp.arange(cfg.n_layers, dtype=jnp.uint32), dropout_key)
         x_BTD = self.norm("final_norm", x_BTD, scales("embed", "logits", "embed"))
-        head_VD = table_VD if cfg.tie_embeddings else self.weight("head", keeps("vocab"), reads("embed", "logits"))
+        head = Weight("head", (keeps("vocab"), reads("embed", "logits")))
+        head_VD = table_VD if cfg.tie_embeddings else self.weight(head)
         if targets_BT is not None:
             return mean_loss(x_BTD.reshape(-1, cfg.d_model), head_VD, targets_BT.reshape(-1)), seen
         logits = project(x_BTD, head_VD.T)

@@ -97,6 +97,21 @@ swiglu.defvjp(lambda gate, up: (swiglu(gate, up), (gate, up)), _swiglu_backward)
 
 
 @jax.custom_vjp
+def silu(x: jax.Array) -> jax.Array:
+    """x sigmoid(x) (Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2)."""
+    return x * jax.nn.sigmoid(x)
+
+
+def _silu_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    x = after(x, g)
+    share = jax.nn.sigmoid(x)
+    return (g * share * (1 + x * (1 - share)),)
+
+
+silu.defvjp(lambda x: (silu(x), x), _silu_backward)
+
+
+@jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
     """GELU by its tanh formula (Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2)."""
     return 0.5 * x * (1 + _gelu_tanh(x))
@@ -109,14 +124,33 @@ def _gelu_tanh(x: jax.Array) -> jax.Array:
     return jnp.tanh(float(_SLOPE) * (x + _CUBE * x * x * x))
 
 
+def _gelu_slope(x: jax.Array) -> jax.Array:
+    return float(_SLOPE) * (1 + 3 * _CUBE * x * x)
+
+
 def _gelu_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
     x = after(x, g)
     bent = _gelu_tanh(x)
-    slope = float(_SLOPE) * (1 + 3 * _CUBE * x * x)
+    slope = _gelu_slope(x)
     return (g * 0.5 * (1 + bent + x * (1 - bent * bent) * slope),)
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+
+
+@jax.custom_vjp
+def geglu(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """gelu(gate) * up (Shazeer 2020, arXiv 2002.05202, eq. 6), one by one."""
+    return 0.5 * gate * (1 + _gelu_tanh(gate)) * up
+
+
+def _geglu_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    gate, up = after(saved[0], g), saved[1]
+    bent, slope = _gelu_tanh(gate), _gelu_slope(gate)
+    return g * up * 0.5 * (1 + bent + gate * (1 - bent * bent) * slope), g * 0.5 * gate * (1 + bent)
+
+
+geglu.defvjp(lambda gate, up: (geglu(gate, up), (gate, up)), _geglu_backward)
 
 
 def rope_tables(length: int, head_dim: int, rope_dim: int, theta: float, dtype: jnp.dtype) -> tuple:

@@ -86,8 +86,9 @@ def _source_order(cell: Record) -> tuple:
 
 def _run(receipt: Record, spec: StudySpec, data: Record, source: ModelConfig, target: ModelConfig) -> Record:
     def sizes(config: ModelConfig) -> Record:
-        names = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "dialect")
-        return {name: getattr(config, name) for name in names} | {"parameters": count_params(config)}
+        names = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff")
+        values = {name: getattr(config, name) for name in names}
+        return values | {"dialect": config.described, "parameters": count_params(config)}
 
     return {
         "preset": spec.preset,
