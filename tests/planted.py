@@ -33,9 +33,9 @@ def luck_of_the_pool() -> None:
     """B3: a candidate's luck depends on how many stand beside it."""
     from growjax.study.context import Context
 
-    honest = Context.continuation_luck
-    Context.continuation_luck = lambda self, regime, replicate: honest(  # pyright: ignore[reportAttributeAccessIssue]
-        self, regime, replicate + len(self.spec.operators)
+    honest = Context.luck_of
+    Context.luck_of = lambda self, live, replicate, exchanged: honest(  # pyright: ignore[reportAttributeAccessIssue]
+        self, live, replicate + len(self.spec.operators), exchanged
     )
 
 

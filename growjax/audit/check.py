@@ -21,30 +21,24 @@ from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA, reads
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
+from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.spec import StudySpec
-from growjax.train.loop import luck
 
 Record = dict[str, Any]
 Tell = Callable[[str], None]
 
 
-def derived_ledger(ctx: Context, recipe: Recipe, parent: Record) -> Ledger:
+def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
     """A cell's ledger from its recipe alone, its keys derived in NumPy."""
     parameters = recipe.parameters
     if recipe.kind == "data":
         return {}
-    if recipe.kind == "source":
-        after = parent["parameters"]["step"] if parent["kind"] == "source" else None
-        live = luck(Streams(root_key(parameters["seed"])), ("order", "dropout"))
-        ledger = source_ledger(ctx, recipe, live, after=after)
-    elif recipe.kind == "candidate":
+    if recipe.kind == "candidate":
         streams = Streams(root_key(parameters["study_seed"], "study"), parameters.get("exchanged", {}))
         ledger = candidate_ledger(ctx, recipe, streams)
     else:
-        live = ctx.recorded_luck(parameters)
-        first = parent["parameters"]["lag"] if parent["kind"] == "probe" and recipe.kind != "probe" else 0
-        ledger = continued_ledger(ctx, recipe, live, first=first)
+        run = ctx.account(recipe)
+        ledger = trained_ledger(ctx, run, ctx.keys(run))
     return {name: {**entry, "key": draws.key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}
 
 
@@ -82,7 +76,7 @@ def check_ledgers(receipt: Record, ctx: Context) -> Ledgers:
     derived: dict[str, Record] = {}
     for name, recipe in recipes.items():
         if name in cells:
-            ledger = derived_ledger(ctx, recipe, cells[recipe.parents[0]] if recipe.parents else {})
+            ledger = derived_ledger(ctx, recipe)
             derived[name] = {**cells[name], "digests": {**cells[name]["digests"], "ledger": ledger}}
             stored = cells[name]["digests"].get("ledger", {} if recipe.kind == "data" else None)
             told_ = [f"{told(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]

@@ -22,10 +22,12 @@ from growjax.grow.operator import GrowthData
 from growjax.grow.widen import widen
 from growjax.record.cells import Recipe
 from growjax.record.store import load_state, state_digest
-from growjax.streams import Streams, root_key
+from growjax.streams import root_key
+from growjax.study.account import Account, recipe_of
 from growjax.study.context import Context
-from growjax.train.loop import copy_state, luck
-from growjax.train.state import TrainState, init_state
+from growjax.study.replay import origin_state, state_at
+from growjax.train.loop import copy_state
+from growjax.train.state import TrainState
 
 Record = dict[str, Any]
 Altered = dict[Key, np.ndarray]
@@ -54,8 +56,7 @@ class Injector:
         """One cell again. `altered` replaces recorded words by key: what a test plants."""
         cell = self.cells[recipe.id]
         recorded = Recorded(cell["digests"]["ledger"], altered)
-        again = {"candidate": self._candidate, "source": self._source}.get(recipe.kind, self._continued)
-        asked, faults = again(cell, recorded)
+        asked, faults = (self._candidate if recipe.kind == "candidate" else self._trained)(cell, recorded)
         faults = faults if self.states else []
         found = [f"{told(cell)}: {fault}" for fault in (*recorded.faults(asked), *faults)]
         return Injected(len(asked), self.states, found)
@@ -75,41 +76,25 @@ class Injector:
         same = state_digest(state) == cell["digests"]["state"]
         return asked, [] if same else ["with its recorded draws injected, its state is another"]
 
-    def _source(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
-        parameters, every = cell["parameters"], self.ctx.spec.source_eval_every
-        parent = self.cells[cell["parents"][0]]
-        streams, after = (lambda: Streams(root_key(parameters["seed"]))), 0
-        before = None
-        if parent["kind"] == "source":
-            after, before = parent["parameters"]["step"], load_state(self.ctx.run.cells / parent["id"])
-        with self.witness.watching(recorded.give) as asked:
-            start = init_state(self.ctx.config, key=streams().at("init", 0)) if before is None else before
-            live = luck(streams(), ("order", "dropout"))
-            faults = self._steps(cell, start, live, after, parameters["step"], every)
-        return asked, faults
-
-    def _continued(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
-        """A probe, or a continuation from its own first step: the probe before it is run as it was, with its keys."""
-        ctx, parameters = self.ctx, cell["parameters"]
-        first, start = 0, None
-        parent = self.cells[cell["parents"][0]]
-        if parent["kind"] == "probe":
-            first = parent["parameters"]["lag"]
-            live = ctx.recorded_luck(parameters)
-            start = load_state(ctx.run.cells / parent["parents"][0])
-            start = ctx.train(start, live, start=0, steps=first, every=ctx.spec.eval_every).state
-            if state_digest(start) != parent["digests"]["state"]:
+    def _trained(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
+        """A cell that trains, from its own first step: what lies before it is run as it was, with its keys."""
+        ctx, recipe = self.ctx, recipe_of(cell)
+        run, before = ctx.account(recipe), None
+        if run.first > run.begun:
+            before, parent = state_at(ctx, recipe, run.first), self.cells[cell["parents"][0]]
+            if state_digest(before) != parent["digests"]["state"]:
                 raise CheckFailed(f"{told(parent)} does not come out here as it was recorded: see verify")
-        else:
-            start = load_state(ctx.run.cells / parent["id"])
+        elif run.origin is not None:
+            before = origin_state(ctx, run)
         with self.witness.watching(recorded.give) as asked:
-            live = ctx.recorded_luck(parameters)
-            faults = self._steps(cell, start, live, first, parameters["lag"], ctx.spec.eval_every)
+            start = origin_state(ctx, run) if before is None else before  # a first state is drawn under watch
+            faults = self._steps(cell, start, run)
         return asked, faults
 
-    def _steps(self, cell: Record, state: TrainState, live: Any, first: int, last: int, every: int) -> list[str]:
+    def _steps(self, cell: Record, state: TrainState, run: Account) -> list[str]:
         """Faults of the steps: the first at which the parameters are not those recorded, and the state at the end."""
-        done = self.ctx.train(copy_state(state), live, start=first, steps=last - first, every=every)
+        steps, first = run.last - run.first, run.first
+        done = self.ctx.train(copy_state(state), self.ctx.keys(run), start=first, steps=steps, every=run.every)
         text = (self.ctx.run.cells / cell["id"] / "metrics.jsonl").read_text(encoding="utf-8")
         lines = [json.loads(line) for line in text.splitlines()]
         recorded = {line["step"]: line["params"] for line in lines if "step" in line}

@@ -14,6 +14,7 @@ from growjax.audit.shared import told
 from growjax.audit.walk import Found, program_draws, twice
 from growjax.record.cells import CONTINUED
 from growjax.record.store import load_state
+from growjax.study.account import recipe_of
 from growjax.study.context import Context
 from growjax.train.loop import Luck, run_fingerprint, traced_run
 from growjax.train.shards import sharded_fingerprint, traced_sharded
@@ -100,8 +101,7 @@ class Programs:
         state = self.ctx.states.get(
             ("state", state_cell["id"]), lambda: load_state(self.ctx.run.cells / state_cell["id"])
         )
-        source = cell["kind"] == "source"
-        names = ("order", "dropout") if source else cell["parameters"]["streams"]
+        names = self.ctx.account(recipe_of(cell)).streams
         live = self.ctx.luck_of(names, 0, {})
         leaves, structure = jax.tree.flatten(state)
         key = (structure, tuple((x.shape, x.dtype) for x in leaves), tuple(names))

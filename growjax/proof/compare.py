@@ -12,7 +12,8 @@ from growjax.digests import leaf_bytes, named_leaves
 from growjax.measure.measure import CELLS
 from growjax.measure.registry import OWN
 from growjax.model.decoder import param_shapes
-from growjax.record.cells import result_of
+from growjax.record.cells import CONTINUED, result_of
+from growjax.study.account import account, recipe_of
 
 Record = dict[str, Any]
 
@@ -129,10 +130,10 @@ def _figure(told: Any) -> np.float64:
 
 def cell_start(cell: Record, cells: dict[str, Record]) -> int:
     """The step in front of a cell's first: that of the state or of the lag that it goes on from."""
-    if cell["kind"] == "source":
-        parent = cells[cell["parents"][0]]
-        return parent["parameters"]["step"] if parent["kind"] == "source" else 0
-    return cells[cell["parents"][0]]["lag"] if cell["kind"] == "continuation" else 0
+    recipe = recipe_of(cell)
+    if recipe.kind not in ("source", *CONTINUED):
+        return 0
+    return account(recipe, {name: recipe_of(cells[name]) for name in recipe.parents if name in cells}).first
 
 
 def one_sided(a: Record, b: Record) -> set[str]:

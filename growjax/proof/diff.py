@@ -29,12 +29,13 @@ from growjax.proof.compare import (
     tree_difference,
 )
 from growjax.proof.verify import check_comparable, in_order, model_of
+from growjax.record.cells import CONTINUED
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.source import source_notes
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.replay import crossed_at, source_at, trajectory_at
+from growjax.study.replay import state_at
 from growjax.study.runner import run_study
 from growjax.study.spec import StudySpec
 from growjax.train.state import TrainState
@@ -167,17 +168,10 @@ def _state_at(cell: Record, receipt: Record, path: Path, step: int, corpus: str 
 
 
 def _replayed(ctx: Context, cell_id: str, step: int) -> TrainState:
-    for chain in ctx.cells.sources.values():
-        for recipe in chain:
-            if recipe.id == cell_id:
-                return source_at(ctx, recipe, step)
-    for trajectory in ctx.cells.trajectories:
-        if cell_id in (trajectory.probe.id, trajectory.continuation and trajectory.continuation.id):
-            return trajectory_at(ctx, trajectory, step)
-    for crossed in ctx.cells.crossed:
-        if cell_id == crossed.recipe.id:
-            return crossed_at(ctx, crossed, step)
-    raise UserError(f"cell {cell_id} trains nothing", "compare the states themselves")
+    recipe = ctx.cells.known.get(cell_id)
+    if recipe is None or recipe.kind not in ("source", *CONTINUED):
+        raise UserError(f"cell {cell_id} trains nothing", "compare the states themselves")
+    return state_at(ctx, recipe, step)
 
 
 def _solve(

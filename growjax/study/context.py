@@ -18,11 +18,13 @@ from growjax.data.tokens import TokenFile, open_tokens, write_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import WidthPlan, make_plan
 from growjax.model.decoder import flops_per_token
+from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
+from growjax.study.account import Account, account
 from growjax.study.recipes import StudyCells, study_cells
-from growjax.study.spec import REGIMES, StudySpec
-from growjax.train.loop import Feed, Luck, Run, run
+from growjax.study.spec import StudySpec
+from growjax.train.loop import Feed, Luck, Run, luck, run
 from growjax.train.programs import Programs
 from growjax.train.shards import run_sharded
 from growjax.train.state import TrainState
@@ -55,19 +57,21 @@ class Context:
         evals = [n // spec.source_eval_every for n in strides] + [lag // spec.eval_every]
         return {"max_steps": max(*strides, lag), "max_evals": max(evals) + 1}
 
-    def continuation_luck(self, regime: str, replicate: int) -> Luck:
-        """The keys of a regime's live streams in one replicate: the same for every candidate."""
-        return self.luck_of(REGIMES[regime], replicate, self.spec.exchanged())
+    def account(self, recipe: Recipe) -> Account:
+        """How a cell of this study that trains is run."""
+        return account(recipe, self.cells.known)
+
+    def keys(self, run: Account) -> Luck:
+        """The keys of an account's live streams, and its fixed order."""
+        if run.replicate is None:
+            return luck(Streams(root_key(run.seed, run.purpose)), run.streams)
+        return self.luck_of(run.streams, run.replicate, run.exchanged)
 
     def luck_of(self, live: Iterable[str], replicate: int, exchanged: Mapping[str, int]) -> Luck:
         """Keys of the live streams in a replicate, those of exchanged ones in theirs."""
         streams = Streams(root_key(self.spec.study_seed, "study"))
         keys = {name: streams.replicate(exchanged.get(name, replicate)).stream(name) for name in live}
         return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
-
-    def recorded_luck(self, parameters: Mapping[str, Any]) -> Luck:
-        """The keys that the recipe of a continued cell names."""
-        return self.luck_of(parameters["streams"], parameters["replicate"], parameters.get("exchanged", {}))
 
     def train(self, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
         """So many steps from step `start` of the keys, evaluated at the start and every so often. Uses `state` up."""

@@ -12,7 +12,7 @@ from growjax.record.cells import Cell
 from growjax.record.store import state_digest
 from growjax.study.context import Context
 from growjax.study.fill import stored_state
-from growjax.study.ledgers import continued_ledger
+from growjax.study.ledgers import trained_ledger
 from growjax.study.recipes import Crossed
 from growjax.study.spec import StudySpec
 from growjax.study.traces import trace_digests, trace_lines
@@ -23,19 +23,19 @@ Record = dict[str, Any]
 
 def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
     """Trains a candidate from its start to the longest lag under one level of each luck."""
-    recipe, every = crossed.recipe, ctx.spec.eval_every
+    recipe = crossed.recipe
     inputs = {"tokens": ctx.tokens.digest, "parent": candidate["digests"]["state"]}
     found = ctx.run.find(recipe, inputs)
     if found is not None:
         return found
-    parameters = recipe.parameters
-    live = ctx.recorded_luck(parameters)
+    run = ctx.account(recipe)
+    live = ctx.keys(run)
     start = copy_state(stored_state(ctx, crossed.candidate.id))
-    state, trace, program, module = ctx.train(start, live, start=0, steps=parameters["lag"], every=every)
-    steps, losses = list(range(0, parameters["lag"] + 1, every)), [float(x) for x in trace.eval_loss]
+    state, trace, program, module = ctx.train(start, live, start=0, steps=run.last, every=run.every)
+    steps, losses = list(range(0, run.last + 1, run.every)), [float(x) for x in trace.eval_loss]
     metrics = {"eval_steps": steps, "eval_loss": losses, "auc": auc(steps, losses), "final_loss": losses[-1]}
-    lines = trace_lines(trace, state, 0, every)
-    ledger = continued_ledger(ctx, recipe, live, first=0)
+    lines = trace_lines(trace, state, 0, run.every)
+    ledger = trained_ledger(ctx, run, live)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
     return ctx.run.write(Cell(recipe, inputs, digests, metrics, module), lines)
 

@@ -23,12 +23,13 @@ from growjax.record.cells import Cell, Recipe
 from growjax.record.store import as_tree, load_state, save_state, state_digest
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
-from growjax.study.ledgers import candidate_ledger, continued_ledger, source_ledger
+from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.recipes import Trajectory
+from growjax.study.replay import origin_state
 from growjax.study.spec import UNWIDENED
 from growjax.study.traces import trace_digests, trace_lines
-from growjax.train.loop import Luck, Trace, copy_state, luck
-from growjax.train.state import TrainState, init_state
+from growjax.train.loop import Luck, Trace, copy_state
+from growjax.train.state import TrainState
 
 Record = dict[str, Any]
 
@@ -46,26 +47,21 @@ def fill_data(ctx: Context) -> Record:
 
 def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     """A source state, going on from the one before (or from its first draw)."""
-    every, seed, step = ctx.spec.source_eval_every, recipe.parameters["seed"], recipe.parameters["step"]
     inputs = {"tokens": ctx.tokens.digest, "parent": parent["digests"]["state" if parent["source"] else "tokens"]}
     found = ctx.run.find(recipe, inputs)
     if found is not None:
         return found
-    streams = Streams(root_key(seed))
-    after = parent["parameters"]["step"] if parent["source"] else None
-    if after is not None:
-        at, state = after, load_state(ctx.run.cells / parent["id"])
-    else:
-        at, state = 0, init_state(ctx.config, key=streams.at("init", 0))
-    live = luck(streams, ("order", "dropout"))
-    state, trace, program, module = ctx.train(state, live, start=at, steps=step - at, every=every)
-    lines = trace_lines(trace, state, at, every)
+    run = ctx.account(recipe)
+    live, state = ctx.keys(run), origin_state(ctx, run)
+    done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
+    state, trace, program, module = done
+    lines = trace_lines(trace, state, run.first, run.every)
     metrics = {
-        "eval_steps": [at + j * every for j in range(len(trace.eval_loss))],
+        "eval_steps": [run.first + j * run.every for j in range(len(trace.eval_loss))],
         "eval_loss": [float(x) for x in trace.eval_loss],
         "final_loss": float(trace.eval_loss[-1]),
     }
-    ledger = source_ledger(ctx, recipe, live, after=after)
+    ledger = trained_ledger(ctx, run, live)
     return _store(ctx, recipe, inputs, state, metrics, ledger, lines, trace_digests(lines, trace, program), module)
 
 
@@ -133,9 +129,8 @@ def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Par
     """The source's parameters after it went on, unwidened, for as long as a probe lasts, in the same luck."""
 
     def make() -> Params:
-        state = copy_state(stored_state(ctx, source_id))
-        live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
-        return ctx.train(state, live, start=0, steps=ctx.spec.probe_lag, every=ctx.spec.eval_every).state.params
+        state, run = copy_state(stored_state(ctx, source_id)), ctx.account(trajectory.probe)
+        return ctx.train(state, ctx.keys(run), start=0, steps=run.last, every=run.every).state.params
 
     return ctx.states.get(("control", source_id, trajectory.regime, trajectory.replicate), make)
 
@@ -148,7 +143,6 @@ def fill_trajectory(
     The probe's state is not stored: a continuation that was interrupted runs the probe again, which gives the same
     bits, and that is checked.
     """
-    spec = ctx.spec
     inputs = {"tokens": ctx.tokens.digest, "parent": candidate["digests"]["state"]}
     if control is not None:
         inputs["control"] = control["digests"]["state"]
@@ -159,14 +153,13 @@ def fill_trajectory(
         goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
         if goes_on is not None:
             return [probe, goes_on]
-    start = stored_state(ctx, trajectory.candidate.id)
-    live = ctx.continuation_luck(trajectory.regime, trajectory.replicate)
-    done = ctx.train(copy_state(start), live, start=0, steps=spec.probe_lag, every=spec.eval_every)
-    state, trace, program, module = done
+    start, run = stored_state(ctx, trajectory.candidate.id), ctx.account(trajectory.probe)
+    live = ctx.keys(run)
+    state, trace, program, module = ctx.train(copy_state(start), live, start=0, steps=run.last, every=run.every)
     if probe is None:
         metrics = _probe_metrics(ctx, trajectory, start.params, state, trace, source_id)
-        lines = trace_lines(trace, state, 0, spec.eval_every)
-        ledger = continued_ledger(ctx, trajectory.probe, live, first=0)
+        lines = trace_lines(trace, state, 0, run.every)
+        ledger = trained_ledger(ctx, run, live)
         digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
         probe = ctx.run.write(Cell(trajectory.probe, inputs, digests, metrics, module), lines)
     elif state_digest(state) != probe["digests"]["state"]:
@@ -192,13 +185,14 @@ def _continue(
     *,
     cloned: bool,
 ) -> Record:
-    spec, every, recipe = ctx.spec, ctx.spec.eval_every, trajectory.continuation
+    recipe = trajectory.continuation
     assert recipe is not None
-    lag = spec.probe_lag
-    state, trace, program, module = ctx.train(state, live, start=lag, steps=trajectory.final_lag - lag, every=every)
-    steps = [*probe["metrics"]["eval_steps"], *range(lag + every, trajectory.final_lag + 1, every)]
+    run = ctx.account(recipe)
+    done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
+    state, trace, program, module = done
+    steps = [*probe["metrics"]["eval_steps"], *range(run.first + run.every, run.last + 1, run.every)]
     losses = [*probe["metrics"]["eval_loss"], *(float(x) for x in trace.eval_loss[1:])]
-    shared = steps.index(spec.continuation_lag) + 1
+    shared = steps.index(ctx.spec.continuation_lag) + 1
     given = _measured(
         ctx,
         recipe.label["operator"],
@@ -211,8 +205,8 @@ def _continue(
     metrics: Record = {"eval_steps": steps, "eval_loss": losses, **take("continuation", given)}
     if cloned:
         metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
-    lines = trace_lines(trace, state, lag, every)
-    ledger = continued_ledger(ctx, recipe, live, first=lag)
+    lines = trace_lines(trace, state, run.first, run.every)
+    ledger = trained_ledger(ctx, run, live)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
     cell = Cell(recipe, _continuation_inputs(ctx, probe), digests, metrics, module)
     return ctx.run.write(cell, lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from functools import cached_property
 
 from growjax.audit.growth import streams_of
 from growjax.record.cells import Recipe
@@ -49,6 +50,11 @@ class StudyCells:
     crossed: list[Crossed]
     """Empty where no luck is crossed."""
 
+    @cached_property
+    def known(self) -> dict[str, Recipe]:
+        """Every recipe by its id."""
+        return {recipe.id: recipe for recipe in self.all()}
+
     def all(self) -> list[Recipe]:
         """Every recipe once."""
         runs = [r for t in self.trajectories for r in (t.probe, t.continuation) if r is not None]
@@ -57,7 +63,7 @@ class StudyCells:
 
     def only(self, ids: set[str]) -> StudyCells:
         """The cells of these ids and all their ancestors."""
-        known = {recipe.id: recipe for recipe in self.all()}
+        known = self.known
         wanted, todo = set(), [i for i in ids if i in known]
         while todo:
             one = todo.pop()

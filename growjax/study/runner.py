@@ -22,7 +22,7 @@ from growjax.study.crossing import fill_crossed
 from growjax.study.fill import Record, fill_candidate, fill_data, fill_source, fill_trajectory
 from growjax.study.lanes import Lanes
 from growjax.study.recipes import Crossed, StudyCells, Trajectory
-from growjax.study.spec import UNWIDENED, StudySpec
+from growjax.study.spec import REGIMES, UNWIDENED, StudySpec
 from growjax.train.loop import compile_run
 from growjax.train.state import init_state
 
@@ -181,7 +181,7 @@ def source_or_ahead(ctx: Context, task: tuple[Any, Record | None]) -> Record | N
     if parent is not None:
         return fill_source(ctx, what, parent)
     shapes = jax.eval_shape(lambda: init_state(ctx.target, key=Streams(root_key(0)).at("init", 0)))
-    batch_size, live = ctx.spec.data.batch_size, ctx.continuation_luck(what, 0)
+    batch_size, live = ctx.spec.data.batch_size, ctx.luck_of(REGIMES[what], 0, {})
     compile_run(shapes, ctx.feed, live, batch_size=batch_size, programs=ctx.programs, **ctx.sizes)
     return None
 
