@@ -89,16 +89,16 @@ class WidthPlan:
 
     def inexact(self) -> dict[str, str]:
         """Axes along which something cannot stay exact under this plan, and why; empty where everything can."""
-        told = {
+        found = {
             axis: f"{why}; {FIELDS[axis]} {nearest_multiple(m.new, m.old)} would be exact"
             for axis, why in components(self.source).even.items()
             if (m := self.maps[axis]).uneven
         }
         if self.maps["vocab"].grown:
-            told["vocab"] = (
+            found["vocab"] = (
                 "the old tokens' logits are kept, their probabilities shrink by what the new tokens' softmax takes"
             )
-        return told
+        return found
 
     @property
     def exact(self) -> bool:
