@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ class Programs:
 
     def __init__(self) -> None:
         self._compiled: dict[Any, Program] = {}
+        self._modules: dict[str, str] = {}
 
     def get(self, name: str, function: Any, arrays: tuple, static: dict[str, Any]) -> Program:
         """The program of a jitted `function` for arguments of these shapes and static values."""
@@ -41,6 +42,13 @@ class Programs:
                 call = lowered.compile()
                 self._compiled[key] = Program(call, text, module_digest(call.as_text() or ""))
         return self._compiled[key]
+
+    def modules(self, fingerprint: str, lowered: Iterable[jax.stages.Lowered]) -> str:
+        """One digest of the modules of several programs that run as one, known together by a fingerprint."""
+        if fingerprint not in self._modules:
+            texts = (one.compile().as_text() or "" for one in lowered)
+            self._modules[fingerprint] = text_digest("".join(map(module_digest, texts)))
+        return self._modules[fingerprint]
 
 
 def text_digest(text: str) -> str:

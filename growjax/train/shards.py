@@ -87,7 +87,7 @@ def run_sharded(
     programs: Programs | None = None,
 ) -> Run:
     """`growjax.train.loop.run` over virtual shards, on all devices (or those given). The state handed in is used up.
-    `programs` keeps the digests of the programs for the next run of the same shapes.
+    `programs` keeps the digest of the modules for the next run of the same programs.
 
     Raises `UserError` where the batch cannot be cut into so many equal parts.
     """
@@ -98,8 +98,7 @@ def run_sharded(
     steps: list[Any] = []
     marks = [_mark(state, feed.evaluation)]
     prints = sharded_fingerprint(state, feed, luck, batch_size=batch_size, shards=shards)
-    used, kept = _programs(state, feed, luck, batch_size=batch_size, shards=shards), programs or Programs()
-    modules = text_digest("".join(kept.get(name, *what).module for name, what in used.items()))
+    kept, modules = programs or Programs(), ""
     with ThreadPoolExecutor(len(devices)) as pool:
         for number in range(segments * segment_steps):
             lag = np.int32(start + number)
@@ -114,6 +113,15 @@ def run_sharded(
             parts = jax.device_put(list(pool.map(part, range(shards))), devices[0])
             state, row = _update(state, parts)
             steps.append(row)
+            if not modules:  # asked of the arrays themselves, jax finds what it has compiled for them
+                place = jax.device_put(np.int32(0), devices[0])
+                called = (
+                    _batch.lower(feed, luck, lag, batch_size=batch_size),
+                    _shard.lower(*copies[0], place, **static),
+                    _update.lower(state, parts),
+                    _mark.lower(state, feed.evaluation),
+                )
+                modules = kept.modules(prints, called)
             if (number + 1) % segment_steps == 0:
                 marks.append(_mark(state, feed.evaluation))
     eval_loss, of_states = zip(*jax.device_get(marks), strict=True)
@@ -133,14 +141,6 @@ def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, An
 
 def sharded_fingerprint(state: TrainState, feed: Feed, luck: Luck, *, batch_size: int, shards: int) -> str:
     """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
-    used = _programs(state, feed, luck, batch_size=batch_size, shards=shards).values()
-    return text_digest("".join(f.lower(*shapes, **static).as_text() for f, shapes, static in used))
-
-
-def _programs(
-    state: TrainState, feed: Feed, luck: Luck, *, batch_size: int, shards: int
-) -> dict[str, tuple[Any, tuple, dict[str, Any]]]:
-    """The four programs by name: (function, shapes of its arrays, static values)."""
     shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, luck))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     of_state, of_feed, of_luck = shapes
@@ -148,9 +148,10 @@ def _programs(
     arguments = (of_state.params, batch, of_luck.dropout, number, number)
     static = {"config": state.config, "shards": shards}
     part = jax.eval_shape(partial(_shard, **static), *arguments)
-    return {
-        "batch": (_batch, (of_feed, of_luck, number), {"batch_size": batch_size}),
-        "shard": (_shard, arguments, static),
-        "update": (_update, (of_state, [part] * shards), {}),
-        "mark": (_mark, (of_state, of_feed.evaluation), {}),
-    }
+    texts = [
+        _batch.lower(of_feed, of_luck, number, batch_size=batch_size).as_text(),
+        _shard.lower(*arguments, **static).as_text(),
+        _update.lower(of_state, [part] * shards).as_text(),
+        _mark.lower(of_state, of_feed.evaluation).as_text(),
+    ]
+    return text_digest("".join(texts))
