@@ -227,7 +227,7 @@ def test_a_walk_names_what_belongs_to_no_stream(opened: tuple[dict, Context], mo
     trajectory = next(
         t for t in ctx.cells.trajectories if t.regime == "stochastic" and t.probe.label["operator"] == "unwidened"
     )
-    ledger = check.derived_ledger(ctx, trajectory.probe, {"kind": "source"})
+    ledger = check.derived_ledger(ctx, trajectory.probe)
     ledger = {"dropout": ledger["dropout"]}
     assert program_faults(walked(state, ctx, live)[0], ledger) == []
     quiet = ctx.luck_of((), 0, {})
