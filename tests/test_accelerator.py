@@ -25,7 +25,7 @@ def test_a_rehearsal_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert stages["bits"]["diff"]["compared"] == 7 and stages["bits"]["distinct"]["float32"]["module"] == 1
     assert [row["verdict"] for row in stages["bits"]["rows"]["rows"]] == ["holds"]
     assert stages["audit"]["holds"] and stages["bench"]["pool"]["map"]["same bits"] == 2
-    assert all(row["seconds"] for row in stages["bench"]["rows"].values())
+    assert stages["bench"]["rows"] and not any("failed" in row for row in stages["bench"]["rows"].values())
     page = (tmp_path / "accelerator-cpu.md").read_text()
     assert page in capsys.readouterr().out and "Every comparison holds." in page
 
