@@ -13,7 +13,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -24,8 +23,10 @@ from typing import Any
 import tyro
 
 from experiments import modules
+from experiments.bench.setting import Size, config
 from experiments.cards import CARDS, target
 from growjax import runtime
+from growjax.files import write_text
 
 Record = dict[str, Any]
 
@@ -57,10 +58,11 @@ def main(argv: list[str]) -> int:
         print(json.dumps(compile_one(json.loads(argv[1]))), flush=True)
         return 0
     given = tyro.cli(Arguments, args=argv, description=__doc__)
-    sizes = {"layers": 1, "batch": 4, "length": 32, "vocab": 300, "head": 16} if given.small else {}
+    layers, batch, length, vocab, head = (1, 4, 32, 300, 16) if given.small else (4, 16, 512, 8192, 64)
     jobs = [
         {"what": what, "width": width, "dtype": dtype, "card": "" if given.small else given.card,
-         "attention": given.attention, **sizes}
+         "attention": given.attention,
+         "size": Size(width, layers, batch, length, vocab, head, 16 if dtype == "bfloat16" else 32)}
         for width in given.widths for dtype in given.dtypes for what in ("step", "loop")
     ]  # fmt: skip
     rows = [compiled(job, given) for job in jobs]
@@ -68,7 +70,7 @@ def main(argv: list[str]) -> int:
         print(line(row), flush=True)
     document = {"card": "" if given.small else CARDS[given.card].name, "flags": given.flags, "rows": rows}
     if given.out is not None:
-        given.out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_text(given.out, json.dumps(document, indent=1, sort_keys=True) + "\n")
     return 0 if all(holds(row) for row in rows) else 1
 
 
@@ -123,7 +125,6 @@ def compile_one(job: Record) -> Record:
     import jax
     import jax.numpy as jnp
 
-    from growjax.config import ModelConfig, OptimConfig, TrainConfig
     from growjax.model import attention
     from growjax.streams import Streams, root_key
     from growjax.train import loop
@@ -133,18 +134,13 @@ def compile_one(job: Record) -> Record:
     if job["attention"]:
         attention.ELSEWHERE = job["attention"]
     sharding = _card_sharding(job["card"]) if job["card"] else None
-    batch, length, head = job.get("batch", 16), job.get("length", 512), job.get("head", 64)
-    heads = job["width"] // head
-    model = ModelConfig(
-        d_model=job["width"], n_layers=job.get("layers", 4), n_heads=heads, n_kv_heads=heads, head_dim=head,
-        d_ff=3 * job["width"], vocab_size=job.get("vocab", 8192), max_seq_len=length, dtype=job["dtype"],
-    )  # fmt: skip
-    config = TrainConfig(model, OptimConfig())
+    size = Size(*job["size"])
+    batch, length, trained = size.batch, size.length, config(size)
 
     def placed(tree: Any) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
-    state = placed(jax.eval_shape(lambda: init_state(config, key=Streams(root_key(0)).at("init", 0))))
+    state = placed(jax.eval_shape(lambda: init_state(trained, key=Streams(root_key(0)).at("init", 0))))
     if job["what"] == "step":
         tokens = placed(jax.ShapeDtypeStruct((batch, length), jnp.int32))
         key = placed(jax.eval_shape(lambda: Streams(root_key(0)).at("dropout", 0)))
@@ -155,15 +151,11 @@ def compile_one(job: Record) -> Record:
         feed, live = loop.Feed(*shapes), jax.eval_shape(lambda: loop.luck(Streams(root_key(0)), ("order", "dropout")))
         number = jax.ShapeDtypeStruct((), jnp.int32)
         arrays = placed((state, feed, live, number, number, number))
-        lowered = loop.traced_run(batch_size=batch, max_steps=128, max_evals=17).func.lower(
-            *arrays, batch_size=batch, max_steps=128, max_evals=17
-        )
+        lowered = loop._run.lower(*arrays, batch_size=batch, max_steps=128, max_evals=17)
     began = time.monotonic()
     program = lowered.compile()
     took = time.monotonic() - began
     text = program.as_text() or ""
-    if "DUMP" in os.environ:
-        Path(os.environ["DUMP"]).write_text(text)
     memory: Any = program.memory_analysis()
     return {
         "program": text_digest(lowered.as_text()), "module": module_digest(text), "jaxlib": metadata.version("jaxlib"),

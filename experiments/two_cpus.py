@@ -3,9 +3,10 @@
     python -m experiments.two_cpus --others DIR [--out artifacts/two-cpus.json]
 
 DIR holds what another machine wrote, by the published names: `DIR/quick/receipt.json`, `DIR/luck/receipt.json`,
-`DIR/regimes/receipt.json` (an earlier commit's `artifacts` is such a folder). Claim: every cell has the same result,
-which is each of its digests (of the state, of states at evaluations, of parameters after each step, of losses, of
-the ledger, of the program) and every figure, as exact hexadecimal floats. Exits with 1 where the claim fails.
+`DIR/regimes/receipt.json` (an earlier commit's `artifacts` is such a folder). Claim: every cell, known by its label,
+has the same result: each of its digests (of the state, of states at evaluations, of parameters after each step,
+of losses, of the ledger, of the program) and every figure, as exact hexadecimal floats. Exits with 1 where the claim
+fails.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from growjax.config import json_digest
+from experiments.matched import by_label, compared
 from growjax.files import write_text
-from growjax.record.cells import result_of
 from growjax.record.integrity import read_receipt
 from growjax.source import one_digest
 
@@ -38,18 +38,18 @@ def told(receipt: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def compared(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Two receipts of one study, cell by cell."""
-    mine, theirs = ({c["id"]: json_digest(result_of(c)) for c in receipt["cells"]} for receipt in (one, other))
-    same = dict(mine.items() & theirs.items())
-    states = [len(c["digests"].get("state_at", ())) for c in one["cells"] if c["id"] in same]
+def beside(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two receipts of one study, cell by cell, and the machines that made them."""
+    found, cells = compared(other, one), by_label(one)
+    others = sorted({*found["in one of the two alone"], *found["cells that differ"]})
+    states = [len(cell["digests"].get("state_at", ())) for label, cell in cells.items() if label not in others]
     return {
         "here": told(one),
         "there": told(other),
-        "cells": len(mine | theirs),
-        "cells that are the same": len(same),
+        "cells": found["cells"],
+        "cells that are the same": found["cells that are the same"],
         "states at evaluations that are the same": sum(states),
-        "other cells": sorted((mine | theirs).keys() - same.keys()),
+        "other cells": others,
     }
 
 
@@ -62,7 +62,7 @@ def main() -> int:
     found = {}
     for name in STUDIES:
         one, other = (read_receipt(place / name / "receipt.json") for place in (PUBLISHED, given.others))
-        found[name] = row = compared(one, other)
+        found[name] = row = beside(one, other)
         models = " and ".join(row[side]["cpu"]["model"] for side in ("there", "here"))
         print(f"{name}: {row['cells that are the same']} of {row['cells']} cells are the same on {models}")
     write_text(given.out, json.dumps(found, indent=2, sort_keys=True) + "\n")

@@ -69,11 +69,16 @@ ENV_HABITS: dict[str, str] = {
     # Several processes on one card: each takes what it needs, not three quarters of all there is. Changes no bit.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
+FLAG_HABITS: dict[str, str] = {
+    # Under NPROC=1 a GPU's kernels would be compiled by one thread; by 16 the same ones come in less than half the time
+    # (artifacts/accelerator-nvidia-h200.md).
+    "--xla_gpu_force_compilation_parallelism": "16",
+}
 """Set like pins where the user has not, and no part of what a receipt records."""
 
 # Beginnings of names of whatever else may be set: where work runs, what is told, kept and copied of it, and no more.
 # Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
-HARMLESS_FLAGS = ("--xla_dump_", "--xla_force_host_platform_device_count")
+HARMLESS_FLAGS = ("--xla_dump_", "--xla_force_host_platform_device_count", *FLAG_HABITS)
 HARMLESS_ENV = ("JAX_PLATFORM", "JAX_CUDA_VISIBLE_DEVICES", "JAX_NUM_CPU_DEVICES", "JAX_COORDINATOR_", "JAX_PROCESS_ID",
                 "JAX_NUM_PROCESSES", "JAX_LOG", "JAX_DUMP_IR", "JAX_EXPLAIN_", "JAX_TRACEBACK_", "JAX_DEBUG_KEY_REUSE",
                 "JAX_COMPILATION_CACHE_", "JAX_ENABLE_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE_",
@@ -119,6 +124,7 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
             given.append(f"{name}={value}")
         elif flags[name] != value:
             notes.append(f"XLA_FLAGS has {name}={flags[name]} where growjax pins {value!r}: not a pinned run")
+    given += [f"{name}={value}" for name, value in FLAG_HABITS.items() if name not in flags]
     environ["XLA_FLAGS"] = " ".join(given)  # the user's own words as they are: a flag may have no value
     for name, value in ENV_PINS.items():
         if environ.setdefault(name, value) != value:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from experiments import compile_for_card, modules
-from experiments.accelerator import bits
+from experiments.accelerator import bits, studies
 from experiments.accelerator.__main__ import STAGES, main
 from experiments.accelerator.evidence import Evidence, Setting
 from experiments.cards import CARDS, target
@@ -22,8 +22,8 @@ def test_a_rehearsal_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     found = json.loads((tmp_path / "accelerator-cpu.json").read_text())
     assert found["faults"] == found["not_reached"] == [] and set(STAGES) < set(found["stages"])
     stages = found["stages"]
-    assert stages["bits"]["diff"]["compared"] == 7 and stages["bits"]["distinct"]["float32"]["module"] == 1
-    assert [row["verdict"] for row in stages["bits"]["rows"]["rows"]] == ["holds"]
+    assert stages["studies"]["diff"]["compared"] == 7 and stages["bits"]["distinct"]["float32"]["module"] == 1
+    assert [row["verdict"] for row in stages["studies"]["rows"]["rows"]] == ["holds"]
     assert stages["audit"]["holds"] and stages["bench"]["pool"]["map"]["same bits"] == 2
     assert stages["bench"]["rows"] and not any("failed" in row for row in stages["bench"]["rows"].values())
     page = (tmp_path / "accelerator-cpu.md").read_text()
@@ -33,7 +33,7 @@ def test_a_rehearsal_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 def test_planted_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Another flag in one process, another state in one, studies that share no cell, a row that fails."""
     asked: dict[str, int] = {}
-    honest, words = Evidence.worker, bits.study_words
+    honest, words = Evidence.worker, studies.study_words
     given = bits.jobs(small=True)[0].given
 
     def planted(self: Evidence, name: str, job: dict[str, Any], env: dict[str, str], limit: float = 240) -> Any:
@@ -45,10 +45,12 @@ def test_planted_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Evidence, "worker", planted)
     monkeypatch.setattr(bits, "jobs", lambda small: [bits.Job(n, {**given, "plant": n}, 2) for n in ("flag", "state")])
-    monkeypatch.setattr(bits, "study_words", lambda n, small: [*words(n, small), "--data.stories", f"40{n == 'a':d}"])
+    monkeypatch.setattr(
+        studies, "study_words", lambda n, small: [*words(n, small), "--data.stories", f"40{n == 'a':d}"]
+    )
     row = {"row": "B6", "changes": "storage", "verdict": "fails", "failed": "a digest", "compared": ["one"]}
-    monkeypatch.setattr(bits, "_doctor", lambda evidence: {"rows": [row]})
-    assert main(["--small", "--stages", "bits", "--out", str(tmp_path)]) == 1, capsys.readouterr().out
+    monkeypatch.setattr(studies, "_doctor", lambda evidence: {"rows": [row]})
+    assert main(["--small", "--stages", "bits", "studies", "--out", str(tmp_path)]) == 1, capsys.readouterr().out
     faults = json.loads((tmp_path / "accelerator-cpu.json").read_text())["faults"]
     for text in ("flag: pins of 2 processes: 2 different", "state: state of 2 processes: 2 different", "B6 storage",
                  'diff of two studies: {"compared": 0'):  # fmt: skip
@@ -66,7 +68,7 @@ def test_a_comparison_of_nothing_is_a_fault(tmp_path: Path):
 
 def test_a_budget_that_is_used_up_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["--small", "--budget", "0", "--out", str(tmp_path)]) == 3
-    assert "Not reached: facts, bits, bench, suspects, audit." in capsys.readouterr().out
+    assert "Not reached: facts, bits, bench, suspects, studies, audit." in capsys.readouterr().out
     assert main(["--small", "--stages", "nothing", "--out", str(tmp_path)]) == 2
 
 

@@ -5,13 +5,14 @@
 | stage | does |
 |---|---|
 | facts | driver, versions, pins, canaries alone and beside other work |
-| bits | one program in bfloat16 and one in float32, each in fresh processes without a compilation cache, alone and beside other work; the same with other flags and other ways of attention; two studies and their `diff`; rows of the contract |
+| bits | one program in bfloat16 and one in float32, each in fresh processes without a compilation cache, alone and beside other work; the same with other flags and other ways of attention |
 | bench | training steps at two widths and dtypes beside `torch.compile`, pinned and not; a pool of candidates in one program |
 | suspects | what is likely to be slow, each by itself |
+| studies | two studies beside other work, and their `diff`; rows of the contract |
 | audit | the audit of a study made here |
 
 `DIR/accelerator-<card>.json` is written after each stage, so what is cut off is kept; the table is printed at the end and
-stands in `DIR/accelerator-<card>.md`. Exit code 1 where a comparison fails, 3 where the budget did not reach a stage.
+stands in `DIR/accelerator-<card>.md`; with `--stages` what stands there of the others is kept. Exit code 1 where a comparison fails, 3 where the budget did not reach a stage.
 `--small` asks the same of a CPU, at sizes for a test.
 """  # noqa: E501
 
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments.accelerator import audit, bench, bits, facts, suspects
+from experiments.accelerator import audit, bench, bits, facts, studies, suspects
 from experiments.accelerator.evidence import Evidence, Setting
 from experiments.accelerator.table import markdown
 
@@ -35,6 +36,7 @@ STAGES: dict[str, Callable[[Evidence], None]] = {
     "bits": bits.run,
     "bench": bench.run,
     "suspects": suspects.run,
+    "studies": studies.run,
     "audit": audit.run,
 }
 ENOUGH = 30
@@ -66,7 +68,7 @@ def main(argv: list[str]) -> int:
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        evidence = Evidence(Setting(given.small, given.torch), given.out, Path(work), given.budget)
+        evidence = Evidence(Setting(given.small, given.torch, given.stages), given.out, Path(work), given.budget)
         for name in given.stages:
             if evidence.left() < ENOUGH:
                 evidence.missed(name)

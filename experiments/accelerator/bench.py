@@ -8,7 +8,8 @@ import sys
 import time
 from typing import Any
 
-from experiments.accelerator.evidence import UNPINNED, Evidence, Record, Served
+from experiments.accelerator.bits import SMALL
+from experiments.accelerator.evidence import UNPINNED, Evidence, Record, Served, all_cores
 from experiments.bench.setting import Size
 
 DATASHEET = {"bfloat16": 989e12, "float32": 67e12}
@@ -33,12 +34,11 @@ def run(evidence: Evidence) -> None:
     """The stage. A pool is timed while the processes compile, which leaves the device to it; nothing else is."""
     small, torch = evidence.setting.small, evidence.setting.torch
     planned = sizes(small)
-    given = {"width": 96, "layers": 2, "head": 16, "batch": 12, "length": 64, "vocab": 512, "dtype": "float32"}
-    given |= {"width": 16, "layers": 1, "head": 8, "batch": 4, "length": 16, "vocab": 300} if small else {}
+    given = {"size": SMALL if small else Size(96, 2, 12, 64, 512, 16)}
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         env = evidence.environment(cache="cache-pool", **evidence.quick())
         pool = beside.submit(evidence.worker, "pool", given, env, 150)
-        late = time.monotonic() + min(180, evidence.left() - 60)
+        late = time.monotonic() + min(150, evidence.left() - 60)
         teams = _teams(evidence, planned, late)
         losses = _all(teams, late, "losses") if torch else {}
         _all(teams, late, "steps", 2)
@@ -53,7 +53,7 @@ def run(evidence: Evidence) -> None:
             elif team.ended:
                 row.setdefault("failed", team.ended)
             else:
-                _time(team, row, 2 if small else 10)
+                _time(team, row, 2 if small else 20)
     for name, team in teams.items():
         team.close()
         _figures(rows[name], planned[name.partition(",")[0]], peak, name.split()[1].rstrip(","))
@@ -66,10 +66,10 @@ def run(evidence: Evidence) -> None:
 
 def _teams(evidence: Evidence, planned: dict[str, Size], late: float) -> dict[str, Served]:
     """Every process of every size, ready or ended: growjax's own first, which write the first parameters for all."""
-    small, torch = evidence.setting.small, evidence.setting.torch
+    torch = evidence.setting.torch
 
-    def start(name: str, kind: str, words: list[str], flags: str = "") -> None:
-        env = evidence.environment(flags=flags, **evidence.quick())
+    def start(name: str, kind: str, words: list[str], flags: str = "", **more: str) -> None:
+        env = evidence.environment(flags=flags, **evidence.quick(), **more)
         teams[f"{name}, {kind}"] = Served(words, env, evidence.work / f"log-{name}-{kind}.txt")
 
     teams: dict[str, Served] = {}
@@ -80,9 +80,9 @@ def _teams(evidence: Evidence, planned: dict[str, Size], late: float) -> dict[st
     _all(teams, late)
     first = dict(teams)
     for name, shared in places.items():
-        if not small:
+        if planned[name].bits == 16:
             words = [sys.executable, "-m", "experiments.bench.ours", given[name], shared, "read", "1"]
-            start(name, "growjax, not pinned", words, UNPINNED)
+            start(name, "growjax, not pinned", words, UNPINNED, **all_cores())
         kinds = () if torch is None else ("compiled", "eager") if planned[name].bits == 16 else ("compiled",)
         for kind in kinds:
             words = [torch or "", "-m", "experiments.bench.torch_peer", given[name], shared, kind, "4"]

@@ -30,11 +30,18 @@ UNPINNED = " ".join((
 """What the pins for a GPU take away from jax's defaults."""
 
 
+def all_cores() -> dict[str, str]:
+    """XLA's pool of threads as jax has it by default."""
+    count = str(os.cpu_count())
+    return {"NPROC": count, "PJRT_NPROC": count}
+
+
 class Setting(NamedTuple):
     """What the user asked for."""
 
     small: bool
     torch: str | None
+    stages: tuple[str, ...] = ()
 
 
 class Evidence:
@@ -98,16 +105,24 @@ class Evidence:
         return place
 
     def name_card(self, device_kind: str) -> None:
-        """Names the files after the device, from its kind as jax gives it."""
+        """Names the files after the device, from its kind as jax gives it. Stages that are not asked for keep what an
+        earlier document of this card says of them."""
         if not self.setting.small:
             self.card = re.sub(r"[^a-z0-9]+", "-", device_kind.lower()).strip("-") or "unknown"
+        place = self.out / f"accelerator-{self.card}.json"
+        if place.exists():
+            earlier = json.loads(place.read_text(encoding="utf-8"))
+            kept = set(earlier["stages"]) - {*self.setting.stages, "end"}
+            self.stages = {name: earlier["stages"][name] for name in kept}
+            self.faults += [fault for fault in earlier["faults"] if fault.partition(":")[0] in kept]
 
     # ------------------------------------------------------------ processes
 
     def environment(self, *, flags: str = "", cache: str = "", **more: str) -> dict[str, str]:
         """Surroundings of a process that sets its own pins. With no `cache` to share it has one of its own: growjax
         lets processes that share one compile a program one after the other. What is small shares the user's."""
-        paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        paths = [str(ROOT), *map(os.path.abspath, given)]  # processes run in folders of their own
         own = {"PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "2"}
         if not (cache and self.setting.small):
             own["XDG_CACHE_HOME"] = (
@@ -122,7 +137,7 @@ class Evidence:
         return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"} if self.setting.small else {}
 
     def child(self, words: list[str], env: dict[str, str], limit: float = 240) -> Record:
-        """One process to its end: the document on its last line, or `failed` and what it said."""
+        """One process to its end: the last document that it printed on a line; `failed` where it did not end well."""
         began, pipe = time.monotonic(), subprocess.PIPE
         process = subprocess.Popen(
             words, env=env, cwd=self.work, stdout=pipe, stderr=pipe, text=True, start_new_session=True
@@ -136,7 +151,8 @@ class Evidence:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # with its own children
             out, err = process.communicate()
-            made = {"failed": "timeout", "stderr": err[-800:]}
+            lines = [line for line in out.splitlines() if line.startswith("{") and line.endswith("}")]
+            made = {**(json.loads(lines[-1]) if lines else {}), "failed": "timeout", "stderr": err[-800:]}
         return {**made, "wall_s": round(time.monotonic() - began, 1)}
 
     def worker(self, name: str, given: Record, env: dict[str, str], limit: float = 240) -> Record:

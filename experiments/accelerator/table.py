@@ -18,6 +18,7 @@ def markdown(document: Record) -> str:
         _bits(stages.get("bits", {})),
         _bench(stages.get("bench", {})),
         _suspects(stages.get("suspects", {})),
+        _studies(stages.get("studies", {})),
         _audit(stages.get("audit", {})),
     ]
     return "\n".join(part for part in parts if part) + "\n"
@@ -74,14 +75,16 @@ def _bits(found: Record) -> str:
         ))  # fmt: skip
     head = ("program", "processes", "failed", "texts", "modules", "states", "traces", "compile s")
     parts = ["## Bits\n\nDistinct digests over fresh processes, alone and beside other work:\n", _rows(head, programs)]
-    rows = found.get("rows", {}).get("rows", [])
-    if rows:
-        parts.append(
-            _rows(("row", "verdict", "compared"), [(r["row"], r["verdict"], len(r["compared"])) for r in rows])
-        )
-    diff = found.get("diff", {})
-    parts.append(f"Two studies: {diff.get('compared')} cells compared, first difference {diff.get('difference')}.\n")
     return "\n".join(parts)
+
+
+def _studies(found: Record) -> str:
+    if not found:
+        return ""
+    diff, rows = found["diff"], found["rows"].get("rows", [])
+    text = f"{diff.get('compared')} cells of two studies compared, first difference {diff.get('difference')}.\n"
+    table = [(r["row"], r["changes"], r["verdict"], len(r["compared"])) for r in rows]
+    return f"## Studies\n\n{text}\n" + _rows(("row", "what is changed", "verdict", "compared"), table)
 
 
 def _bench(found: Record) -> str:

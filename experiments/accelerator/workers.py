@@ -20,7 +20,8 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from growjax.config import ModelConfig, OptimConfig, TrainConfig, json_digest  # noqa: E402
+from experiments.bench.setting import Size, config, windows  # noqa: E402
+from growjax.config import json_digest  # noqa: E402
 from growjax.digests import digest, leaf_digests, words_hex  # noqa: E402
 from growjax.model import attention, embedding, loss  # noqa: E402
 from growjax.preflight.busy import busy_device  # noqa: E402
@@ -35,26 +36,14 @@ from growjax.train.state import TrainState, init_state  # noqa: E402
 Record = dict[str, Any]
 
 
-def config(given: Record) -> TrainConfig:
-    """The configuration of a job."""
-    heads = given["width"] // given["head"]
-    model = ModelConfig(
-        d_model=given["width"], n_layers=given["layers"], n_heads=heads, n_kv_heads=heads, head_dim=given["head"],
-        d_ff=3 * given["width"], vocab_size=given["vocab"], max_seq_len=given["length"], dtype=given["dtype"],
-    )  # fmt: skip
-    return TrainConfig(model, OptimConfig(learning_rate=1e-3, warmup_steps=2, total_steps=1000))
-
-
-def windows(given: Record, count: int) -> np.ndarray:
-    """uint16 [count, T + 1]: tokens of a Zipf-like law."""
-    share = 1.0 / np.arange(1, given["vocab"] + 1)
-    drawn = np.random.default_rng(0).choice(given["vocab"], (count, given["length"] + 1), p=share / share.sum())
-    return drawn.astype(np.uint16)
+def size_of(given: Record) -> Size:
+    """The size of a job, as it came through JSON."""
+    return Size(*given["size"])
 
 
 def first_state(given: Record, seed: int = 0) -> TrainState:
     """A state at step 0."""
-    return init_state(config(given), key=Streams(root_key(seed)).at("init", 0))
+    return init_state(config(size_of(given)), key=Streams(root_key(seed)).at("init", 0))
 
 
 def facts(given: Record) -> Record:
@@ -77,11 +66,12 @@ def facts(given: Record) -> Record:
 def program(given: Record) -> Record:
     """Eight steps of a job's program with three evaluations, from a fresh compilation: every digest of it."""
     attention.ELSEWHERE = given.get("attention", attention.ELSEWHERE)
-    tokens = windows(given, 64)
+    size = size_of(given)
+    tokens = windows(size, 64)
     feed = loop.Feed(jnp.asarray(tokens[8:]), jnp.asarray(tokens[:4].reshape(2, 2, -1)))
     state, programs = first_state(given, given.get("seed", 0)), Programs()
     live = loop.luck(Streams(root_key(1, "study")), ("order", "dropout"))
-    sizes: Any = {"max_steps": 8, "max_evals": 3, "batch_size": given["batch"], "programs": programs}
+    sizes: Any = {"max_steps": 8, "max_evals": 3, "batch_size": size.batch, "programs": programs}
     began = time.perf_counter()
     loop.compile_run(state, feed, live, **sizes)
     compiled = time.perf_counter()
@@ -101,7 +91,7 @@ def program(given: Record) -> Record:
 
 def seconds(function: Callable[..., Any], *arrays: Any, times: int = 5) -> float:
     """Median of three measurements of so many calls, per call."""
-    jax.block_until_ready(function(*arrays))
+    jax.block_until_ready([function(*arrays) for _ in range(times)])  # memory for all of the results is there after it
     found = []
     for _ in range(3):
         began = time.perf_counter()
@@ -126,13 +116,14 @@ def pool(given: Record) -> Record:
     """Small candidates on one device: one after the other, by `lax.map` in one program, by `vmap` in one program; how
     long each takes, and whether each candidate has the bits that it has alone."""
     count, steps = (2, 2) if given["small"] else (8, 64)
-    tokens = windows(given, 64)
+    size = size_of(given)
+    tokens = windows(size, 64)
     feed = loop.Feed(jnp.asarray(tokens[8:]), jnp.asarray(tokens[:8].reshape(2, 4, -1)))
     live = loop.luck(Streams(root_key(1, "study")), ("order", "dropout"))
     states = [first_state(given, seed) for seed in range(count)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     numbers = [jnp.asarray(n, jnp.int32) for n in (0, 2, steps // 2)]
-    one = loop.traced_run(batch_size=given["batch"], max_steps=steps, max_evals=3)
+    one = loop.traced_run(batch_size=size.batch, max_steps=steps, max_evals=3)
 
     def trained(state: TrainState) -> tuple[Any, Any]:
         state, trace = one(state, feed, live, *numbers)
@@ -173,6 +164,7 @@ def suspects(given: Record) -> Record:
             found[name] = {"ms": 1e3 * seconds(call, *arrays), "compile_s": round(compiled, 1), "repeats": same}
         except Exception as error:  # a way that this device does not have
             found[name] = {"failed": f"{type(error).__name__}: {error}"[:300]}
+        print(json.dumps(found), flush=True)  # what there is, where time runs out
 
     key = jax.random.key(0)
     tokens = jax.random.randint(key, (rows, 1), 0, vocab, jnp.int32)

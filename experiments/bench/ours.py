@@ -17,8 +17,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from experiments.bench.setting import Peer, Size, serve, shared, windows  # noqa: E402
-from growjax.config import ModelConfig, OptimConfig, TrainConfig  # noqa: E402
+from experiments.bench.setting import Peer, Size, config, serve, shared, windows  # noqa: E402
 from growjax.data.batches import window_ids  # noqa: E402
 from growjax.digests import named_leaves  # noqa: E402
 from growjax.streams import Streams, root_key  # noqa: E402
@@ -30,22 +29,6 @@ from growjax.train.state import TrainState, init_state  # noqa: E402
 
 CHECKED = 5
 """Steps whose losses are compared."""
-
-
-def config(size: Size) -> TrainConfig:
-    """growjax's own names for the bench's model."""
-    model = ModelConfig(
-        d_model=size.width,
-        n_layers=size.layers,
-        n_heads=size.width // size.head,
-        n_kv_heads=size.width // size.head,
-        head_dim=size.head,
-        d_ff=3 * size.width,
-        vocab_size=size.vocab,
-        max_seq_len=size.length,
-        dtype="bfloat16" if size.bits == 16 else "float32",
-    )
-    return TrainConfig(model, OptimConfig(learning_rate=1e-3, warmup_steps=10, total_steps=1000))
 
 
 def write_shared(path: str, state: TrainState, size: Size) -> None:

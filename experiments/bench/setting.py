@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from growjax.config import ModelConfig, OptimConfig, TrainConfig
+
 Figures = dict[str, Any]
 RATIO = "their time over growjax's"
 VOCAB, WINDOWS = 2048, 400
@@ -43,6 +45,17 @@ class Size(NamedTuple):
         """Of a training step: 6 for each weight that multiplies and token, and attention's 12 L T D."""
         weights = self.layers * (4 * self.width**2 + 9 * self.width**2) + self.vocab * self.width
         return self.tokens * (6.0 * weights + 12.0 * self.layers * self.length * self.width)
+
+
+def config(size: Size) -> TrainConfig:
+    """growjax's own names for the model of a size, and the optimizer that every peer has."""
+    heads = size.width // size.head
+    model = ModelConfig(
+        d_model=size.width, n_layers=size.layers, n_heads=heads, n_kv_heads=heads, head_dim=size.head,
+        d_ff=3 * size.width, vocab_size=size.vocab, max_seq_len=size.length,
+        dtype="bfloat16" if size.bits == 16 else "float32",
+    )  # fmt: skip
+    return TrainConfig(model, OptimConfig(learning_rate=1e-3, warmup_steps=10, total_steps=1000))
 
 
 def windows(size: Size, count: int = WINDOWS, seed: int = 0) -> np.ndarray:

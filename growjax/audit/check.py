@@ -70,7 +70,7 @@ class Ledgers(NamedTuple):
 def check_ledgers(receipt: Record, ctx: Context) -> Ledgers:
     """Every ledger derived from its recipe and compared with the recorded one; keys used twice; luck not shared."""
     cells = {cell["id"]: cell for cell in receipt["cells"]}
-    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
+    recipes = ctx.cells.known
     faults = [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
     faults += [f"cell {name} of this study is not recorded" for name in set(recipes) - set(cells)]
     derived: dict[str, Record] = {}
@@ -110,7 +110,7 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
 
-    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
+    recipes = ctx.cells.known
     injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, inject)
     injected = states = 0
     for number, name in enumerate(chosen):

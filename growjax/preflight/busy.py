@@ -18,11 +18,13 @@ from growjax.errors import CheckFailed
 
 
 @contextlib.contextmanager
-def busy_device(program: Sequence[str] = (sys.executable, "-m", "growjax.preflight.busy")) -> Iterator[None]:
-    """Keeps the device busy inside the block. Raises `CheckFailed` where the other process does not begin, or has
-    ended before the block did."""
+def busy_device(
+    program: Sequence[str] = (sys.executable, "-m", "growjax.preflight.busy"), env: dict[str, str] | None = None
+) -> Iterator[None]:
+    """Keeps the device busy inside the block, by a process with this environment (this one's if not given). Raises
+    `CheckFailed` where that process does not begin, or has ended before the block did."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(program, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     try:
         if process.stdout.readline().strip() != "ready":
