@@ -43,7 +43,7 @@ XLA_PINS: dict[str, str] = {
 }
 
 ENV_PINS: dict[str, str] = {
-    # XLA's thread pool: sums are split by its size. Cores are filled by lanes,
+    # XLA's thread pool: sums are split by its size. Cores are filled by workers,
     # each a process of its own.
     "NPROC": "1",
     "PJRT_NPROC": "1",

@@ -1,7 +1,7 @@
 """A digest of what computes: one for each module of growjax that a cell's function can reach by imports.
 
-Every function that fills a cell is in one of `ENTRIES`; from there every `import` and `from` is followed, those within
-functions too. A digest is SHA-256 of the module's canonical text (see `growjax.syntax`), so that a comment, a
+Every function that fills a cell is reached from `ENTRIES`; from there every `import` and `from` is followed, those
+within functions too. A digest is SHA-256 of the module's canonical text (see `growjax.syntax`), so that a comment, a
 docstring or another formatting changes none, and a note can name the module that did change. Receipts made before
 hold one digest of all modules' bytes. Nothing here imports jax.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from growjax.config import json_digest
 from growjax.syntax import Imported, canonical
 
-ENTRIES = ("growjax.study.runner", "growjax.study.fill", "growjax.study.crossing")
+ENTRIES = ("growjax.study.units",)
 
 LEFT_OUT = frozenset({"growjax"})
 """Run by every import and computing nothing: the package's own `__init__` has the version, and where public names are

@@ -128,8 +128,8 @@ EXAMPLES = [shlex.split(line) for line in readme_block("example commands").split
 
 OURS = {
     **dict.fromkeys(("widen", "audit", "operators", "doctor"), ("--json",)),
-    **dict.fromkeys(("study", "verify"), ("--lanes", "1", "--json")),
-    "train": ("--lanes", "1"),
+    **dict.fromkeys(("study", "verify"), ("--workers", "1", "--json")),
+    "train": ("--workers", "1"),
 }
 """What a test adds to a verb."""
 

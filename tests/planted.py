@@ -116,7 +116,7 @@ _begun = [0]
 
 
 def plant(row: str, begun: int) -> None:
-    """In this process; its lanes are told by the environment."""
+    """In this process; its workers are told by the environment."""
     os.environ["PLANTED"] = f"{row} {begun}"
     _begun[0] = begun
     if row != "B4":

@@ -17,7 +17,7 @@ from growjax.study.crossing import outcomes
 from growjax.study.spec import StudySpec
 from growjax.study.summary import summarise
 
-SMALL = ("--preset", "smoke", "--source-steps", "10", "--lanes", "1")
+SMALL = ("--preset", "smoke", "--source-steps", "10", "--workers", "1")
 """The smoke run's first source."""
 
 

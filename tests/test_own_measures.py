@@ -120,7 +120,7 @@ def test_cells_that_lack_a_measure_are_shown_without_it(smoke_run: Path, own: No
 
 def test_processes_beside_this_one_have_it_too(own: None, tmp_path: Path) -> None:
     spec: StudySpec = SMALL.replace(operators=("exact_copy", "scratch"), regimes=())
-    cells = run_study(spec, RunDir(tmp_path / "run"), lanes=2)["cells"]
+    cells = run_study(spec, RunDir(tmp_path / "run"), workers=2)["cells"]
     found = {c["operator"]: c["metrics"]["norm_ratio"] for c in cells if c["kind"] == "candidate"}
     assert found["exact_copy"] > 1 and found["scratch"] > 0
 
@@ -186,7 +186,7 @@ def test_a_study_names_the_measure_that_fails(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"measure fails \(zero_step\) raised ZeroDivisionError: division by zero"):
             run_study(spec, RunDir(tmp_path / "run"))
         with pytest.raises(UserError, match="measure fails cannot be handed to other processes"):
-            run_study(spec, RunDir(tmp_path / "run"), lanes=2)
+            run_study(spec, RunDir(tmp_path / "run"), workers=2)
     finally:
         unregister_measure("fails")
     assert len(run_study(spec, RunDir(tmp_path / "run"))["cells"]) == 3  # the same command goes on

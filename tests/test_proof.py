@@ -58,7 +58,7 @@ def test_a_published_study_comes_out_again():
     command = f"python -m growjax verify {path} --cells 1"
     assert command in " ".join((ROOT / "README.md").read_text().split())
     receipt = json.loads((ROOT / path).read_text())
-    done = growjax("verify", path, "--cells", "1", "--lanes", "1", "--json")
+    done = growjax("verify", path, "--cells", "1", "--workers", "1", "--json")
     if receipt["environment"]["cpu"] == runtime.environment()["cpu"]:
         assert done.code == 0, done.err + done.out
         assert json.loads(done.out)["checked"] == 6 and json.loads(done.out)["outcome"] == "identical"
@@ -80,7 +80,7 @@ def test_verify_names_the_first_difference(smoke_run: Path, tmp_path: Path):
         named["cell"] = cell["id"]
 
     done = growjax(
-        "verify", str(altered(smoke_run, tmp_path / "run", change)), "--cells", "1", "--lanes", "1", "--json"
+        "verify", str(altered(smoke_run, tmp_path / "run", change)), "--cells", "1", "--workers", "1", "--json"
     )
     assert done.code == 1, done.err + done.out
     told = json.loads(done.out)
@@ -135,7 +135,7 @@ def test_verify_of_another_cpu(smoke_run: Path, tmp_path: Path):
     for change, code in ((elsewhere, 0), (otherwise, 3)):
         run = altered(smoke_run, tmp_path / change.__name__, change)
         source = first_of({c["id"]: c for c in read_receipt(run)["cells"]}, "source")["id"]
-        done = growjax("verify", str(run), "--cells", source, "--lanes", "1")
+        done = growjax("verify", str(run), "--cells", source, "--workers", "1")
         assert done.code == code and "cpu.model was" in done.out + done.err, done.err + done.out
 
 

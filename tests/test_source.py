@@ -153,7 +153,7 @@ def test_verify_names_the_module(smoke_run: Path, tmp_path: Path, change: Any, c
     run = planted(smoke_run, tmp_path / "run", change)
     kind = "source" if code else "data"
     cell = next(cell for cell in read_receipt(run)["cells"] if cell["kind"] == kind)["id"]
-    done = growjax("verify", str(run), "--cells", cell, "--lanes", "1")
+    done = growjax("verify", str(run), "--cells", cell, "--workers", "1")
     assert done.code == code and says in " ".join((done.out + done.err).split()), done.err + done.out
     assert code == 0 or done.err.count("\n") == 1
 

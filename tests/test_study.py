@@ -118,7 +118,7 @@ def test_killed_and_started_again_ends_the_same(smoke_run: Path, tmp_path: Path)
     """SIGKILL half-way; other company as well, with fewer candidates. More: row B2."""
     out = tmp_path / "killed"
     words = [sys.executable, "-m", "growjax", "study", "--preset", "smoke", "--operators", "exact_copy", "perturbed",
-             "--lanes", "1", "--out", str(out), "--json"]  # fmt: skip
+             "--workers", "1", "--out", str(out), "--json"]  # fmt: skip
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list((out / "cells").glob("[!.]*"))) < 21:  # of 43
         time.sleep(0.02)
@@ -138,7 +138,7 @@ def test_another_process_from_another_place_gives_the_same_bits(smoke_run: Path,
     """A source from the start: other directory, hash seed and time zone. More, such as no cache: row B7."""
     surroundings = {"PYTHONHASHSEED": "7", "TZ": "Asia/Kathmandu"}
     source = next(c for c in RunDir(smoke_run).receipt()["cells"] if c["kind"] == "source")
-    words = ("--cells", source["id"], "--lanes", "1", "--json")
+    words = ("--cells", source["id"], "--workers", "1", "--json")
     done = growjax("verify", str(smoke_run), *words, cwd=tmp_path, env=surroundings)
     assert done.code == 0 and json.loads(done.out)["outcome"] == "identical", done.err
 

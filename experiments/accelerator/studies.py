@@ -22,8 +22,8 @@ ROWS, ROWS_SMALL = ("B5", "B6", "B7", "B9"), ("B6",)
 
 def study_words(name: str, small: bool) -> list[str]:
     """The command of one of the two studies that are compared."""
-    lanes = {"a": "1", "b": "2"}[name]
-    return ["study", *(STUDY_SMALL if small else STUDY), "--out", f"study-{name}", "--lanes", lanes, "--json"]
+    workers = {"a": "1", "b": "2"}[name]
+    return ["study", *(STUDY_SMALL if small else STUDY), "--out", f"study-{name}", "--workers", workers, "--json"]
 
 
 def run(evidence: Evidence) -> None:

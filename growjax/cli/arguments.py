@@ -23,7 +23,7 @@ class Common:
     """Start anew where a run stands already."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
-    lanes: int = 0
+    workers: int = 0
     """Cells side by side; 0 takes one for each core, on accelerators one for each device. No result depends on it."""
 
 

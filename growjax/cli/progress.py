@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from growjax.cells.scheduler import Use
 
 
 class ProgressWatch:
@@ -36,6 +40,14 @@ class ProgressWatch:
         text = name if cells == 1 else f"{name} ({cells} cells)"
         self._task = self._bars.add_task(text, total=work) if work else None
 
-    def done(self, work: float) -> None:
+    def done(self, work: float, note: str = "") -> None:
         if self._task is not None:
             self._bars.advance(self._task, work)
+            if note:
+                self._bars.update(self._task, description=note)
+
+    def used(self, use: Use) -> None:
+        if use.workers > 1:
+            self._bars.console.print(
+                f"{use.workers} workers had cells to fill in {use.busy:.0%} of {use.seconds:.0f} s"
+            )

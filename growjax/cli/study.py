@@ -43,7 +43,7 @@ def run(argv: list[str]) -> int:
         receipt = run_study(
             given.spec,
             directory,
-            lanes=given.lanes or runtime.workers(given.spec.shards),
+            workers=given.workers or runtime.workers(given.spec.shards),
             force=given.force,
             watch=watch,
             keep=runtime.tokens_directory(),

@@ -58,7 +58,7 @@ def run(argv: list[str]) -> int:
         receipt = run_study(
             spec,
             directory,
-            lanes=given.lanes or runtime.workers(given.shards),
+            workers=given.workers or runtime.workers(given.shards),
             force=given.force,
             watch=watch,
             keep=runtime.tokens_directory(),

@@ -33,7 +33,7 @@ class VerifyArguments:
     """Where the corpus lies here, if not where the receipt has it."""
     out: Path | None = None
     """Keep the new run here, for `diff`; nothing is kept if not given."""
-    lanes: int = 0
+    workers: int = 0
     """Cells side by side; 0 takes one for each core, on accelerators one for each device."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
@@ -50,7 +50,12 @@ def run(argv: list[str]) -> int:
         out = given.out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "again"
         watch = stack.enter_context(ProgressWatch())
         verdict = verify(
-            given.run, out, cells=given.cells, corpus=given.corpus, lanes=given.lanes or runtime.workers(), watch=watch
+            given.run,
+            out,
+            cells=given.cells,
+            corpus=given.corpus,
+            workers=given.workers or runtime.workers(),
+            watch=watch,
         )
     if given.json:
         print(json.dumps({"run": str(given.run), **told(verdict)}, sort_keys=True))

@@ -214,7 +214,7 @@ def portable() -> list[Measure]:
         if not there:
             raise UserError(
                 f"measure {measure.name} cannot be handed to other processes",
-                "define its function at the top level of a module's file, or compute in this process alone (lanes=1)",
+                "define its function at the top level of a module's file, or compute in this process alone (workers=1)",
             )
     return list(_REGISTERED.values())
 

@@ -67,16 +67,16 @@ def _killed(bench: Bench, plain: Record) -> Compared:
 
 
 def _pool(bench: Bench, plain: Record) -> Compared:
-    """Pools of other sizes, in other orders, in other numbers of lanes: the cells that they share."""
+    """Pools of other sizes, in other orders, on other numbers of workers: the cells that they share."""
     sizes = (7, 3, 2, 1) if bench.thorough else (3, 1)
     runs = []
     for number, size in enumerate(sizes):
         pool = random.Random(number).sample(POOL[:size], size)
-        words = ("--lanes", str(1 + number % 3))
+        words = ("--workers", str(1 + number % 3))
         runs.append(bench.study(f"a pool of {size}", f"pool-{size}", operators=pool, words=words))
     for size, smaller in zip(sizes[1:], runs[1:], strict=True):
         shared = sorted(smaller.keys() & runs[0].keys())
-        what = f"{len(shared)} cells of a pool of {size} beside one of {sizes[0]}, shuffled, in other lanes"
+        what = f"{len(shared)} cells of a pool of {size} beside one of {sizes[0]}, shuffled, on other workers"
         yield what, [runs[0][i] for i in shared], [smaller[i] for i in shared]
 
 
@@ -139,7 +139,7 @@ def _watching(bench: Bench, plain: Record) -> Compared:
 ROWS = (
     Row("B1", "run again: same process, new process", _again),
     Row("B2", "killed at any moment, and continued", _killed),
-    Row("B3", "the pool: which candidates run beside it, in what order, in how many lanes", _pool),
+    Row("B3", "the pool: which candidates run beside it, in what order, on how many workers", _pool),
     Row("B4", "cores", _cores),
     Row("B5", "devices: 1, 2, 4, 8", _devices),
     Row("B6", "states stored and loaded, moved", _stored),

@@ -92,7 +92,7 @@ def verify(
     *,
     cells: tuple[str, ...] = ("all",),
     corpus: str | None = None,
-    lanes: int = 1,
+    workers: int = 1,
     watch: Watch | None = None,
 ) -> Verdict:
     """Computes cells of a receipt (a file, or a run directory) again into the run directory `out`, and compares.
@@ -107,7 +107,7 @@ def verify(
     chosen = choose(receipt, cells)
     check_comparable(receipt)
     spec = StudySpec.from_dict(receipt["config"])
-    again = run_study(spec, RunDir(out), lanes=lanes, watch=watch, only=chosen, corpus=corpus)
+    again = run_study(spec, RunDir(out), workers=workers, watch=watch, only=chosen, corpus=corpus)
     if again["inputs"]["corpus_digest"] != receipt["inputs"]["corpus_digest"]:
         raise UserError(
             f"the corpus {corpus or spec.data.corpus} is not the one of the receipt "

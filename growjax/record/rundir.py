@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
+from growjax.record.partial import Partial
 from growjax.schema import SCHEMA, reads
 from growjax.source import source_notes
 
@@ -23,6 +27,10 @@ LOCAL = ("cpu", "driver")
 """Fields that a run must keep from its first cell to its last, like those. Another run may have others, and says so."""
 
 
+LOCK = "lock"
+"""The file by which a process that fills a directory keeps others out."""
+
+
 class RunDir:
     """One run directory; it knows nothing of what its cells mean."""
 
@@ -32,23 +40,61 @@ class RunDir:
         self.data = path / "data"
         self.report = path / "report"
 
-    def begin(self, header: dict[str, Any], *, force: bool = False) -> None:
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from filling this directory inside the block. The lock is the operating system's, so
+        one that a killed process held is free."""
+        made = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another process is at work in {self.path}", "wait until it has ended, or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            if not (self.path / "receipt.json").exists():
+                (self.path / LOCK).unlink(missing_ok=True)
+                if made:
+                    with contextlib.suppress(OSError):
+                        self.path.rmdir()
+
+    def begin(
+        self,
+        header: dict[str, Any],
+        *,
+        force: bool = False,
+        follows: Callable[[dict[str, Any]], bool] = lambda config: False,
+    ) -> None:
         """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
-        goes on with it where its own header is the same. Refuses a directory of something else."""
+        goes on with it where its own header is the same. A run of another configuration is gone on with where nothing
+        is full yet, or where `follows` says of it that its cells are this run's. Refuses a directory of something
+        else."""
         if force and self.path.exists():
             self._clear()
-        if self.path.exists() and any(self.path.iterdir()):
+        if any(path.name != LOCK for path in self.path.iterdir()):
             if not (self.path / "receipt.json").exists():
                 raise UserError(f"{self.path} is not empty and holds no run", "choose another --out")
-            self._same(self.receipt(), header)
+            old = self.receipt()
+            fresh = not self.data.exists() and not any(self.cells.glob("*/result.json"))
+            other = "config" in old and old["config"] != header["config"]
+            if other and (fresh or follows(old["config"])):
+                old = {**old, "config": header["config"]}
+            self._same(old, header)
             sweep(self.path)
             sweep(self.cells)
+            if other and "inputs" not in old:  # no whole receipt of the other is lost
+                self.write_receipt(header, [])
             return
         self.cells.mkdir(parents=True, exist_ok=True)
         self.write_receipt(header, [])
 
     def _clear(self) -> None:
-        known = {"receipt.json", "cells", "data", "report"}
+        known = {"receipt.json", "cells", "data", "report", "partial", LOCK}
         found = {p.name for p in self.path.iterdir()} if self.path.is_dir() else {str(self.path)}
         if not found <= known:
             stranger = sorted(found - known)[0]
@@ -56,7 +102,9 @@ class RunDir:
                 f"--force will not delete {self.path}, which holds {stranger!r} and so is more than a run",
                 "choose another --out",
             )
-        shutil.rmtree(self.path)
+        for path in self.path.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         if old.get("schema") != SCHEMA:
@@ -79,6 +127,14 @@ class RunDir:
                     f"{self.path} was begun in another environment ({where})",
                     "go on there, choose another --out, or start anew with --force",
                 )
+
+    def partial(self, cell_id: str, inputs: dict[str, str]) -> Partial:
+        """Where what a cell has so far is kept, while it trains."""
+        return Partial(self.path / "partial" / cell_id, inputs)
+
+    def close(self) -> None:
+        """Lets go of what only an unfinished run needs."""
+        shutil.rmtree(self.path / "partial", ignore_errors=True)
 
     def receipt(self) -> dict[str, Any]:
         """The receipt as it stands, undamaged."""
@@ -106,6 +162,11 @@ class RunDir:
         if cell["inputs"] != inputs or cell["id"] != recipe.id:
             raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
         return cell
+
+    def check(self, record: dict[str, Any]) -> None:
+        """Raises `CheckFailed` where the record of a cell is not what lies here of it."""
+        if check_result(self.cells / record["id"] / "result.json") != record:
+            raise CheckFailed(f"cell {record['id']} was delivered otherwise than it was written")
 
     def write(
         self, cell: Cell, lines: Iterable[dict[str, Any]] = (), fill: Callable[[Path], Any] | None = None

@@ -1,1 +1,1 @@
-"""The experiment: what is compared, the cells it consists of, the lanes that fill them, and the rankings."""
+"""The experiment: what is compared, the cells it consists of, how workers fill them, and the rankings."""

@@ -25,7 +25,7 @@ from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.recipes import Trajectory
-from growjax.study.replay import origin_state
+from growjax.study.replay import train_in_parts
 from growjax.study.spec import UNWIDENED
 from growjax.study.traces import trace_digests, trace_lines
 from growjax.train.loop import Luck, Trace, copy_state
@@ -52,17 +52,18 @@ def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     if found is not None:
         return found
     run = ctx.account(recipe)
-    live, state = ctx.keys(run), origin_state(ctx, run)
-    done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
-    state, trace, program, module = done
+    live, kept = ctx.keys(run), ctx.run.partial(recipe.id, inputs)
+    state, trace, program, module = train_in_parts(ctx, run, live, kept)
     lines = trace_lines(trace, state, run.first, run.every)
     metrics = {
         "eval_steps": [run.first + j * run.every for j in range(len(trace.eval_loss))],
         "eval_loss": [float(x) for x in trace.eval_loss],
         "final_loss": float(trace.eval_loss[-1]),
     }
-    ledger = trained_ledger(ctx, run, live)
-    return _store(ctx, recipe, inputs, state, metrics, ledger, lines, trace_digests(lines, trace, program), module)
+    ledger, of_trace = trained_ledger(ctx, run, live), trace_digests(lines, trace, program)
+    record = _store(ctx, recipe, inputs, state, metrics, ledger, lines, of_trace, module)
+    kept.drop()
+    return record
 
 
 def _store(

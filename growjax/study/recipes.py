@@ -27,6 +27,10 @@ class Trajectory:
     replicate: int
     final_lag: int
 
+    def probe_alone(self) -> Trajectory:
+        """The same without its continuation."""
+        return dataclasses.replace(self, continuation=None)
+
 
 @dataclasses.dataclass(frozen=True)
 class Crossed:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 
 from growjax import runtime
+from growjax.cells.executor import Executor, InProcess, Running
+from growjax.cells.graph import Graph, Unit
+from growjax.cells.processes import Processes
+from growjax.cells.scheduler import Use, fill
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.registry import described, measures
 from growjax.preflight.verdict import preflight
-from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA
 from growjax.source import source_digests
-from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.crossing import fill_crossed
-from growjax.study.fill import Record, fill_candidate, fill_data, fill_source, fill_trajectory
-from growjax.study.lanes import Lanes
-from growjax.study.recipes import Crossed, StudyCells, Trajectory
-from growjax.study.spec import REGIMES, UNWIDENED, StudySpec
-from growjax.train.loop import compile_run
-from growjax.train.state import init_state
+from growjax.study.fill import Record, fill_data
+from growjax.study.spec import StudySpec, extends
+from growjax.study.units import Filling, fill_unit, filling, study_units
 
 
 class Watch(Protocol):
@@ -33,8 +33,11 @@ class Watch(Protocol):
     def phase(self, name: str, cells: int, work: float) -> None:
         """A phase begins, of so many cells and so much work."""
 
-    def done(self, work: float) -> None:
-        """So much work is behind."""
+    def done(self, work: float, note: str = "") -> None:
+        """So much more work is behind; `note` says what, in all."""
+
+    def used(self, use: Use) -> None:
+        """How busy the workers were."""
 
 
 class Nobody:
@@ -42,7 +45,9 @@ class Nobody:
 
     def phase(self, name: str, cells: int, work: float) -> None: ...
 
-    def done(self, work: float) -> None: ...
+    def done(self, work: float, note: str = "") -> None: ...
+
+    def used(self, use: Use) -> None: ...
 
 
 def check(spec: StudySpec) -> None:
@@ -73,127 +78,70 @@ def run_study(
     spec: StudySpec,
     run: RunDir,
     *,
-    lanes: int = 1,
+    workers: int = 1,
     force: bool = False,
     watch: Watch | None = None,
     only: set[str] | None = None,
     corpus: str | None = None,
     keep: Path | None = None,
+    executor: Callable[[Filling], Executor] | None = None,
 ) -> dict[str, Any]:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
 
     `only` fills the cells of these ids and their ancestors, and no others. `corpus` says where the stories lie now, if
     they are not where the specification has them. `keep` is a folder of tokens kept between runs; without it they are
-    made anew.
+    made anew. `workers` processes fill cells side by side (one: this process), or `executor` makes one's own of how
+    units are filled; no result depends on either.
     """
     watch = watch or Nobody()
     check(spec)
     runtime.start()
-    head = header(spec)
-    run.begin(head, force=force)
-    watch.phase("reading and tokenizing stories", 1, 1)
-    tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
-    watch.done(1)
-    ctx = make_context(spec, run, tokens)
-    cells = ctx.cells if only is None else ctx.cells.only(only)
-    full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
-    work = Work(ctx, cells, watch)
-    with Lanes(1 if full else lanes, ctx) as pool:
-        work.sources(pool, ahead=not full and lanes > len(spec.source_seeds) and spec.shards == 1)
-        work.candidates(pool)
-        work.trajectories(pool)
-        work.crossed(pool)
-    inputs = {"corpus": tokens.info["source"], "corpus_digest": tokens.info["corpus_digest"], "tokens": tokens.digest}
-    run.write_receipt({**head, "inputs": inputs, "programs": work.programs()}, work.records.values())
+    with run.alone():
+        head = header(spec)
+        run.begin(head, force=force, follows=lambda config: extends(spec, StudySpec.from_dict(config)))
+        watch.phase("reading and tokenizing stories", 1, 1)
+        tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
+        watch.done(1)
+        ctx = make_context(spec, run, tokens)
+        cells = ctx.cells if only is None else ctx.cells.only(only)
+        full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
+        ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
+        records = {ctx.cells.data.id: fill_data(ctx)}
+        graph = Graph(study_units(ctx, cells, ahead=ahead), full=records)
+        chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
+        with Running(chosen):
+            watch.used(_fill(graph, chosen, records, run, watch))
+        info = tokens.info
+        inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": tokens.digest}
+        run.write_receipt({**head, "inputs": inputs, "programs": _programs(records)}, records.values())
+        run.close()
     return run.receipt()
 
 
-class Work:
-    """The phases of a study: what is filled, and what is still to do."""
-
-    def __init__(self, ctx: Context, cells: StudyCells, watch: Watch):
-        self.ctx, self.cells, self.watch = ctx, cells, watch
-        self.records: dict[str, Record] = {ctx.cells.data.id: fill_data(ctx)}
-
-    def sources(self, pool: Lanes, *, ahead: bool) -> None:
-        """Every seed's chain, one step after the other; with a lane to spare, candidates' programs are compiled."""
-        chains, steps = list(self.cells.sources.values()), self.ctx.spec.source_steps
-        work = sum(chain[-1].parameters["step"] for chain in chains)
-        self.watch.phase("training sources", sum(map(len, chains)), work)
-        for number, step in enumerate(steps):
-            length = step - (steps[number - 1] if number else 0)
-            tasks: list[Any] = [(c[number], self.records[c[number].parents[0]]) for c in chains if number < len(c)]
-            if ahead and number == 0 and self.cells.candidates:
-                tasks += [(regime, None) for regime in self.ctx.spec.regimes]
-            pool.run(source_or_ahead, tasks, lambda task, record, work=length: self._take(record, work))
-
-    def candidates(self, pool: Lanes) -> None:
-        """Every source widened by every operator."""
-        recipes = self.cells.candidates
-        self.watch.phase("widening", len(recipes), len(recipes))
-        tasks = [(recipe, self.records[recipe.parents[0]]) for recipe in recipes]
-        pool.run(_candidate, tasks, lambda task, record: self._take(record, 1))
-
-    def trajectories(self, pool: Lanes) -> None:
-        """The unwidened control's trajectories first, since other probes are measured against them, then all others."""
-        runs, narrow = self.cells.trajectories, 1 / 3  # a source's step costs about a third of a candidate's
-        work = [t.final_lag * (narrow if t.probe.label["operator"] == UNWIDENED else 1) for t in runs]
-        self.watch.phase("probing and continuing", 2 * len(runs), sum(work))
-
-        def take(task: Any, cells: list[Record]) -> None:
-            for number, cell in enumerate(cells):
-                self._take(cell, 0 if number else work[runs.index(task[0])])
-
-        for control in (True, False):
-            group = [t for t in runs if (t.probe.label["operator"] == UNWIDENED) == control]
-            pool.run(_trajectory, [self._task(t) for t in group], take)
-
-    def crossed(self, pool: Lanes) -> None:
-        """Every candidate under every level of each luck, where luck is crossed."""
-        if not self.cells.crossed:
-            return
-        lag = self.ctx.spec.continuation_lag
-        self.watch.phase("crossing luck", len(self.cells.crossed), lag * len(self.cells.crossed))
-        tasks = [(c, self.records[c.candidate.id]) for c in self.cells.crossed]
-        pool.run(_crossed, tasks, lambda task, record: self._take(record, lag))
-
-    def _task(self, trajectory: Trajectory) -> tuple[Trajectory, str, Record, Record | None]:
-        parents = trajectory.probe.parents
-        control = self.records[parents[1]] if len(parents) > 1 else None
-        candidate = trajectory.candidate
-        source = candidate.id if control is None else candidate.parents[0]
-        return trajectory, source, self.records[candidate.id], control
-
-    def _take(self, record: Record | None, work: float) -> None:
-        if record is not None:
-            self.records[record["id"]] = record
-            self.watch.done(work)
-
-    def programs(self) -> dict[str, list[str]]:
-        """Fingerprints of the programs that filled the cells, by their name."""
-        prints = {cell["digests"]["program"] for cell in self.records.values() if "program" in cell["digests"]}
-        return {"run": sorted(prints)}
+def _executor(ctx: Context, workers: int) -> Executor:
+    """This process, or processes beside it."""
+    if workers == 1:
+        return InProcess(ctx, fill_unit)
+    devices = jax.local_devices()
+    numbers = [devices[number % len(devices)].local_hardware_id or 0 for number in range(workers)]
+    return Processes(numbers, *filling(ctx))
 
 
-def source_or_ahead(ctx: Context, task: tuple[Any, Record | None]) -> Record | None:
-    """Fills a source's cell; or compiles a regime's program for states of a fresh candidate's shape."""
-    what, parent = task
-    if parent is not None:
-        return fill_source(ctx, what, parent)
-    shapes = jax.eval_shape(lambda: init_state(ctx.target, key=Streams(root_key(0)).at("init", 0)))
-    batch_size, live = ctx.spec.data.batch_size, ctx.luck_of(REGIMES[what], 0, {})
-    compile_run(shapes, ctx.feed, live, batch_size=batch_size, programs=ctx.programs, **ctx.sizes)
-    return None
+def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: RunDir, watch: Watch) -> Use:
+    """Fills the graph; progress counts units by their kind, and work by their cost."""
+    units = [unit for unit in graph.units.values() if not unit.optional]
+    of_kind, ended = Counter(unit.kind for unit in units), Counter[str]()
+    watch.phase("filling cells", sum(len(unit.fills) for unit in units), sum(unit.cost for unit in units))
+
+    def done(unit: Unit) -> None:
+        ended[unit.kind] += 1
+        if not unit.optional:
+            watch.done(unit.cost, ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items()))
+
+    return fill(graph, executor, records, accept=run.check, done=done)
 
 
-def _candidate(ctx: Context, task: tuple[Recipe, Record]) -> Record:
-    return fill_candidate(ctx, *task)
-
-
-def _crossed(ctx: Context, task: tuple[Crossed, Record]) -> Record:
-    return fill_crossed(ctx, *task)
-
-
-def _trajectory(ctx: Context, task: tuple[Trajectory, str, Record, Record | None]) -> list[Record]:
-    trajectory, source_id, candidate, control = task
-    return fill_trajectory(ctx, trajectory, candidate, source_id, control)
+def _programs(records: dict[str, Record]) -> dict[str, list[str]]:
+    """Fingerprints of the programs that filled the cells, by their name."""
+    prints = {cell["digests"]["program"] for cell in records.values() if "program" in cell["digests"]}
+    return {"run": sorted(prints)}

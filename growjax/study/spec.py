@@ -170,6 +170,32 @@ class StudySpec(Config):
         return self.stochastic_replicates if REGIMES[regime] else self.deterministic_replicates
 
 
+MAY_GROW = ("preset", "source_seeds", "source_steps", "operators", "regimes", "stochastic_replicates",
+            "deterministic_replicates", "stream", "crossed")  # fmt: skip
+"""Fields that say which cells there are, and nothing of what any of them is."""
+
+
+def extends(spec: StudySpec, before: StudySpec) -> bool:
+    """Whether the cells of an earlier study are those of this one wherever both have them: it asks for more, or for
+    less, of the same. Programs are sized for the longest run of a study, so that must be the same too."""
+
+    def longest(one: StudySpec) -> int:
+        strides = [b - a for a, b in zip((0, *one.source_steps), one.source_steps, strict=False)]
+        return max(*strides, one.continuation_lag if one.regimes or one.crossed else 0)
+
+    def evaluations(one: StudySpec) -> int:
+        strides = [b - a for a, b in zip((0, *one.source_steps), one.source_steps, strict=False)]
+        return max(max(strides) // one.source_eval_every, one.continuation_lag // one.eval_every)
+
+    same = {name: getattr(spec, name) for name in MAY_GROW}
+    return (
+        before.replace(**same) == spec
+        and bool(before.regimes) == bool(spec.regimes)
+        and longest(before) == longest(spec)
+        and evaluations(before) == evaluations(spec)
+    )
+
+
 def source_name(seed: int, step: int) -> str:
     """How tables name a source state."""
     return f"seed{seed}-step{step}"

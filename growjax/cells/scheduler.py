@@ -1,0 +1,122 @@
+"""Walks a graph: hands ready units to an executor, the most urgent first, until every cell is full."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from growjax.cells.executor import KILLED, Delivery, Executor, Record
+from growjax.cells.graph import Graph, Unit
+from growjax.errors import CheckFailed, UserError
+
+TRIES = 3
+"""How often a unit is handed out before its loss ends the whole."""
+
+
+class Use(NamedTuple):
+    """How well the workers were used. Of no result a part."""
+
+    workers: int
+    seconds: float
+    """From the first unit handed out to the last that ended."""
+    busy: float
+    """Share of all workers' time in which they had a unit."""
+
+
+def fill(
+    graph: Graph,
+    executor: Executor,
+    records: dict[str, Record],
+    *,
+    accept: Callable[[Record], None] = lambda record: None,
+    done: Callable[[Unit], None] = lambda unit: None,
+) -> Use:
+    """Fills every cell of a graph once, and puts its record into `records` by its id.
+
+    `records` holds those of the cells that are full at the beginning. `accept` looks at each record that an executor
+    delivers and raises where it is not what it should be. `done` is told of each unit that has ended. Raises the error
+    of the first unit that fails, `CheckFailed` where a unit's records are not those of its cells, or come twice and are
+    not the same.
+    """
+    return _Walk(graph, executor, records, accept, done).run()
+
+
+class _Walk:
+    def __init__(
+        self,
+        graph: Graph,
+        executor: Executor,
+        records: dict[str, Record],
+        accept: Callable[[Record], None],
+        done: Callable[[Unit], None],
+    ):
+        self.graph, self.executor, self.records, self.accept, self.done = graph, executor, records, accept, done
+        self.waits = {name: len(before) for name, before in graph.before.items()}
+        self.under_way: dict[str, float] = {}
+        """Since when."""
+        self.tries: dict[str, int] = {}
+        self.ended: set[str] = set()
+        self.left = sum(not unit.optional for unit in graph.units.values())
+        self.ready: list[tuple[bool, float, str]] = []
+        for name, count in self.waits.items():
+            if not count:
+                self._ready(name)
+
+    def run(self) -> Use:
+        began = last = time.monotonic()
+        busy = 0.0
+        while self.left:
+            while self.ready and len(self.under_way) < self.executor.capacity:
+                self._submit(heapq.heappop(self.ready)[2])
+            delivery = self.executor.next()
+            since = self.under_way.pop(delivery.unit, None)
+            if since is not None:
+                last = time.monotonic()
+                busy += last - since
+            self._take(delivery, expected=since is not None)
+        seconds, workers = last - began, self.executor.capacity
+        return Use(workers, seconds, busy / (seconds * workers) if seconds else 1.0)
+
+    def _ready(self, name: str) -> None:
+        heapq.heappush(self.ready, (self.graph.units[name].optional, -self.graph.urgency[name], name))
+
+    def _submit(self, name: str) -> None:
+        unit = self.graph.units[name]
+        self.tries[name] = self.tries.get(name, 0) + 1
+        self.under_way[name] = time.monotonic()
+        self.executor.submit(unit, {cell: self.records[cell] for cell in unit.needs})
+
+    def _take(self, delivery: Delivery, *, expected: bool) -> None:
+        name = delivery.unit
+        if delivery.error is not None:
+            raise delivery.error
+        if delivery.lost:
+            if not expected or name in self.ended:
+                return
+            if self.tries[name] >= TRIES:
+                raise UserError(*KILLED)
+            self._ready(name)
+            return
+        unit = self.graph.units[name]
+        self._check(unit, {record["id"]: record for record in delivery.records})
+        if name in self.ended:
+            return
+        for record in delivery.records:
+            self.accept(record)
+            self.records[record["id"]] = record
+        self.ended.add(name)
+        self.left -= not unit.optional
+        for other in self.graph.after[name]:
+            self.waits[other] -= 1
+            if not self.waits[other]:
+                self._ready(other)
+        self.done(unit)
+
+    def _check(self, unit: Unit, found: Mapping[str, Record]) -> None:
+        if set(found) != set(unit.fills):
+            raise CheckFailed(f"an executor delivered other cells than those of {unit.name}")
+        for cell, record in found.items():
+            if self.records.get(cell, record) != record:
+                raise CheckFailed(f"an executor delivered cell {cell} twice, and not the same")

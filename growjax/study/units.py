@@ -1,0 +1,128 @@
+"""A study's cells as units of a graph, and the one function that fills any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from growjax import runtime
+from growjax.cells.graph import Unit
+from growjax.data.tokens import open_tokens
+from growjax.measure import registry
+from growjax.measure.measure import Measure
+from growjax.model.decoder import flops_per_token
+from growjax.record.cells import Recipe
+from growjax.record.rundir import RunDir
+from growjax.streams import Streams, root_key
+from growjax.study.context import Context, make_context
+from growjax.study.crossing import fill_crossed
+from growjax.study.fill import Record, fill_candidate, fill_source, fill_trajectory
+from growjax.study.recipes import Crossed, StudyCells, Trajectory
+from growjax.study.spec import REGIMES, UNWIDENED, StudySpec
+from growjax.train.loop import compile_run
+from growjax.train.state import init_state
+
+WIDENING = 4.0
+"""What widening and its measures cost, in training steps of the target."""
+
+
+class Program(NamedTuple):
+    """A regime's program for states of a candidate's shape: compiled before the first candidate is there."""
+
+    regime: str
+
+
+class Filling(NamedTuple):
+    """How a worker begins, and how it fills a unit: what an executor is made of."""
+
+    begin: Any
+    """Makes, once in each worker, what units are filled from, of `arguments`."""
+    arguments: tuple[Any, ...]
+    fill: Any
+    """Of that, a unit's argument, and the records of the cells it needs: the records of its cells."""
+
+
+def study_units(ctx: Context, cells: StudyCells, *, ahead: bool) -> list[Unit]:
+    """One unit for each source, candidate and crossed cell, one for a probe with its continuation. The unwidened
+    control's probe has its own, since other probes are measured against it. Costs are training steps of the target;
+    `ahead` adds the programs that a worker with nothing else to do compiles."""
+    config, length = ctx.config.model, ctx.spec.data.seq_len
+    narrow = flops_per_token(config, length) / flops_per_token(ctx.plan.target, length)
+    units = [_source(ctx, recipe, narrow) for chain in cells.sources.values() for recipe in chain]
+    units += [
+        Unit(f"widen {recipe.id}", "widened", (recipe.id,), recipe.parents, WIDENING, recipe)
+        for recipe in cells.candidates
+    ]
+    for trajectory in cells.trajectories:
+        units += _trajectory(trajectory, narrow)
+    for one in cells.crossed:
+        lag = one.recipe.parameters["lag"]
+        units.append(Unit(f"cross {one.recipe.id}", "crossed", (one.recipe.id,), (one.candidate.id,), lag, one))
+    if ahead and cells.candidates:
+        units += [
+            Unit(f"compile {regime}", "compiled", (), (), 0.0, Program(regime), optional=True)
+            for regime in ctx.spec.regimes
+        ]
+    return units
+
+
+def _source(ctx: Context, recipe: Recipe, narrow: float) -> Unit:
+    run = ctx.account(recipe)
+    return Unit(f"train {recipe.id}", "trained", (recipe.id,), recipe.parents, (run.last - run.first) * narrow, recipe)
+
+
+def _trajectory(trajectory: Trajectory, narrow: float) -> list[Unit]:
+    probe, goes_on = trajectory.probe, trajectory.continuation
+    control = probe.label["operator"] == UNWIDENED
+    weight, lag = narrow if control else 1.0, probe.parameters["lag"]
+    alone = Unit(f"probe {probe.id}", "probed", (probe.id,), probe.parents, lag * weight, trajectory.probe_alone())
+    if goes_on is None:
+        return [alone]
+    name, last = f"continue {goes_on.id}", goes_on.parameters["lag"] * weight
+    if control:
+        return [alone, Unit(name, "probed", (goes_on.id,), (*probe.parents, probe.id), last, trajectory)]
+    return [Unit(name, "probed", (probe.id, goes_on.id), probe.parents, last, trajectory)]
+
+
+def fill_unit(ctx: Context, argument: Any, given: Mapping[str, Record]) -> list[Record]:
+    """Fills a unit's cells, of whatever kind. `given` holds the records of those that it needs."""
+    if isinstance(argument, Program):
+        _compile(ctx, argument.regime)
+        return []
+    if isinstance(argument, Crossed):
+        return [fill_crossed(ctx, argument, given[argument.candidate.id])]
+    if isinstance(argument, Trajectory):
+        return _fill_trajectory(ctx, argument, given)
+    fill = {"source": fill_source, "candidate": fill_candidate}[argument.kind]
+    return [fill(ctx, argument, given[argument.parents[0]])]
+
+
+def _fill_trajectory(ctx: Context, trajectory: Trajectory, given: Mapping[str, Record]) -> list[Record]:
+    probe, candidate = trajectory.probe, trajectory.candidate
+    control = given[probe.parents[1]] if len(probe.parents) > 1 else None
+    source = candidate.id if control is None else candidate.parents[0]
+    filled = fill_trajectory(ctx, trajectory, given[candidate.id], source, control)
+    return [record for record in filled if record["id"] not in given]
+
+
+def _compile(ctx: Context, regime: str) -> None:
+    shapes = jax.eval_shape(lambda: init_state(ctx.target, key=Streams(root_key(0)).at("init", 0)))
+    live = ctx.luck_of(REGIMES[regime], 0, {})
+    compile_run(shapes, ctx.feed, live, batch_size=ctx.spec.data.batch_size, programs=ctx.programs, **ctx.sizes)
+
+
+def filling(ctx: Context) -> Filling:
+    """What workers are told of a study at work: its specification and run directory alone, so that what runs beside a
+    cell cannot change it."""
+    return Filling(begin_worker, (ctx.spec.to_dict(), str(ctx.run.path), registry.portable()), fill_unit)
+
+
+def begin_worker(spec: dict[str, Any], path: str, measures: list[Measure]) -> Context:
+    """What a process of its own fills cells from."""
+    runtime.start()
+    registry.adopt(measures)
+    run = RunDir(Path(path))
+    return make_context(StudySpec.from_dict(spec), run, open_tokens(run.data))
