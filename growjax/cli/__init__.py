@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax.interrupts import LINE, Interrupted
 
 VERBS = {
     "train": "train a source model and keep its full state at named steps",
@@ -31,8 +32,9 @@ def usage() -> str:
     return f"usage: python -m growjax VERB [options]\n\n{rows}\n\npython -m growjax VERB --help lists a verb's options."
 
 
-def main(argv: Sequence[str], *, notes: Sequence[str] = ()) -> int:
-    """Runs a verb; returns the exit code. `notes` are lines about the pins, for stderr."""
+def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], None] = lambda: None) -> int:
+    """Runs a verb; returns the exit code. `notes` are lines about the pins, for stderr; `ready` is called once modules
+    are imported."""
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -41,15 +43,21 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = ()) -> int:
     try:
         if argv[0] not in VERBS:
             raise UserError(f"no verb is named {argv[0]!r}", f"choose one of {', '.join(VERBS)}")
-        return importlib.import_module(f"growjax.cli.{argv[0]}").run(list(argv[1:]))
+        verb = importlib.import_module(f"growjax.cli.{argv[0]}")
+        ready()
+        return verb.run(list(argv[1:]))
     except UserError as error:
         return _say(error, 2)
     except CheckFailed as error:
         return _say(error, 1)
     except NotComparable as error:
         return _say(error, 3)
-    except KeyboardInterrupt:
-        return _say("interrupted: finished cells are kept, and the same command goes on", 130)
+    except KeyboardInterrupt as error:
+        if not isinstance(error, Interrupted):
+            print(LINE, file=sys.stderr)
+            return 130
+        error.say()
+        return error.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
