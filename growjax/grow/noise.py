@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.draws import Sites, normals
 from growjax.grow.copying import along
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import ParamSpec
-from growjax.model.decoder import param_specs
+from growjax.model.decoder import named_params, param_specs
 from growjax.streams import at_site
 
 CANCEL = ("inputs", "both", "none")
@@ -36,6 +37,28 @@ def _less_mean(noise: jax.Array, axis_map: AxisMap, position: int) -> jax.Array:
     return (less * along(scale, position, noise.ndim)).astype(noise.dtype)
 
 
+def _sides(spec: ParamSpec, plan: WidthPlan) -> tuple[list[int], list[int]]:
+    """Positions of the grown axes that a parameter reads, and of those that it writes."""
+    reads, writes = ([i for i in spec.positions(r) if plan.maps[spec.dims[i].axis].grown] for r in ("reads", "writes"))
+    return reads, writes
+
+
+def _noisy(spec: ParamSpec, plan: WidthPlan, cancel: str) -> bool:
+    """Whether a parameter is given noise."""
+    inputs, outputs = _sides(spec, plan)
+    return bool(inputs and (outputs or cancel != "both"))
+
+
+def noise_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+    """What `input_noise` draws: a normal for every entry of the parameters that are given noise."""
+    found = named_params(plan.target)
+    return [
+        ([path, 0], normals(x.shape, x.dtype.name))
+        for path, spec, x in found
+        if _noisy(spec, plan, options.get("cancel", "inputs"))
+    ]
+
+
 def input_noise(params: Any, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array) -> Any:
     """Adds normal noise of `sigma` times each leaf's root mean square to every parameter that reads a cloned axis.
 
@@ -47,10 +70,9 @@ def input_noise(params: Any, plan: WidthPlan, sigma: float, cancel: str, *, key:
     """
 
     def one(path: Any, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
-        maps = [plan.maps[d.axis] for d in spec.dims]
-        inputs, outputs = ([i for i in spec.positions(role) if maps[i].grown] for role in ("reads", "writes"))
-        if not inputs or (cancel == "both" and not outputs):
+        if not _noisy(spec, plan, cancel):
             return leaf
+        maps, inputs, outputs = [plan.maps[d.axis] for d in spec.dims], *_sides(spec, plan)
         site = jax.tree_util.keystr(path, simple=True, separator="/")
         scale = sigma * jnp.sqrt(jnp.mean(jnp.square(leaf)))
         noise = scale * jax.random.normal(at_site(key, site), leaf.shape, leaf.dtype)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from growjax.config import OptimConfig
+from growjax.grow.building import restarted
 from growjax.grow.factors import law_factors, no_factors, times_factors
-from growjax.grow.families import restarted
 from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments, warm_again
-from growjax.grow.noise import input_noise, sigma_of_snr
-from growjax.grow.operator import Operator, always, check_law, check_noise, check_steps, need, unless_noise_shows
+from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.operator import Part
 from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import always, check_law, check_noise, check_steps, need, unless_noise_shows
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -105,10 +106,16 @@ def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]
 
 
 PARTS = (
-    Operator("noise", noise, "part", "arXiv 2409.12903", unless_noise_shows, check_noise),
-    Operator("moments", moments, "part", "growjax", always, _check_moments),
-    Operator("reset", reset, "part", "arXiv 2604.04281", always),
-    Operator("schedule", schedule, "part", "growjax", always, _check_schedule),
-    Operator("law", law, "part", "growjax", always, check_law),
-    Operator("rewarm", rewarm, "part", "arXiv 2602.02472", always, check_steps("steps")),
-)
+    Part(
+        "noise", noise, "arXiv 2409.12903", unless_noise_shows, check_noise,
+        draws={"perturb": noise_sites}, needs_clones=lambda options: options["cancel"] != "none",
+    ),
+    Part(
+        "moments", moments, "growjax", always, _check_moments,
+        needs_clones=lambda options: options["become"] in ("law", "copied"),
+    ),
+    Part("reset", reset, "arXiv 2604.04281", always),
+    Part("schedule", schedule, "growjax", always, _check_schedule),
+    Part("law", law, "growjax", always, check_law, needs_clones=lambda options: True),
+    Part("rewarm", rewarm, "arXiv 2602.02472", always, check_steps("steps")),
+)  # fmt: skip

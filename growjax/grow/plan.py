@@ -136,6 +136,15 @@ class PlanRow(NamedTuple):
     exact: str
 
 
+def vocabulary_grown(plan: WidthPlan) -> WidthPlan:
+    """The plan that is left once new tokens are added, which is done before anything else."""
+    vocab = plan.maps["vocab"]
+    if not vocab.grown:
+        return plan
+    same = AxisMap("vocab", vocab.new, np.arange(vocab.new))
+    return WidthPlan(plan.source.replace(vocab_size=vocab.new), plan.target, {**plan.maps, "vocab": same})
+
+
 def nearest_multiple(value: int, unit: int) -> int:
     """The multiple of `unit`, at least one of it, that lies nearest to `value`."""
     return max(1, round(value / unit)) * unit

@@ -12,9 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.grow.plan import WidthPlan, vocabulary_grown
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_specs
 from growjax.train.state import TrainState
@@ -32,7 +31,7 @@ def grow_vocab(state: TrainState, plan: WidthPlan) -> tuple[TrainState, WidthPla
     axis_map = plan.maps["vocab"]
     if not axis_map.grown:
         return state, plan
-    source = plan.source.replace(vocab_size=axis_map.new)
+    left = vocabulary_grown(plan)
 
     def extend(tree: Any, mean: bool) -> Any:
         def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
@@ -50,7 +49,6 @@ def grow_vocab(state: TrainState, plan: WidthPlan) -> tuple[TrainState, WidthPla
     grown = state.replace(
         params=extend(state.params, mean=True),
         opt_state=opt_state,
-        config=state.config.replace(model=source),
+        config=state.config.replace(model=left.source),
     )
-    same = AxisMap("vocab", axis_map.new, np.arange(axis_map.new))
-    return grown, WidthPlan(source, plan.target, {**plan.maps, "vocab": same})
+    return grown, left

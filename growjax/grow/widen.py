@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import jax
 
+from growjax.config import OptimConfig
 from growjax.errors import UserError
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan
@@ -33,7 +34,24 @@ def widen(
     """
     if plan.source != state.config.model:
         raise UserError("the plan is for another source model", "make the plan from this state's own configuration")
+    streams = Streams(key, exchanged)
     made = parse_operator(operator)
-    made.check(plan, state.config.optim)
-    state, plan = grow_vocab(state, plan)
-    return made.apply(state, plan, streams=Streams(key, exchanged), data=data)
+    own = made.follow(plan, state.config.optim, streams=streams)
+    state, own = grow_vocab(state, own)
+    return made.apply(state, own, streams=streams, data=data)
+
+
+def followed_plan(
+    plan: WidthPlan,
+    optim: OptimConfig,
+    *,
+    operator: str = "exact_copy",
+    key: jax.Array,
+    exchanged: Mapping[str, int] | None = None,
+) -> WidthPlan:
+    """The plan that `widen` follows with these arguments: the one it is given, but for operators that deal copies in a
+    way of their own (`net2net` draws them). A candidate's escape and law are measured by it.
+
+    Raises `UserError` where `widen` would, before anything is computed.
+    """
+    return parse_operator(operator).follow(plan, optim, streams=Streams(key, exchanged))

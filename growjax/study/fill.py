@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from growjax.audit.draws import Ledger
 from growjax.digests import digest, digest_by_leaf
+from growjax.draws import Ledger
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
 from growjax.grow.registry import parse_operator
@@ -120,7 +120,7 @@ def _measured(
     curve: Curve = NO_CURVE,
 ) -> MeasureInputs:
     """A candidate as measures see it; `first` are its parameters before its first step."""
-    related = operator != UNWIDENED and parse_operator(operator).operator.from_source
+    related = operator != UNWIDENED and not parse_operator(operator).operator.control
     configs, windows = (ctx.config.model, state.config.model), ctx.feed.evaluation
     return MeasureInputs(*configs, ctx.plan, state.params, first, windows, related, source, continued, curve)
 

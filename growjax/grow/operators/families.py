@@ -4,43 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from growjax.grow.blocks import Start, mixtures, started_params
-from growjax.grow.copying import clone_params
-from growjax.grow.factors import copy_factors, law_factors, times_factors
-from growjax.grow.moments import law_moments, restart_new_entries, started_moments
-from growjax.grow.noise import input_noise, sigma_of_snr
-from growjax.grow.operator import Operator, check_law, check_noise, never, unless_noise_shows, where_clones_are_exact
+from growjax.grow.blocks import mixture_sites, mixtures
+from growjax.grow.building import clone, restarted, started, target_sites
+from growjax.grow.factors import law_factors, times_factors
+from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import check_law, check_noise, never, unless_noise_shows, where_clones_are_exact
 from growjax.streams import Streams
 from growjax.train.state import TrainState, init_state
-
-
-def clone(state: TrainState, plan: WidthPlan) -> TrainState:
-    """Weights, moments and counters by the law, with whatever factors the source's optimizer had."""
-    return TrainState(
-        params=clone_params(state.params, plan),
-        opt_state=law_moments(state.opt_state, plan),
-        step=state.step,
-        law=None if state.law is None else copy_factors(state.law, plan),
-        config=state.config.replace(model=plan.target),
-    )
-
-
-def restarted(new: TrainState, plan: WidthPlan) -> TrainState:
-    """With moments and counts anew in every entry that has a new coordinate."""
-    opt_state: Any = restart_new_entries(new.opt_state, plan)
-    return new.replace(opt_state=opt_state)
-
-
-def started(state: TrainState, plan: WidthPlan, starts: dict[str, Start]) -> TrainState:
-    """Weights and moments by starts of their own; counters, schedule and the optimizer's factors as for clones."""
-    return TrainState(
-        params=started_params(state.params, plan, starts),
-        opt_state=started_moments(state.opt_state, plan, starts),
-        step=state.step,
-        law=None if state.law is None else copy_factors(state.law, plan),
-        config=state.config.replace(model=plan.target),
-    )
 
 
 def exact_copy(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
@@ -106,11 +78,18 @@ def scratch(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSta
 
 _PAPER = "arXiv 2604.04281"
 
-FAMILIES = (
-    Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact),
-    Operator("perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, check_noise),
-    Operator("asymmetric_reset", asymmetric_reset, "asymmetric reset", _PAPER, where_clones_are_exact),
-    Operator("structured", structured, "structured non-clone", _PAPER, where_clones_are_exact),
-    Operator("lockstep", lockstep, "reference", "growjax", where_clones_are_exact, check_law),
-    Operator("scratch", scratch, "control", _PAPER, never),
+EXACT_COPY = Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact)
+PERTURBED = Operator(
+    "perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, check_noise, draws={"perturb": noise_sites}
 )
+ASYMMETRIC_RESET = Operator("asymmetric_reset", asymmetric_reset, "asymmetric reset", _PAPER, where_clones_are_exact)
+STRUCTURED = Operator(
+    "structured", structured, "structured non-clone", _PAPER, where_clones_are_exact,
+    draws={"structure": mixture_sites}, clones=False,
+)  # fmt: skip
+LOCKSTEP = Operator("lockstep", lockstep, "reference", "growjax", where_clones_are_exact, check_law)
+SCRATCH = Operator(
+    "scratch", scratch, "control", _PAPER, never, draws={"init": target_sites}, control=True, clones=False
+)
+
+FAMILIES = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)
