@@ -7,7 +7,7 @@ from typing import Any
 from growjax.draws import Sites
 from growjax.grow.blocks import Start, started_params
 from growjax.grow.copying import clone_params
-from growjax.grow.factors import copy_factors
+from growjax.grow.factors import copy_factors, warmed_again
 from growjax.grow.moments import fresh_moments, law_moments, restart_new_entries, started_moments
 from growjax.grow.plan import WidthPlan
 from growjax.model.decoder import init_sites
@@ -26,9 +26,11 @@ def clone(state: TrainState, plan: WidthPlan) -> TrainState:
 
 
 def restarted(new: TrainState, plan: WidthPlan) -> TrainState:
-    """With moments and counts anew in every entry that has a new coordinate."""
+    """With moments and counts anew in every entry that has a new coordinate, and no warm-up of an earlier growth
+    there."""
     opt_state: Any = restart_new_entries(new.opt_state, plan)
-    return new.replace(opt_state=opt_state)
+    law: Any = warmed_again(new.law, plan, 0)
+    return new.replace(opt_state=opt_state, law=law)
 
 
 def started(state: TrainState, plan: WidthPlan, starts: dict[str, Start]) -> TrainState:
@@ -43,9 +45,10 @@ def started(state: TrainState, plan: WidthPlan, starts: dict[str, Start]) -> Tra
 
 
 def fresh(new: TrainState, params: Any = None) -> TrainState:
-    """With an optimizer that has seen nothing, and other parameters if there are any."""
+    """With an optimizer that has seen nothing, an earlier growth's factors and warm-ups included, and other parameters
+    if there are any."""
     opt_state: Any = fresh_moments(new.opt_state)
-    return new.replace(opt_state=opt_state, params=new.params if params is None else params)
+    return new.replace(opt_state=opt_state, law=None, params=new.params if params is None else params)
 
 
 def with_norm_eps(plan: WidthPlan, share: float) -> WidthPlan:

@@ -197,13 +197,18 @@ def init_params(config: ModelConfig, *, key: jax.Array) -> Params:
     def draw(path: Any, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
         if spec.init != "normal":
             return jnp.full(shape.shape, 1.0 if spec.init == "ones" else 0.0, shape.dtype)
-        std = config.init_std / (math.sqrt(2 * config.n_layers) if spec.residual else 1.0)
+        std = initial_deviation(config, spec)
         site = jax.tree_util.keystr(path, simple=True, separator="/")
         return std * jax.random.normal(at_site(key, site), shape.shape, shape.dtype)
 
     specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=lambda s: isinstance(s, ParamSpec))
     shapes = jax.tree.leaves(param_shapes(config))
     return jax.tree.unflatten(specs[1], [draw(p, s, shape) for (p, s), shape in zip(specs[0], shapes, strict=True)])
+
+
+def initial_deviation(config: ModelConfig, spec: ParamSpec) -> float:
+    """The standard deviation that a parameter which starts as normals is drawn with."""
+    return config.init_std / (math.sqrt(2 * config.n_layers) if spec.residual else 1.0)
 
 
 def init_sites(config: ModelConfig) -> Sites:

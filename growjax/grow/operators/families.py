@@ -44,13 +44,15 @@ def perturbed(
 ) -> TrainState:
     """The exact copy plus normal noise on what reads cloned axes, by default cancelling over the copies.
 
-    The noise's root mean square is `sigma` times each parameter's, or `snr_db` decibels under it. Noise that cancels
-    over `inputs` keeps the function and breaks the clones' symmetry; over `both` sides it is dead; `none` does not
-    keep the function.
+    The noise's root mean square is `sigma` times each parameter's, all layers taken together (the paper names no size),
+    or `snr_db` decibels under each matrix's, each layer's by itself, as in HyperCloning. Noise that cancels over
+    `inputs` keeps the function and breaks the clones' symmetry; over `both` sides it is dead; `none` does not keep the
+    function.
     """
     new = clone(state, plan)
-    size = sigma if snr_db is None else sigma_of_snr(snr_db)
-    return new.replace(params=input_noise(new.params, plan, size, cancel, key=streams.at("perturb", 0)))
+    size, stacked = (sigma, True) if snr_db is None else (sigma_of_snr(snr_db), False)
+    params = input_noise(new.params, plan, size, cancel, key=streams.at("perturb", 0), stacked=stacked)
+    return new.replace(params=params)
 
 
 def asymmetric_reset(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from growjax.grow.building import clone, restarted
-from growjax.grow.factors import no_factors
-from growjax.grow.moments import warm_again
+from growjax.grow.factors import warmed_again
 from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan
 from growjax.grow.promises import check_steps, where_clones_are_exact
@@ -17,11 +16,11 @@ from growjax.train.state import TrainState
 def sparkling(state: TrainState, plan: WidthPlan, *, streams: Streams, rewarm: int = 32) -> TrainState:
     """The exact copy whose new entries start their moments anew and warm their learning rate up again.
 
-    arXiv 2602.02472. Old entries keep moments, counts and rate; in new ones the rate rises over `rewarm` steps. The
-    function is kept.
+    arXiv 2602.02472. Old entries keep moments, counts and rate (and a warm-up of an earlier growth that goes on there);
+    in new ones the rate rises over `rewarm` steps. The function is kept.
     """
     new = restarted(clone(state, plan), plan)
-    law: Any = (new.law or no_factors(plan))._replace(warm=warm_again(plan, rewarm))
+    law: Any = warmed_again(new.law, plan, rewarm)
     return new.replace(law=law)
 
 

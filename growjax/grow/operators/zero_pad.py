@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from growjax.grow.blocks import padding
 from growjax.grow.building import restarted, started, target_sites, with_norm_eps
 from growjax.grow.copying import along
+from growjax.grow.factors import anew
 from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan
 from growjax.grow.promises import where_zeros_are_exact
@@ -30,6 +33,7 @@ def zero_pad(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSt
     norms' gain and epsilon; under LayerNorm they shift the mean, and the function is kept only where d_model stays.
     """
     new = restarted(started(state, plan, padding(plan)), plan)
+    law: Any = anew(new.law, plan)
     drawn = init_params(plan.target, key=streams.at("init", 0))
 
     def fill(spec: ParamSpec, leaf: jax.Array, fresh: jax.Array) -> jax.Array:
@@ -45,7 +49,8 @@ def zero_pad(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSt
                 dead = dead | is_new
         return jnp.where(random & ~dead, fresh, leaf)
 
-    return new.replace(params=map_specs(fill, param_specs(plan.source), new.params, drawn))
+    params = map_specs(fill, param_specs(plan.source), new.params, drawn)
+    return new.replace(params=params, law=law)
 
 
 ZERO_PAD = Operator(
