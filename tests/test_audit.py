@@ -20,6 +20,7 @@ from growjax.audit.check import check_ledgers, open_run, receipt_faults
 from growjax.audit.inject import Injector
 from growjax.audit.programs import program_faults, walked
 from growjax.audit.witness import Recorded, Witness
+from growjax.draws import entry, integers, key_hex
 from growjax.model import layers
 from growjax.model.components import NORMS
 from growjax.record.rundir import RunDir
@@ -100,7 +101,7 @@ def _remove(receipt: dict) -> str:
 
 
 def _other_seed(receipt: dict) -> str:
-    key = draws.key_hex(draws.below(draws.root("study", 2), ["replicate", 0, "order"]))
+    key = key_hex(draws.below(draws.root("study", 2), ["replicate", 0, "order"]))
     stream_cell(receipt, "order", kind="probe", replicate=0)["digests"]["ledger"]["order"]["key"] = key
     return "order.key is recorded as"
 
@@ -115,7 +116,7 @@ def _deterministic_draw(receipt: dict) -> str:
 def _other_batches(receipt: dict) -> str:
     cell = stream_cell(receipt, "order", kind="probe", operator="exact_copy", replicate=0)
     path = ["replicate", 5, "order"]
-    key = draws.key_hex(draws.below(draws.root("study", 1), path))
+    key = key_hex(draws.below(draws.root("study", 1), path))
     cell["digests"]["ledger"]["order"] |= {"path": path, "key": key}
     return "are compared and had different batches"
 
@@ -295,7 +296,7 @@ def test_a_key_used_twice_is_named_in_every_form(form: Callable[[Path], None], t
 
 
 def test_a_key_used_once_is_no_fault():
-    ledger = {"order": draws.entry("study", 1, ["order"], "", (0, 1), [{"at": [[]], "draw": draws.integers(4, 9)}])}
+    ledger = {"order": entry("study", 1, ["order"], "", (0, 1), [{"at": [[]], "draw": integers(4, 9)}])}
     recorded = Recorded(ledger)
     with Witness().watching(recorded.give) as asked:
         streams = Streams(root_key(1, "study"))

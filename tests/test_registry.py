@@ -14,8 +14,9 @@ from growing import BASE, DATA, KEY, MODELS, doubled, under_way
 
 from growjax.errors import UserError
 from growjax.grow import registry
-from growjax.grow.operator import Operator, always, never
+from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan, make_plan
+from growjax.grow.promises import always, never
 from growjax.grow.registry import operators, parse_operator, parts, register_operator, unregister_operator
 from growjax.grow.widen import widen
 from growjax.streams import Streams, root_key

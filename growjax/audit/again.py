@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.audit import draws, threefry
-from growjax.audit.draws import Digests, Draw, Ledger, Served
+from growjax.audit.draws import Digests, Served
+from growjax.draws import Draw, Ledger, bits_shape, values_of, width_of, words_of
 from growjax.model.layers import dropout
 from growjax.streams import Streams, at_step, name_tag, root_key
 
@@ -80,7 +81,7 @@ class Comparison:
 
     def _site(self, stream: str, entry: dict[str, Any], key: jax.Array, path: list[str | int], draw: Draw) -> None:
         tags = jnp.asarray([name_tag(p) if isinstance(p, str) else p for p in path], jnp.uint32)
-        width, shape = draws.width_of(draw), draws.bits_shape(draw)
+        width, shape = width_of(draw), bits_shape(draw)
         split, name = draw["distribution"] == "integers", repr(draw)
         window = range(entry["first"], entry["last"] + 1)
         mine = draws.step_keys(draws.stream_key(entry), window, path)
@@ -102,7 +103,7 @@ class Comparison:
 
     def _words(self, place: Served, theirs: np.ndarray) -> None:
         self.draws += 1
-        self.words += draws.words_of(place.draw)
+        self.words += words_of(place.draw)
         mine = self.digests.words(place.key, place.draw)
         if not np.array_equal(mine, theirs):
             at = tuple(int(i) for i in np.argwhere(mine != theirs)[0])
@@ -119,4 +120,4 @@ class Comparison:
                 )
         elif not np.array_equal(theirs, draws.values(place.key, place.draw)):
             self.faults.append(f"{place.place}: the values by JAX are not those derived without it")
-        self.exact += draws.values_of(place.draw)
+        self.exact += values_of(place.draw)

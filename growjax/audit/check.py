@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.again import Comparison
-from growjax.audit.draws import Ledger
 from growjax.audit.inject import Injector
 from growjax.audit.programs import Programs
 from growjax.audit.shared import common_luck, differences, reuse, told
 from growjax.audit.tree import tree
 from growjax.config import json_digest
+from growjax.draws import Ledger, key_hex
 from growjax.errors import UserError
 from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
@@ -39,7 +39,7 @@ def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
     else:
         run = ctx.account(recipe)
         ledger = trained_ledger(ctx, run, ctx.keys(run))
-    return {name: {**entry, "key": draws.key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}
+    return {name: {**entry, "key": key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}
 
 
 def open_run(run: RunDir) -> tuple[Record, Context]:

@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from growjax.audit import draws, threefry
-from growjax.audit.draws import Ledger
-from growjax.audit.ledger import LAYERED
+from growjax.audit import threefry
 from growjax.audit.shared import told
 from growjax.audit.walk import Found, program_draws, twice
+from growjax.draws import Ledger, bits_shape
 from growjax.record.cells import CONTINUED
 from growjax.record.store import load_state
 from growjax.study.account import recipe_of
 from growjax.study.context import Context
+from growjax.study.ledgers import LAYERED
 from growjax.train.loop import Luck, run_fingerprint, traced_run
 from growjax.train.shards import sharded_fingerprint, traced_sharded
 from growjax.train.state import TrainState
@@ -33,7 +33,7 @@ def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
     for stream, entry in ledger.items():
         for site in entry["sites"]:
             for path in site["at"]:
-                shape = draws.bits_shape(site["draw"])
+                shape = bits_shape(site["draw"])
                 names = tuple(threefry.name_tag(p) if isinstance(p, str) else p for p in path)
                 if len(path) > 1 and path[-2] in LAYERED:
                     names = (*names[:-1], "varying")

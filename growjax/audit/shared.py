@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.threefry import Key
+from growjax.draws import key_hex
 from growjax.record.cells import CONTINUED
 
 Record = dict[str, Any]
@@ -58,14 +59,12 @@ def reuse(cells: Iterable[Record]) -> Use:
             place = (entry["root"]["purpose"], entry["root"]["seed"], *entry["path"], one.step, *one.path)
             for number, key in enumerate(draws.served_keys(one.key, one.draw)):
                 if places.setdefault(key, (*place, number)) != (*place, number):
-                    faults.append(f"{told(cell)}: key {draws.key_hex(key)} of {one.place} serves {places[key]} as well")
+                    faults.append(f"{told(cell)}: key {key_hex(key)} of {one.place} serves {places[key]} as well")
                 if (key, mine) in used:
-                    faults.append(f"{told(cell)}: key {draws.key_hex(key)} of {one.place} served this run before")
+                    faults.append(f"{told(cell)}: key {key_hex(key)} of {one.place} served this run before")
                 used.add((key, mine))
                 owners.setdefault(key, set()).add(mine)
-    faults += [
-        f"key {draws.key_hex(key)} serves {places[key]}, and other keys hang from it" for key in parents & set(places)
-    ]
+    faults += [f"key {key_hex(key)} serves {places[key]}, and other keys hang from it" for key in parents & set(places)]
     return Use(len(places), sum(len(o) > 1 for o in owners.values()), faults)
 
 

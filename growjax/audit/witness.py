@@ -19,8 +19,9 @@ import numpy as np
 from jax._src.random import prng
 
 from growjax.audit import draws, threefry
-from growjax.audit.draws import Ledger, Served
+from growjax.audit.draws import Served
 from growjax.audit.threefry import Key
+from growjax.draws import Ledger, bits_shape, key_hex, width_of
 
 Give = Callable[[Key, int, tuple[int, ...]], np.ndarray]
 """Words of a width and shape for a key."""
@@ -76,8 +77,8 @@ class Recorded:
         if key in self.altered:
             return self.altered[key]
         if place is None:
-            self.strays.append(f"key {draws.key_hex(key)} drew {list(shape)} of {width} bits and belongs to no stream")
-        elif shape != draws.bits_shape(place.draw) or width != draws.width_of(place.draw):
+            self.strays.append(f"key {key_hex(key)} drew {list(shape)} of {width} bits and belongs to no stream")
+        elif shape != bits_shape(place.draw) or width != width_of(place.draw):
             self.strays.append(f"{place.place} drew {list(shape)} of {width} bits, recorded {place.draw['shape']}")
         return threefry.random_bits(key, width, shape)
 
@@ -87,7 +88,7 @@ class Recorded:
         for key in asked:
             if key in seen:
                 place = self.places.get(key)
-                told.append(f"key {draws.key_hex(key)} served twice{f' ({place.place})' if place else ''}")
+                told.append(f"key {key_hex(key)} served twice{f' ({place.place})' if place else ''}")
             seen.add(key)
         told += [f"{place.place} is recorded and was not drawn" for k, place in self.places.items() if k not in seen]
         return told

@@ -92,13 +92,14 @@ def _compare(directory: RunDir, given: AuditArguments) -> int:
 def _show(directory: RunDir, given: AuditArguments) -> int:
     """What one cell drew at one step, from its ledger, derived without JAX."""
     from growjax.audit import draws
+    from growjax.draws import key_hex
 
     cells = {cell["id"]: cell for cell in directory.receipt()["cells"]}
     if given.cell not in cells:
         raise UserError(f"no cell of this run is named {given.cell!r}", "take an id from the receipt or the page")
     found = draws.served(cells[given.cell]["digests"].get("ledger", {}), range(given.step, given.step + 1))
     rows = [
-        {"stream": one.stream, "site": "/".join(map(str, one.path)), "key": draws.key_hex(one.key), "draw": one.draw,
+        {"stream": one.stream, "site": "/".join(map(str, one.path)), "key": key_hex(one.key), "draw": one.draw,
          "first": draws.values(one.key, one.draw).reshape(-1)[:8].tolist()}
         for one in found
     ]  # fmt: skip

@@ -64,7 +64,7 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
     from growjax.grow.operator import GrowthData
     from growjax.grow.plan import make_plan
     from growjax.grow.registry import parse_operator
-    from growjax.grow.widen import widen
+    from growjax.grow.widen import followed_plan, widen
     from growjax.measure.preservation import escapes, preservation
     from growjax.streams import Streams, root_key
     from growjax.study.context import make_feed, prepare_tokens
@@ -83,7 +83,7 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
         streams = Streams(root_key(0))
         start, fixed = init_state(config, key=streams.at("init", 0)), luck(streams, ())  # as the trajectories go on
         source = advance(start, given.steps, feed=feed, luck=fixed, batch_size=batch_size, programs=programs)
-        rows = []
+        key, rows = root_key(spec.study_seed, "study"), []
         for number, text in enumerate(texts):
             status.update(f"measuring {text} ({number + 1} of {len(texts)})")
             operator = parse_operator(text).operator
@@ -96,12 +96,13 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
             }
             data = GrowthData(feed.train, batch_size)
             try:
-                wide = widen(source, plan, operator=text, key=root_key(spec.study_seed, "study"), data=data)
+                wide = widen(source, plan, operator=text, key=key, data=data)
+                followed = followed_plan(plan, config.optim, operator=text, key=key)
             except UserError as error:
                 rows.append({**row, "refused": error.fault})
                 continue
             kept = preservation(source, wide, feed=feed, steps=given.steps, batch_size=batch_size, programs=programs)
-            seen = escapes(wide, plan, feed.evaluation[0])
+            seen = escapes(wide, followed, feed.evaluation[0])
             rows.append({**row, **kept._asdict(), "escape": seen._asdict(), "dead": seen.dead})
     return rows
 

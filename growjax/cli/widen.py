@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
     from growjax.data.tokens import open_tokens
     from growjax.grow.operator import GrowthData
     from growjax.grow.plan import make_plan
-    from growjax.grow.widen import widen
+    from growjax.grow.widen import followed_plan, widen
     from growjax.record.store import load_state, save_state
     from growjax.streams import root_key
 
@@ -57,8 +57,10 @@ def run(argv: list[str]) -> int:
     tokens = open_tokens(given.tokens or _tokens_beside(source_dir))
     windows = _windows(tokens, state.config.model.max_seq_len)
     data = GrowthData(_training_windows(tokens, windows), windows.shape[1])
-    wide = widen(state, plan, operator=given.operator, key=root_key(given.seed, "study"), data=data)
-    told = _describe(plan, given.operator, state, wide, windows)
+    operator, key = given.operator, root_key(given.seed, "study")
+    wide = widen(state, plan, operator=operator, key=key, data=data)
+    followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
+    told = _describe(followed, given.operator, state, wide, windows)
     if not given.json:
         _print(told)
     with whole_directory(given.out, replace=given.force) as folder:

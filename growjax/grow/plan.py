@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from growjax.config import ModelConfig
+from growjax.config import Architecture, ModelConfig
 from growjax.errors import UserError
 from growjax.model.components import components
 
@@ -136,6 +136,15 @@ class PlanRow(NamedTuple):
     exact: str
 
 
+def vocabulary_grown(plan: WidthPlan) -> WidthPlan:
+    """The plan that is left once new tokens are added, which is done before anything else."""
+    vocab = plan.maps["vocab"]
+    if not vocab.grown:
+        return plan
+    same = AxisMap("vocab", vocab.new, np.arange(vocab.new))
+    return WidthPlan(plan.source.replace(vocab_size=vocab.new), plan.target, {**plan.maps, "vocab": same})
+
+
 def nearest_multiple(value: int, unit: int) -> int:
     """The multiple of `unit`, at least one of it, that lies nearest to `value`."""
     return max(1, round(value / unit)) * unit
@@ -158,7 +167,7 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     alone (LayerNorm, whose mean uneven ones would shift). Heads grow by whole heads, grouped queries by whole groups.
     The plan's target repeats the source's rotary table where heads grow longer.
     """
-    _check_same(source, target)
+    check_same(source, target)
     for name in WIDTHS:
         old, new = getattr(source, name), getattr(target, name)
         if new < old:
@@ -219,15 +228,28 @@ class HeadMap(AxisMap):
         return (self.groups.is_new[:, None] | self.inner.is_new[None, :]).reshape(-1)
 
 
-def _check_same(source: ModelConfig, target: ModelConfig) -> None:
-    def of(config: ModelConfig) -> dict[str, Any]:
-        names = ("n_layers", "max_seq_len", "tie_embeddings", "qk_norm", "rope_theta")
-        return config.architecture._asdict() | {name: getattr(config, name) for name in names}
+_OF_PARTS = {"dialect", "bias", *Architecture._fields}
+"""Fields of `ModelConfig` that count by what they amount to."""
 
-    for (name, old), new in zip(of(source).items(), of(target).values(), strict=True):
-        if old != new:
+_ROTARY = "rope_dim"
+"""The field whose None stands for the head's length."""
+
+
+def check_same(source: ModelConfig, target: ModelConfig) -> None:
+    """Raises `UserError` where a target is other than its source in anything but its widths: every field of
+    `ModelConfig` that is not among `WIDTHS` must stay, one that is added later too."""
+
+    def of(config: ModelConfig) -> dict[str, Any]:
+        names = (field.name for field in dataclasses.fields(ModelConfig))
+        own = {name: getattr(config, name) for name in names if name not in (*WIDTHS, *_OF_PARTS)}
+        return config.architecture._asdict() | own
+
+    new = of(target)
+    for name, old in of(source).items():
+        also = source.head_dim if name == _ROTARY and old is None else old
+        if new[name] not in (old, also):
             raise UserError(
-                f"growth in width leaves {name} at {old}, not {new}", f"the nearest reachable {name} is {old}"
+                f"growth in width leaves {name} at {old}, not {new[name]}", f"the nearest reachable {name} is {old}"
             )
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from growjax.config import TrainConfig
 from growjax.errors import UserError
 from growjax.grow.copying import clone_params
-from growjax.grow.factors import copy_factors, law_factors, no_factors, times_factors
+from growjax.grow.factors import copy_factors, law_factors, no_factors, no_warm, times_factors
 from growjax.grow.moments import law_moments
 from growjax.grow.plan import WidthPlan
 from growjax.measure.compare import compare
@@ -50,7 +50,10 @@ def preservation(
 
 
 def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str, bool]:
-    """Which parts of the exact-trajectory law a candidate follows, entry by entry; `lockstep` follows all."""
+    """Which parts of the exact-trajectory law a candidate follows, entry by entry; `lockstep` follows all.
+
+    `plan` is the one that the operator followed (`growjax.grow.widen.followed_plan`).
+    """
 
     def same(a: Any, b: Any) -> bool:
         if jax.tree.structure(a) != jax.tree.structure(b):
@@ -74,9 +77,10 @@ def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str
         law = None
     own = wide.law or no_factors(plan)
     told = {"learning rates": "lr", "decay": "decay", "epsilon": "eps", "clipping": "clip"}
-    return parts | {
-        name: law is not None and same(getattr(law, field), getattr(own, field)) for name, field in told.items()
-    }
+    parts |= {name: law is not None and same(getattr(law, field), getattr(own, field)) for name, field in told.items()}
+    warms = [no_warm(plan) if f is None or f.warm is None else f.warm for f in (carried, wide.law)]
+    parts["learning rates"] &= same(*warms)
+    return parts
 
 
 class Escapes(NamedTuple):
@@ -99,7 +103,10 @@ def _gradient(params: Params, batch: tuple[jax.Array, jax.Array], *, config: Tra
 
 
 def escapes(wide: TrainState, plan: WidthPlan, windows_BT: jax.Array) -> Escapes:
-    """How far a candidate is from being clones, in weights, gradients and activations, on windows [B, T + 1]."""
+    """How far a candidate is from being clones, in weights, gradients and activations, on windows [B, T + 1].
+
+    `plan` is the one that the operator followed (`growjax.grow.widen.followed_plan`).
+    """
     tokens = windows_BT.astype(jnp.int32)
     gradient = _gradient(wide.params, (tokens[:, :-1], tokens[:, 1:]), config=wide.config)
     return Escapes(

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 from functools import cached_property
 
-from growjax.audit.growth import streams_of
+from growjax.grow.registry import parse_operator
 from growjax.record.cells import Recipe
 from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, StudySpec, source_name
 
@@ -97,7 +97,7 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
         for source in chain:
             pool = [(UNWIDENED, source)]
             for operator in spec.operators:
-                recipe = _candidate(spec, source, operator, _exchanged(spec, streams_of(operator)))
+                recipe = _candidate(spec, source, operator, _exchanged(spec, parse_operator(operator).streams))
                 candidates.append(recipe)
                 pool.append((operator, recipe))
                 if spec.crossed:
@@ -131,7 +131,7 @@ def _candidate(
 def _growth_levels(spec: StudySpec, source: Recipe, candidate: Recipe) -> list[Recipe]:
     """The candidate with each level of its growth luck; itself alone where it draws nothing."""
     operator = candidate.label["operator"]
-    drawn = sorted(streams_of(operator) & set(GROWTH_STREAMS))
+    drawn = sorted(parse_operator(operator).streams & set(GROWTH_STREAMS))
     if not drawn:
         return [candidate]
     return [

@@ -56,8 +56,9 @@ def check(spec: StudySpec) -> None:
     measures()
     source = spec.train_config(spec.data.vocab_size).model
     plan = make_plan(source, spec.to.of(source))
+    streams = Streams(root_key(spec.study_seed, "study"))
     for operator in spec.operators:
-        parse_operator(operator).check(plan, spec.optim)
+        parse_operator(operator).follow(plan, spec.optim, streams=streams)
 
 
 def header(spec: StudySpec) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def summarise(receipt: Record) -> Record:
         apart = told_apart(summary["ranking"], source, spec.continuation_lag)
         summary["regimes_apart"] += [apart] if apart else []
         if spec.crossed:
-            found = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if family(n) != "control"}
+            found = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if not is_control(n)}
             summary["attribution"].append({"source": source, **attribute(found, seed=spec.study_seed)})
     return summary
 
@@ -145,6 +145,11 @@ def family(name: str) -> str:
     return "control" if name == UNWIDENED else parse_operator(name).operator.family
 
 
+def is_control(name: str) -> bool:
+    """Whether a candidate is there to be compared with, and no warm start."""
+    return name == UNWIDENED or parse_operator(name).operator.control
+
+
 def _shared(spec: StudySpec, metrics: Record, lag: int) -> tuple[list[int], list[float]]:
     """The part of a curve up to a lag."""
     n = metrics["eval_steps"].index(lag) + 1
@@ -160,7 +165,7 @@ def _ranking_row(table: Table, spec: StudySpec, source: str, regime: str, lag: i
         "lag": lag,
         "candidate": name,
         "family": family(name),
-        "control": family(name) == "control",
+        "control": is_control(name),
         "n": len(aucs),
         "auc_sd": deviation(aucs),
         "rank": None,
@@ -206,7 +211,7 @@ def _probe(table: Table, source: str, regime: str, name: str) -> Record:
 
 def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[Record]:
     """Selectors over the candidates that come from the source; scratch is no warm start, so it is left out."""
-    pool = [name for name in spec.operators if family(name) != "control"]
+    pool = [name for name in spec.operators if not is_control(name)]
     long = {name: mean(_aucs(table, source, regime, name, "continuation")) for name in pool}
     rows = []
     for measure in (m for m in measures() if m.selects):
@@ -236,7 +241,7 @@ def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, f
         "source": source,
         "regime": regime,
         "candidate": name,
-        "control": family(name) == "control",
+        "control": is_control(name),
         "steps": steps,
         "tokens": tokens,
         "flops": [t * flops for t in tokens],

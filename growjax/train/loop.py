@@ -17,6 +17,7 @@ from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
+from growjax.train.check import check_state
 from growjax.train.programs import Programs, lower
 from growjax.train.state import StepKeys, TrainState, token_losses, train_step
 
@@ -150,8 +151,10 @@ def run(
 
     `start` is the number of the first step in the streams and in the batch order. `max_steps` and `max_evals` size
     the trace (and are part of the program: give the same to share it). The state handed in is used up. `programs`
-    keeps what was compiled for the next run of the same shapes; without it every call compiles anew.
+    keeps what was compiled for the next run of the same shapes; without it every call compiles anew. Raises `UserError`
+    for a state whose arrays are not those of its configuration.
     """
+    check_state(state)
     steps, evals = segments * segment_steps, segments + 1
     numbers = (jnp.asarray(n, jnp.int32) for n in (start, segments, segment_steps))
     arrays, sizes = (

@@ -21,6 +21,7 @@ from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.errors import UserError
 from growjax.streams import at_site, at_step
+from growjax.train.check import check_state
 from growjax.train.loop import Feed, Luck, Run, Trace, evaluate
 from growjax.train.programs import Programs, text_digest
 from growjax.train.state import TrainState, apply_gradients, loss_fn
@@ -89,8 +90,10 @@ def run_sharded(
     """`growjax.train.loop.run` over virtual shards, on all devices (or those given). The state handed in is used up.
     `programs` keeps the digest of the modules for the next run of the same programs.
 
-    Raises `UserError` where the batch cannot be cut into so many equal parts.
+    Raises `UserError` where the batch cannot be cut into so many equal parts, or for a state whose arrays are not those
+    of its configuration.
     """
+    check_state(state)
     if shards < 1 or batch_size % shards:
         raise UserError(f"a batch of {batch_size} has no {shards} equal shards", "choose a divisor of the batch size")
     devices = list(devices or jax.devices())[:shards]

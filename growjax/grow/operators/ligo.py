@@ -10,15 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from growjax.config import TrainConfig
+from growjax.config import OptimConfig, TrainConfig
 from growjax.data.batches import batch_at, window_ids
+from growjax.draws import Sites, normals
+from growjax.grow.building import clone, fresh
 from growjax.grow.copying import without
 from growjax.grow.law import leaf_law
-from growjax.grow.operator import GrowthData
+from growjax.grow.operator import GrowthData, Operator
 from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import check_noise, check_steps, need, never
 from growjax.model.axes import Dim, ParamSpec, map_specs
 from growjax.model.decoder import Params, param_specs
-from growjax.streams import at_site
+from growjax.streams import Streams, at_site
 from growjax.train.state import TrainState, loss_fn
 
 Maps = dict[str, jax.Array]
@@ -115,3 +118,40 @@ def learned_growth(
         learning_rate=learning_rate,
     )
     return mapped_params(maps, state.params, plan)
+
+
+def ligo(
+    state: TrainState,
+    plan: WidthPlan,
+    *,
+    streams: Streams,
+    data: GrowthData,
+    steps: int = 100,
+    learning_rate: float = 1e-3,
+    sigma: float = 0.02,
+) -> TrainState:
+    """A linear map from narrow to wide weights, learned on the corpus for some steps; the function is not kept.
+
+    Wang et al. 2023, section 3: for each axis a matrix for what writes it and one for what reads it, so for every
+    parameter a Kronecker-factored pair, trained by Adam on the wide model's loss (without dropout, in a batch order of
+    its own). The maps start as clones plus noise of `sigma` times their root mean square, without which clones would
+    stay clones.
+    """
+    maps = noisy_maps(clone_maps(plan), sigma, key=streams.at("perturb", 0))
+    params = learned_growth(state, plan, maps, data, steps=steps, learning_rate=learning_rate)
+    return fresh(clone(state, plan), params)
+
+
+def _check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+    check_steps("steps")(plan, optim, options)
+    check_noise(plan, optim, options)
+    need(options["learning_rate"] > 0, f"learning_rate is {options['learning_rate']}", "give a positive number")
+
+
+def _maps_drawn(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+    return [([name, 0], normals(m.shape, m.dtype.name)) for name, m in clone_maps(plan).items()]
+
+
+LIGO = Operator(
+    "ligo", ligo, "published", "arXiv 2303.00980", never, _check, draws={"perturb": _maps_drawn}, clones=False
+)
