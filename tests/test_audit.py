@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -16,14 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import Shown, growjax, quick_programs, sealed_again
-from jax._src.random.prng import prngs as PRNGS  # noqa: TID251
 
 from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
 from growjax.audit.inject import Injector
 from growjax.audit.programs import program_faults, walked
 from growjax.audit.witness import Recorded, Witness
-from growjax.errors import UserError
 from growjax.model import layers
 from growjax.model.components import NORMS
 from growjax.record.rundir import RunDir
@@ -309,15 +305,6 @@ def test_a_key_used_once_is_no_fault():
             np.testing.assert_array_equal(drawn, threefry.randint(key, (4,), 0, 9))
     assert recorded.faults(asked) == []
     assert Recorded(ledger).faults(asked[:-1]) != []  # a draw that nobody asked for
-
-
-@pytest.mark.parametrize("inside", [{}, {"prngs": {}}, {"prngs": {"threefry2x32": "one"}}, {"prngs": dict(PRNGS)}])
-def test_another_jax_is_named(inside: dict[str, Any], opened: tuple[dict, Context], monkeypatch: pytest.MonkeyPatch):
-    """One without the table, without the entry, with another sort of entry, and one that looks draws up elsewhere."""
-    monkeypatch.setitem(sys.modules, "jax._src.random.prng", SimpleNamespace(**inside))
-    with pytest.raises(UserError, match=r"draws cannot be injected under jax [\d.]+, .* --inject none$"):
-        Witness()
-    Injector(opened[1], {})  # an audit that injects nothing asks nothing of jax's inside
 
 
 def test_a_new_candidate_or_stream_changes_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch):

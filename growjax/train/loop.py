@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,7 @@ from growjax.digests import leaf_digests
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
 from growjax.train.programs import Programs, lower
-from growjax.train.state import StepKeys, TrainState, token_losses, train_step
+from growjax.train.state import StepKeys, TrainState, check_state, token_losses, train_step
 
 
 class Feed(NamedTuple):
@@ -66,6 +67,13 @@ class Run(NamedTuple):
     """Digest of the optimized module that it was compiled into (`growjax.train.programs.module_digest`)."""
 
 
+def check_feed(feed: Feed) -> None:
+    """Raises `AssertionError` where a feed's arrays are no windows of one length."""
+    chex.assert_rank([feed.train, feed.evaluation], [2, 3])
+    chex.assert_equal_shape_suffix([feed.train, feed.evaluation], 1)
+    chex.assert_type([feed.train, feed.evaluation], jnp.uint16)
+
+
 def luck(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> Luck:
     """Keys for exactly the streams named in `live` (of `order` and `dropout`)."""
     keys = {name: streams.stream(name) for name in live}
@@ -96,6 +104,9 @@ def _run(
     max_steps: int,
     max_evals: int,
 ) -> tuple[TrainState, Trace]:
+    check_state(state)
+    check_feed(feed)
+
     def step(i: jax.Array, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
         state, trace = carry
         lag = start + i

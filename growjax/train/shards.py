@@ -21,9 +21,9 @@ from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.errors import UserError
 from growjax.streams import at_site, at_step
-from growjax.train.loop import Feed, Luck, Run, Trace, evaluate
+from growjax.train.loop import Feed, Luck, Run, Trace, check_feed, evaluate
 from growjax.train.programs import Programs, text_digest
-from growjax.train.state import TrainState, apply_gradients, loss_fn
+from growjax.train.state import TrainState, apply_gradients, check_state, loss_fn
 
 
 @partial(jax.jit, static_argnames="batch_size")
@@ -93,6 +93,8 @@ def run_sharded(
     """
     if shards < 1 or batch_size % shards:
         raise UserError(f"a batch of {batch_size} has no {shards} equal shards", "choose a divisor of the batch size")
+    check_state(state)
+    check_feed(feed)
     devices = list(devices or jax.devices())[:shards]
     static = {"config": state.config, "shards": shards}
     steps: list[Any] = []
