@@ -54,7 +54,7 @@ class Witness:
         self._give: Give = lambda key, width, shape: threefry.random_bits(key, width, shape)
         self._implementation = _implementations()[THREEFRY]._replace(random_bits=self._random_bits)
         with self.watching() as asked:
-            jax.random.bits(jax.random.wrap_key_data(np.zeros(2, np.uint32), impl=THREEFRY)).block_until_ready()
+            jax.random.bits(jax.random.wrap_key_data(jax.numpy.zeros(2, "uint32"), impl=THREEFRY)).block_until_ready()
         if asked != [(0, 0)]:
             raise _unknown_jax()
 
