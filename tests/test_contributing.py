@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import ROOT, readme_block
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -28,6 +28,12 @@ def runs(code: str, where: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=where, env={**os.environ, "PYTHONPATH": str(where)},
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_it_is_set_up_as_the_readme_does():
+    steps = [step.strip() for step in readme_block("test command").replace(".venv/bin/", "").split("&&")]
+    shown = blocks("Set up, test, check", "sh")
+    assert len(steps) == 4 and all(step in shown for step in steps), steps
 
 
 def test_an_operator_and_a_measure():
