@@ -91,6 +91,18 @@ def growjax(*words: str, cwd: Path | None = None, env: dict[str, str] | None = N
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+class Entry:
+    """An entry point as `importlib.metadata` gives it."""
+
+    def __init__(self, name: str, found: Any):
+        self.name, self.value, self._found = name, "package:object", found
+
+    def load(self) -> Any:
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
     """A folder that all test processes share."""
     base = factory.getbasetemp()

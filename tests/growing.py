@@ -6,7 +6,9 @@ What is checked with these is mathematics, to a tolerance: see `quick_programs` 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,10 +127,10 @@ def at(states: TrainState, n: int) -> TrainState:
     return jax.tree.map(lambda x: x[n], states)
 
 
-def furthest(a: object, b: object) -> float:
+def furthest(a: Any, b: Any) -> float:
     """The largest difference between two trees over the first one's largest value."""
     a, b = jax.device_get((a, b))
-    jax.tree.map(lambda x, y: np.testing.assert_equal((x.shape, x.dtype), (y.shape, y.dtype)), a, b)
+    chex.assert_trees_all_equal_shapes_and_dtypes(a, b)
     gaps = jax.tree.map(lambda x, y: float(np.max(np.abs(x - y))), a, b)
     size = max(float(np.max(np.abs(x))) for x in jax.tree.leaves(a))
     return max(jax.tree.leaves(gaps)) / (size or 1.0)
@@ -136,7 +138,7 @@ def furthest(a: object, b: object) -> float:
 
 def furthest_state(a: TrainState, b: TrainState) -> float:
     """The same of weights, first and second moments, each over its own; counts and steps must be equal."""
-    jax.tree.map(np.testing.assert_array_equal, (a.opt_state.count, a.step), (b.opt_state.count, b.step))
+    chex.assert_trees_all_equal((a.opt_state.count, a.step), (b.opt_state.count, b.step))
     pairs = ((a.params, b.params), (a.opt_state.mu, b.opt_state.mu), (a.opt_state.nu, b.opt_state.nu))
     return max(furthest(x, y) for x, y in pairs)
 

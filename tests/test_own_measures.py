@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Entry
 from own_measures import drop, norm_ratio, nothing, update_norm
 
 from growjax.cli.tables import print_study
@@ -190,18 +191,6 @@ def test_a_study_names_the_measure_that_fails(tmp_path: Path) -> None:
     finally:
         unregister_measure("fails")
     assert len(run_study(spec, RunDir(tmp_path / "run"))["cells"]) == 3  # the same command goes on
-
-
-class Entry:
-    """An entry point as `importlib.metadata` gives it."""
-
-    def __init__(self, name: str, found: Any):
-        self.name, self.value, self._found = name, "package:object", found
-
-    def load(self) -> Any:
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
 
 
 @pytest.mark.parametrize(

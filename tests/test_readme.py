@@ -50,13 +50,6 @@ def test_every_operator_is_named():
     assert all(f"`{name}`" in README for name in operators())
 
 
-@pytest.mark.parametrize("words", [["check"], ["format", "--check"]])
-def test_style(words: list[str]):
-    done = subprocess.run(["ruff", *words, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True,
-                          env={"PATH": str(Path(sys.executable).parent)})  # fmt: skip
-    assert done.returncode == 0, done.stdout
-
-
 def test_the_lock_names_no_index_and_hashes_everything():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     assert not any(line.startswith("-") or "://" in line for line in lines)

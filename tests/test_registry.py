@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import Shown, growjax
+from conftest import Entry, Shown, growjax
 from growing import BASE, DATA, KEY, MODELS, doubled, under_way
 
 from growjax.errors import UserError
@@ -90,18 +90,6 @@ def test_an_operator_from_outside(monkeypatch: pytest.MonkeyPatch):
     for name, fn in (("two words", halved), ("silent", lambda state, plan, *, streams: state)):
         with pytest.raises(UserError):
             register_operator(name, fn)
-
-
-class Entry:
-    """An entry point as `importlib.metadata` gives it."""
-
-    def __init__(self, name: str, found: Any):
-        self.name, self.value, self._found = name, "package:object", found
-
-    def load(self) -> Any:
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
 
 
 @pytest.mark.parametrize(

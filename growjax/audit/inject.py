@@ -8,6 +8,7 @@ compared, and states are not.
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -48,9 +49,13 @@ class Injector:
 
     def __init__(self, ctx: Context, cells: dict[str, Record]):
         self.ctx, self.cells = ctx, cells
-        self.witness = Witness()
         self.states = jax.default_backend() == "cpu"
         """Whether an injected program's states have the recorded bits on this device."""
+
+    @cached_property
+    def witness(self) -> Witness:
+        """Made when the first cell is run: an audit that runs none asks nothing of jax's inside."""
+        return Witness()
 
     def cell(self, recipe: Recipe, altered: Altered | None = None) -> Injected:
         """One cell again. `altered` replaces recorded words by key: what a test plants."""

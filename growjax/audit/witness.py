@@ -14,27 +14,50 @@ from typing import Any
 import jax
 import numpy as np
 
-# jax has no public way to exchange an implementation under its own name, and another name would not be met by keys
-# that are made without one.
-from jax._src.random import prng
-
 from growjax.audit import draws, threefry
 from growjax.audit.draws import Served
 from growjax.audit.threefry import Key
 from growjax.draws import Ledger, bits_shape, key_hex, width_of
+from growjax.errors import UserError
+
+THREEFRY = "threefry2x32"
 
 Give = Callable[[Key, int, tuple[int, ...]], np.ndarray]
 """Words of a width and shape for a key."""
 
 
+def _implementations() -> dict[str, Any]:
+    """jax's own table of random implementations by name; raises `UserError` where this jax has no such table."""
+    try:
+        # There is no public way to exchange an implementation under its own name, and another name would not be met by
+        # keys that are made without one.
+        from jax._src.random.prng import prngs  # noqa: TID251
+
+        prngs[THREEFRY]._replace(random_bits=prngs[THREEFRY].random_bits)
+    except (ImportError, AttributeError, LookupError, TypeError) as error:
+        raise _unknown_jax() from error
+    return prngs
+
+
+def _unknown_jax() -> UserError:
+    return UserError(
+        f"draws cannot be injected under jax {jax.__version__}, whose random implementations lie elsewhere",
+        "audit with the jax of requirements.lock, or leave injection out with --inject none",
+    )
+
+
 class Witness:
     """Serves words through `give` and notes the keys that asked. One witness can watch many runs, one at a time, and
-    programs compiled under it serve them all."""
+    programs compiled under it serve them all. Raises `UserError` where a draw of this jax would escape it."""
 
     def __init__(self) -> None:
         self.asked: list[Key] = []
         self._give: Give = lambda key, width, shape: threefry.random_bits(key, width, shape)
-        self._implementation = prng.prngs["threefry2x32"]._replace(random_bits=self._random_bits)
+        self._implementation = _implementations()[THREEFRY]._replace(random_bits=self._random_bits)
+        with self.watching() as asked:
+            jax.random.bits(jax.random.wrap_key_data(jax.numpy.zeros(2, "uint32"), impl=THREEFRY)).block_until_ready()
+        if asked != [(0, 0)]:
+            raise _unknown_jax()
 
     def _random_bits(self, key: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
         def serve(words: Any) -> np.ndarray:
@@ -50,13 +73,14 @@ class Witness:
         self.asked = []
         if give is not None:
             self._give = give
-        kept = prng.prngs["threefry2x32"]
-        prng.prngs["threefry2x32"] = self._implementation
+        prngs = _implementations()
+        kept = prngs[THREEFRY]
+        prngs[THREEFRY] = self._implementation
         try:
             yield self.asked
             jax.effects_barrier()
         finally:
-            prng.prngs["threefry2x32"] = kept
+            prngs[THREEFRY] = kept
 
 
 class Recorded:

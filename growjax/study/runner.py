@@ -21,6 +21,7 @@ from growjax.preflight.verdict import preflight
 from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA
 from growjax.source import source_digests
+from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import Record, fill_data
 from growjax.study.spec import StudySpec, extends

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +68,13 @@ class Run(NamedTuple):
     """Digest of the optimized module that it was compiled into (`growjax.train.programs.module_digest`)."""
 
 
+def check_feed(feed: Feed) -> None:
+    """Raises `AssertionError` where a feed's arrays are no windows of one length."""
+    chex.assert_rank([feed.train, feed.evaluation], [2, 3])
+    chex.assert_equal_shape_suffix([feed.train, feed.evaluation], 1)
+    chex.assert_type([feed.train, feed.evaluation], jnp.uint16)
+
+
 def luck(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> Luck:
     """Keys for exactly the streams named in `live` (of `order` and `dropout`)."""
     keys = {name: streams.stream(name) for name in live}
@@ -97,6 +105,8 @@ def _run(
     max_steps: int,
     max_evals: int,
 ) -> tuple[TrainState, Trace]:
+    check_feed(feed)
+
     def step(i: jax.Array, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
         state, trace = carry
         lag = start + i

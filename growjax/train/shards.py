@@ -22,7 +22,7 @@ from growjax.digests import leaf_digests
 from growjax.errors import UserError
 from growjax.streams import at_site, at_step
 from growjax.train.check import check_state
-from growjax.train.loop import Feed, Luck, Run, Trace, evaluate
+from growjax.train.loop import Feed, Luck, Run, Trace, check_feed, evaluate
 from growjax.train.programs import Programs, text_digest
 from growjax.train.state import TrainState, apply_gradients, loss_fn
 
@@ -96,6 +96,7 @@ def run_sharded(
     check_state(state)
     if shards < 1 or batch_size % shards:
         raise UserError(f"a batch of {batch_size} has no {shards} equal shards", "choose a divisor of the batch size")
+    check_feed(feed)
     devices = list(devices or jax.devices())[:shards]
     static = {"config": state.config, "shards": shards}
     steps: list[Any] = []
