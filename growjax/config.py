@@ -19,6 +19,7 @@ Norm = Literal["rms", "layer"]
 Position = Literal["rotary", "learned", "none"]
 Mlp = Literal["gated", "plain"]
 Activation = Literal["silu", "gelu"]
+Split = Literal["auto", "file", "paragraph"]
 
 
 def canonical_json(value: Any) -> str:
@@ -261,7 +262,11 @@ class DataConfig(Config):
     """Where stories come from, and how they become batches."""
 
     corpus: str = "builtin"
-    """`builtin`, a path or pattern (text, JSON lines or Parquet), or `hf:NAME`."""
+    """`builtin`, a path or pattern (text, source code, JSON lines or Parquet), or `hf:NAME`."""
+    split: Split = "auto"
+    """What one story is in files of text. `file`: the whole file. `paragraph`: lines up to a blank one. `auto`: of
+    source code and Markdown the file; of .txt what stands between `<|endoftext|>` where a file has that, or else the
+    paragraph. A story is trained on or held out as a whole."""
     stories: int = 20000
     """How many stories to take at most; 0 takes all (the built-in corpus then gives 20,000)."""
     text_field: str = "text"
@@ -292,4 +297,7 @@ class DataConfig(Config):
         for name in ("seq_len", "batch_size", "eval_batches"):
             value = getattr(self, name)
             _require(value >= 1, f"data.{name} is {value}", "give a whole number of at least 1")
+        _require(
+            self.split in get_args(Split), f"data.split is {self.split}", f"choose one of {', '.join(get_args(Split))}"
+        )
         _require(bool(self.corpus), "data.corpus is empty", "give builtin, a path, a pattern or hf:NAME")
