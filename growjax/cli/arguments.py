@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from growjax.domains import normalise
 from growjax.errors import UserError
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None
     start: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            given = tyro.cli(
                 kind,
                 prog=f"python -m growjax {verb}",
                 args=argv,
@@ -44,6 +45,8 @@ def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None
         if end.code in (0, None):
             raise
         raise UserError(one_line(said.getvalue()), f"see python -m growjax {verb} --help") from None
+    normalise(given)
+    return given
 
 
 def one_line(text: str) -> str:

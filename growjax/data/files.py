@@ -24,10 +24,8 @@ SOURCES = (
 )
 """Endings of files that are one story each, where nothing else is said: source code and documents of many parts."""
 
-ENDINGS = {
-    **{".jsonl": "json", ".json": "json", ".parquet": "parquet", ".txt": "prose", ".text": "prose"},
-    **{f".{ending}": "source" for ending in SOURCES.split()},
-}
+ENDINGS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".txt": "prose", ".text": "prose"}
+ENDINGS |= {f".{ending}": "source" for ending in SOURCES.split()}
 _BLOCK = 1 << 20
 _LIST = ".txt, .md or source code such as .py, .jsonl, .json (all also with .gz) or .parquet"
 
