@@ -17,6 +17,7 @@ from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA
 from growjax.source import source_digests
 from growjax.streams import Streams, root_key
+from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.crossing import fill_crossed
 from growjax.study.fill import Record, fill_candidate, fill_data, fill_source, fill_trajectory
@@ -49,6 +50,7 @@ def check(spec: StudySpec) -> None:
     """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached, a
     package whose measure is none."""
     measures()
+    require_room_for_study(spec)
     source = spec.train_config(spec.data.vocab_size).model
     plan = make_plan(source, spec.to.of(source))
     for operator in spec.operators:

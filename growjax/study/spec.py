@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from growjax.domains import MOST
 from growjax.errors import UserError
 
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -29,6 +31,9 @@ UNWIDENED = "unwidened"
 
 FAMILIES = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 """The paper's four families of candidates."""
+
+MOST_CELLS = 1_000_000
+"""Of one study."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,18 +145,28 @@ class StudySpec(Config):
         need(
             UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )
+        need(self._cells() <= MOST_CELLS, f"a study of {self._cells()} cells",
+             f"lower seeds, steps, operators, replicates or crossed levels to {MOST_CELLS} cells at most")  # fmt: skip
+
+    def _cells(self) -> int:
+        """How many cells there are at most."""
+        crossed, operators = self.crossed, len(self.operators)
+        runs = 2 * (1 + operators) * sum(map(self.replicates, self.regimes))
+        levels = operators * crossed.perturb * (1 + crossed.order * crossed.dropout)
+        return 1 + len(self.source_seeds) * len(self.source_steps) * (1 + operators + runs + levels)
 
     def exchanged(self) -> dict[str, int]:
         """By stream: the replicate whose luck it is given."""
         found: dict[str, int] = {}
         for word in self.stream:
             name, _, replicate = word.partition("=")
-            if name not in EXCHANGEABLE or not replicate.isdecimal() or name in found:
+            number = int(replicate) if re.fullmatch("[0-9]{1,10}", replicate) else MOST + 1
+            if name not in EXCHANGEABLE or number > MOST or name in found:
                 raise UserError(
-                    f"stream {word!r} exchanges no luck",
-                    f"write each of {', '.join(EXCHANGEABLE)} at most once, as in dropout=7",
+                    f"stream {word[:80]!r} exchanges no luck",
+                    f"write each of {', '.join(EXCHANGEABLE)} at most once, as in dropout=7 (the most is {MOST})",
                 )
-            found[name] = int(replicate)
+            found[name] = number
         return found
 
     def train_config(self, vocab_size: int) -> TrainConfig:

@@ -10,6 +10,7 @@ import optax
 from flax import struct
 
 from growjax.config import TrainConfig
+from growjax.limits import require_room
 from growjax.model.decoder import Params, init_params, loss, param_specs
 from growjax.train.optim import LawFactors, OptState, global_norm, transformation
 
@@ -38,7 +39,8 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
 
 
 def init_state(config: TrainConfig, *, key: jax.Array) -> TrainState:
-    """A state at step 0. `key` is the init stream's key at step 0."""
+    """A state at step 0. `key` is the init stream's key at step 0. Raises `UserError` where it cannot fit in memory."""
+    require_room(config)
     params = init_params(config.model, key=key)
     return fresh_state(config, params)
 
