@@ -30,6 +30,8 @@ class Common:
 
 def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None) -> T:
     """The arguments of a verb. A wrong one raises `UserError`; `--help` prints and exits."""
+    if any("\0" in word for word in argv):
+        raise UserError("an argument holds a NUL character", "leave it out")
     said = io.StringIO()
     start: dict[str, Any] = {} if default is None else {"default": default}
     try:

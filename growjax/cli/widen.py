@@ -14,7 +14,7 @@ from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.config import DataConfig
 from growjax.errors import CheckFailed, UserError
-from growjax.files import whole_directory, write_text
+from growjax.files import require_path, whole_directory, write_text
 from growjax.study.spec import TargetWidths
 
 
@@ -50,8 +50,8 @@ def run(argv: list[str]) -> int:
     from growjax.record.store import load_state, save_state
     from growjax.streams import root_key
 
-    source_dir = find_state(given.source)
     _check_out(given)
+    source_dir = find_state(given.source)
     state = load_state(source_dir)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
     tokens = open_tokens(given.tokens or _tokens_beside(source_dir))
@@ -91,6 +91,7 @@ def find_state(path: Path) -> Path:
 
 
 def _check_out(given: WidenArguments) -> None:
+    require_path(given.out)
     if given.out.exists() and not given.force:
         raise UserError(f"{given.out} is there already", "choose another --out, or replace it with --force")
     if given.out.exists() and not (given.out / "state.json").exists():

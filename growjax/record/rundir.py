@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import sweep, whole_directory, write_text
+from growjax.files import require_path, sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 from growjax.schema import SCHEMA, reads
@@ -35,6 +36,7 @@ class RunDir:
     def begin(self, header: dict[str, Any], *, force: bool = False) -> None:
         """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
         goes on with it where its own header is the same. Refuses a directory of something else."""
+        require_path(self.path)
         if force and self.path.exists():
             self._clear()
         if self.path.exists() and any(self.path.iterdir()):
@@ -46,6 +48,15 @@ class RunDir:
             return
         self.cells.mkdir(parents=True, exist_ok=True)
         self.write_receipt(header, [])
+
+    def forget(self) -> None:
+        """Takes back what `begin` made, and the tokens; a run that holds a cell stays."""
+        if not any(self.cells.iterdir()):
+            for folder in (self.cells, self.data):
+                shutil.rmtree(folder, ignore_errors=True)
+            (self.path / "receipt.json").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what else it holds stays
+                self.path.rmdir()
 
     def _clear(self) -> None:
         known = {"receipt.json", "cells", "data", "report"}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import jax
 
 from growjax import runtime
+from growjax.errors import UserError
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.registry import described, measures
@@ -93,10 +94,16 @@ def run_study(
     runtime.start()
     head = header(spec)
     run.begin(head, force=force)
-    watch.phase("reading and tokenizing stories", 1, 1)
-    tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
-    watch.done(1)
-    ctx = make_context(spec, run, tokens)
+    new = not (run.data / "tokens.json").exists()
+    try:
+        watch.phase("reading and tokenizing stories", 1, 1)
+        tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
+        watch.done(1)
+        ctx = make_context(spec, run, tokens)
+    except UserError:
+        if new:
+            run.forget()  # so that it is not in the way of the same command with another corpus
+        raise
     cells = ctx.cells if only is None else ctx.cells.only(only)
     full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
     work = Work(ctx, cells, watch)
