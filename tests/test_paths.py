@@ -24,7 +24,8 @@ from growjax.train.state import init_state
 
 NAMES = [
     "lr=[1e-3]", "[ab]*", "q?", "b\\s", "back\\", "sp ace ", "new\nline", "tab\t", "ünï 🐟", "per%20cent%s{}",
-    "a{b,c}", "hash#x&y=1", "file:", "~nobody", "-dash", "[bold]", ":fish:", "$HOME", "'\"`", "\udcff\udcfe", "ctrl\x01", "x" * 250,
+    "a{b,c}", "hash#x&y=1", "file:", "~nobody", "-dash", "[bold]", ":fish:", "$HOME", "'\"`", "\udcff\udcfe",
+    "ctrl\x01", "x" * 250,
 ]  # fmt: skip
 """Names that something between a command and the disk might take for more than a name."""
 
