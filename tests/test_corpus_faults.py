@@ -72,7 +72,7 @@ def test_encodings(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl")
     assert "'klingon' is no text encoding" in fault(path, encoding="klingon")
     assert "'base64' is no text encoding" in fault(path, encoding="base64")
-    assert "convert it to UTF-8" in fault(path, encoding="utf-16")
+    assert "a.jsonl" in fault(path, encoding="utf-16")
 
 
 def test_damaged_gzip(tmp_path):

@@ -18,6 +18,7 @@ from conftest import ROOT, Finished, growjax
 from growjax.cli import main
 from growjax.errors import UserError
 from growjax.files import explain, whole_directory
+from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
 
 
@@ -97,7 +98,25 @@ def test_wrong_corpora(name: str, command: Callable[..., Finished], tmp_path: Pa
     refused(command(*SMOKE, "--data.corpus", "corpus.txt", "--out", "run"), told)
     assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob(".*.tmp"))
     # mended, the same command runs: the refusal left nothing in its way
-    assert {p.name for p in (tmp_path / "run").iterdir()} <= {"receipt.json", "cells", "data"}
+    assert [p.name for p in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+def test_a_command_that_is_corrected_goes_on(command: Callable[..., Finished], tmp_path: Path):
+    """Refused for its corpus, or for what the corpus makes of its options, a study leaves no run behind; one that was
+    there before stays, and so does what is none of a run's."""
+    words = (*SMOKE, "--out", "run", "--data.eval-batches", "1", "--data.batch-size", "2", "--data.corpus", "c.txt")
+    (tmp_path / "c.txt").write_text("\n\n".join(f"The cat number {n} ran home." for n in range(400)))
+    refused(command(*words, "--deterministic-replicates", "999"), "999 replicates", "--deterministic-replicates")
+    refused(command(*words, "--data.seq-len", "500"), "--data.seq-len")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.txt"]
+    (tmp_path / "run").mkdir()
+    RunDir(tmp_path / "run").begin({"schema": 0})
+    before = (tmp_path / "run" / "receipt.json").read_bytes()
+    refused(command(*words, "--data.seq-len", "500"), "--out")
+    assert (tmp_path / "run" / "receipt.json").read_bytes() == before
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    refused(command(*words, "--data.seq-len", "500", "--force"), "thesis.txt")
+    assert (tmp_path / "run" / "thesis.txt").exists()
 
 
 def test_a_corpus_that_changed_since(smoke_run: Path, tmp_path: Path):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     for note in notes:
         print(f"growjax: {note}", file=sys.stderr)
     try:

@@ -68,7 +68,7 @@ def _print(result: dict[str, Any], page: Path) -> None:
     for dtype, far in sorted(result["normal_distance"].items()):
         out.print(f"{far:>14.1f}  ulps between {dtype} normals by JAX and derived, at most", highlight=False)
     for fault in result["faults"]:
-        out.print(f"does not hold: {fault}", highlight=False, soft_wrap=True, markup=False)
+        out.print(f"does not hold: {fault}", highlight=False, soft_wrap=True)
     out.print("every draw is accounted for" if result["holds"] else f"{len(result['faults'])} things do not hold")
     out.print(f"page  {page}", highlight=False, soft_wrap=True)
 
@@ -109,9 +109,7 @@ def _show(directory: RunDir, given: AuditArguments) -> int:
     out = console()
     for row in rows:
         what = f"{row['draw']['distribution']} {row['draw']['shape']}"
-        out.print(
-            f"{row['stream']} {row['site']}  {row['key']}  {what}  {row['first']} ...", highlight=False, markup=False
-        )
+        out.print(f"{row['stream']} {row['site']}  {row['key']}  {what}  {row['first']} ...", highlight=False)
     if not rows:
         out.print(f"cell {given.cell} drew nothing at step {given.step}", highlight=False)
     return 0

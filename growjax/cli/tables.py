@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 
@@ -15,9 +14,9 @@ def _number(value: float | None, form: str = ".4f") -> str:
 
 
 def console() -> Console:
-    """stdout; a pipe gets rows that are not folded."""
-    out = Console()
-    return out if out.is_terminal else Console(width=160)
+    """stdout; a pipe gets rows that are not folded. What is printed, paths too, has no markup."""
+    out = Console(markup=False, emoji=False)
+    return out if out.is_terminal else Console(width=160, markup=False, emoji=False)
 
 
 def print_sources(out: Console, summary: dict[str, Any]) -> None:
@@ -40,7 +39,7 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
     for regime in dict.fromkeys(row["regime"] for row in summary["ranking"]):
         table = Table(title=f"{regime}: AUC of the validation loss (nats per token, lower is better)")
         heads = ("source", "lag", "rank", "candidate", "AUC", "sd", "final loss", "n", "tokens saved")
-        for name in (*heads, *(escape(m.title) for m in others)):
+        for name in (*heads, *(m.title for m in others)):
             table.add_column(name, justify="left" if name in ("source", "candidate") else "right")
         rows = [row for row in summary["ranking"] if row["regime"] == regime]
         rows.sort(key=lambda row: (row["source"], row["lag"], row["rank"] is None, row["rank"] or 0))

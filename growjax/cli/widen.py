@@ -14,7 +14,7 @@ from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.config import DataConfig
 from growjax.errors import CheckFailed, UserError
-from growjax.files import whole_directory, write_text
+from growjax.files import require_path, whole_directory, write_text
 from growjax.study.spec import TargetWidths
 
 
@@ -32,7 +32,8 @@ class WidenArguments:
     seed: int = 1
     """Root of the operator's own luck."""
     tokens: Path | None = None
-    """Folder of the tokens to measure on (RUN/data); found beside the source if not given."""
+    """Folder of the tokens to measure on (RUN/data), of the source's own tokenizer; the source's own tokens, known by
+    their digest, if not given."""
     force: bool = False
     """Replace what stands at --out, if it is a state."""
     json: bool = False
@@ -43,24 +44,25 @@ def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     given = parse(WidenArguments, argv, verb="widen")
     runtime.start()
-    from growjax.data.tokens import open_tokens
     from growjax.grow.operator import GrowthData
     from growjax.grow.plan import make_plan
     from growjax.grow.widen import followed_plan, widen
     from growjax.record.store import load_state, save_state
+    from growjax.record.tokens_of import origin_of, tokens_for
     from growjax.streams import root_key
 
-    source_dir = find_state(given.source)
     _check_out(given)
+    source_dir = find_state(given.source)
     state = load_state(source_dir)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
-    tokens = open_tokens(given.tokens or _tokens_beside(source_dir))
+    tokens = tokens_for(source_dir, given.tokens, state.config.model.vocab_size)
     windows = _windows(tokens, state.config.model.max_seq_len)
     data = GrowthData(_training_windows(tokens, windows), windows.shape[1])
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
     told = _describe(followed, given.operator, state, wide, windows)
+    told["origin"] = origin_of(tokens)._asdict()
     if not given.json:
         _print(told)
     with whole_directory(given.out, replace=given.force) as folder:
@@ -93,17 +95,11 @@ def find_state(path: Path) -> Path:
 
 
 def _check_out(given: WidenArguments) -> None:
+    require_path(given.out)
     if given.out.exists() and not given.force:
         raise UserError(f"{given.out} is there already", "choose another --out, or replace it with --force")
     if given.out.exists() and not (given.out / "state.json").exists():
         raise UserError(f"--force will not replace {given.out}, which is no state", "choose another --out")
-
-
-def _tokens_beside(source: Path) -> Path:
-    for folder in (source / "data", source.parent.parent / "data"):
-        if (folder / "tokens.json").exists():
-            return folder
-    raise UserError(f"no tokens lie beside {source} to measure on", "name them with --tokens RUN/data")
 
 
 def _windows(tokens: Any, seq_len: int) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from growjax.config import Architecture, ModelConfig
 from growjax.errors import UserError
+from growjax.limits import require_room_for_model
 from growjax.model.components import components
 
 WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
@@ -168,6 +169,7 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     The plan's target repeats the source's rotary table where heads grow longer.
     """
     check_same(source, target)
+    require_room_for_model(target)
     for name in WIDTHS:
         old, new = getattr(source, name), getattr(target, name)
         if new < old:

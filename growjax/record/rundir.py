@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import sweep, whole_directory, write_text
+from growjax.files import require_path, sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 from growjax.record.partial import Partial
@@ -44,6 +44,7 @@ class RunDir:
     def alone(self) -> Iterator[None]:
         """Keeps other processes from filling this directory inside the block. The lock is the operating system's, so
         one that a killed process held is free."""
+        require_path(self.path)
         made = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK, timeout=0)
@@ -59,8 +60,8 @@ class RunDir:
             lock.release()
             if not (self.path / "receipt.json").exists():
                 (self.path / LOCK).unlink(missing_ok=True)
-                if made:
-                    with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # what else it holds stays
+                    if made:
                         self.path.rmdir()
 
     def begin(
@@ -92,6 +93,13 @@ class RunDir:
             return
         self.cells.mkdir(parents=True, exist_ok=True)
         self.write_receipt(header, [])
+
+    def forget(self) -> None:
+        """Takes back what `begin` made, and the tokens; a run that holds a cell stays."""
+        if not any(self.cells.iterdir()):
+            for folder in (self.cells, self.data):
+                shutil.rmtree(folder, ignore_errors=True)
+            (self.path / "receipt.json").unlink(missing_ok=True)
 
     def _clear(self) -> None:
         known = {"receipt.json", "cells", "data", "report", "partial", LOCK}

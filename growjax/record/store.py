@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from growjax.config import TrainConfig, canonical_json
 from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
-from growjax.files import explain, write_text
+from growjax.files import explain, plain_name, write_text
 from growjax.record.seals import read_sealed, sealed
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
@@ -88,8 +88,8 @@ def save_state(directory: Path, state: TrainState) -> str:
 
     _quietly()
     tree = as_tree(state)
-    with _ONE_AT_A_TIME:
-        ocp.save(str(directory.resolve() / "state"), tree)  # Orbax takes no relative path
+    with _ONE_AT_A_TIME, plain_name(directory) as folder:  # Orbax takes names for patterns, and no relative path
+        ocp.save(str(folder / "state"), tree)
     digests = digest_by_leaf(tree)
     leaves = {path: [str(leaf.dtype), list(leaf.shape), digests[path]] for path, leaf in named_leaves(tree)}
     name = state_digest(state)
@@ -145,8 +145,8 @@ def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
     try:
-        with _ONE_AT_A_TIME:
-            return ocp.load(str(directory.resolve() / "state"), abstract)  # pyright: ignore[reportReturnType]
+        with _ONE_AT_A_TIME, plain_name(directory) as folder:
+            return ocp.load(str(folder / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
         told = explain(error)
         if isinstance(told, UserError) and "no such file" not in told.fault:

@@ -14,7 +14,7 @@ from growjax.config import TrainConfig
 from growjax.data.batches import as_windows
 from growjax.data.corpus import read_stories, source_digests
 from growjax.data.kept import kept_or_made
-from growjax.data.tokens import TokenFile, open_tokens, write_tokens
+from growjax.data.tokens import TokenFile, n_windows, open_tokens, write_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import WidthPlan, make_plan
 from growjax.model.decoder import flops_per_token
@@ -22,6 +22,7 @@ from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account, account
+from growjax.study.checks import require_samples
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import StudySpec
 from growjax.train.loop import Feed, Luck, Run, luck, run
@@ -138,6 +139,7 @@ def make_feed(spec: StudySpec, tokens: TokenFile) -> Feed:
 
 def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
     """Everything a study's cells are computed from."""
+    require_samples(spec, n_windows(len(tokens.train), spec.data.seq_len))
     vocab_size = tokens.tokenizer().get_vocab_size()
     config = spec.train_config(vocab_size)
     plan = make_plan(config.model, spec.to.of(config.model))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from growjax.domains import MOST
 from growjax.errors import UserError
 
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -29,6 +31,9 @@ UNWIDENED = "unwidened"
 
 FAMILIES = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 """The paper's four families of candidates."""
+
+MOST_CELLS = 1_000_000
+"""Of one study."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +64,7 @@ class CrossedLuck(Config):
     perturb: int = 0
     """Of the draws of widening itself; a candidate that draws nothing runs once for all levels."""
 
-    def __post_init__(self):
+    def check(self) -> None:
         levels = (self.order, self.dropout, self.perturb)
         if any(levels) and min(levels) < 1:
             raise UserError(f"crossed luck has levels {levels}", "give at least 1 of each, or 0 of all")
@@ -105,26 +110,21 @@ class StudySpec(Config):
     match_flops: bool = True
     """Whether the unwidened source goes on until it has used a wide continuation's FLOPs."""
 
-    def __post_init__(self):
+    def check(self) -> None:
         def need(holds: bool, fault: str, mend: str) -> None:
             if not holds:
                 raise UserError(fault, mend)
 
         steps = self.source_steps
-        need(bool(steps) and list(steps) == sorted(set(steps)) and steps[0] >= 1,
+        need(bool(steps) and list(steps) == sorted(set(steps)),
              f"source_steps are {steps}", "give rising step numbers of at least 1")  # fmt: skip
         need(bool(self.source_seeds) and len(set(self.source_seeds)) == len(self.source_seeds),
              f"source_seeds are {self.source_seeds}", "give at least one seed, each once")  # fmt: skip
-        need(
-            all(s >= 0 for s in self.source_seeds) and self.study_seed >= 0,
-            "a seed is negative",
-            "give seeds of at least 0",
-        )
         need(all(s % self.source_eval_every == 0 for s in steps),
              f"source_steps {steps} are no multiples of source_eval_every {self.source_eval_every}",
              "choose steps that evaluations fall on")  # fmt: skip
         for name in ("probe_lag", "continuation_lag"):
-            need(getattr(self, name) >= 1 and getattr(self, name) % self.eval_every == 0,
+            need(getattr(self, name) % self.eval_every == 0,
                  f"{name} {getattr(self, name)} is no multiple of eval_every {self.eval_every}",
                  "choose lags that evaluations fall on")  # fmt: skip
         need(self.probe_lag < self.continuation_lag,
@@ -136,9 +136,8 @@ class StudySpec(Config):
             values = getattr(self, name)
             need(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
         self.exchanged()
-        need(self.stochastic_replicates >= 1 and self.deterministic_replicates >= 1, "a study has no replicates",
-             "give at least 1 of each kind")  # fmt: skip
-        need(self.shards >= 1 and self.data.batch_size % self.shards == 0,
+        self.train_config(self.data.vocab_size)
+        need(self.data.batch_size % self.shards == 0,
              f"a batch of {self.data.batch_size} has no {self.shards} equal shards",
              "choose a divisor of --data.batch-size")  # fmt: skip
         need(not (self.crossed and self.stream), "crossed luck and exchanged luck are asked for at once",
@@ -146,18 +145,28 @@ class StudySpec(Config):
         need(
             UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )
+        need(self._cells() <= MOST_CELLS, f"a study of {self._cells()} cells",
+             f"lower seeds, steps, operators, replicates or crossed levels to {MOST_CELLS} cells at most")  # fmt: skip
+
+    def _cells(self) -> int:
+        """How many cells there are at most."""
+        crossed, operators = self.crossed, len(self.operators)
+        runs = 2 * (1 + operators) * sum(map(self.replicates, self.regimes))
+        levels = operators * crossed.perturb * (1 + crossed.order * crossed.dropout)
+        return 1 + len(self.source_seeds) * len(self.source_steps) * (1 + operators + runs + levels)
 
     def exchanged(self) -> dict[str, int]:
         """By stream: the replicate whose luck it is given."""
         found: dict[str, int] = {}
         for word in self.stream:
             name, _, replicate = word.partition("=")
-            if name not in EXCHANGEABLE or not replicate.isdecimal() or name in found:
+            number = int(replicate) if re.fullmatch("[0-9]{1,10}", replicate) else MOST + 1
+            if name not in EXCHANGEABLE or number > MOST or name in found:
                 raise UserError(
-                    f"stream {word!r} exchanges no luck",
-                    f"write each of {', '.join(EXCHANGEABLE)} at most once, as in dropout=7",
+                    f"stream {word[:80]!r} exchanges no luck",
+                    f"write each of {', '.join(EXCHANGEABLE)} at most once, as in dropout=7 (the most is {MOST})",
                 )
-            found[name] = int(replicate)
+            found[name] = number
         return found
 
     def train_config(self, vocab_size: int) -> TrainConfig:

@@ -14,6 +14,7 @@ import optax
 from flax import struct
 
 from growjax.config import TrainConfig
+from growjax.limits import require_room
 from growjax.model.decoder import Params, init_params, loss, param_shapes, param_specs
 from growjax.train.optim import LawFactors, OptState, global_norm, transformation
 
@@ -42,8 +43,9 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
 
 
 def init_state(config: TrainConfig, *, key: jax.Array) -> TrainState:
-    """A state at step 0. `key` is the init stream's key at step 0."""
+    """A state at step 0. `key` is the init stream's key at step 0. Raises `UserError` where it cannot fit in memory."""
     chex.assert_shape(key, ())
+    require_room(config)
     params = init_params(config.model, key=key)
     return fresh_state(config, params)
 
