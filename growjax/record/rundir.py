@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
+from growjax.record.reader import typed_cell
 from growjax.schema import SCHEMA, reads
 from growjax.source import source_notes
 
@@ -82,7 +83,7 @@ class RunDir:
 
     def receipt(self) -> dict[str, Any]:
         """The receipt as it stands, undamaged."""
-        return read_receipt(self.path)
+        return cast(dict[str, Any], read_receipt(self.path))
 
     def write_receipt(self, header: dict[str, Any], cells: Iterable[dict[str, Any]]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.
@@ -103,7 +104,7 @@ class RunDir:
         if not path.exists():
             return None
         cell = check_result(path)
-        if cell["inputs"] != inputs or cell["id"] != recipe.id:
+        if typed_cell(cell, str(path))["inputs"] != inputs or cell["id"] != recipe.id:
             raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
         return cell
 
