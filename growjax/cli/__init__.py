@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax.errors import CheckFailed, NotComparable, UserError, one_line
 
 VERBS = {
     "train": "train a source model and keep its full state at named steps",
@@ -63,5 +63,5 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = ()) -> int:
 
 
 def _say(what: object, code: int) -> int:
-    print(f"growjax: {what}", file=sys.stderr)
+    print(f"growjax: {one_line(what)}", file=sys.stderr)
     return code

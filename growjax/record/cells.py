@@ -12,7 +12,7 @@ from typing import Any
 
 from growjax.config import json_digest
 from growjax.record.seals import exact, readable, sealed
-from growjax.record.types import Tree
+from growjax.record.types import CellRecord, Ledger, RunDigests, StateDigests, Tree
 
 CONTINUED = ("probe", "continuation", "crossed")
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""
@@ -81,6 +81,21 @@ class Cell:
             "exact": exact(self.metrics),
             **({} if self.module is None else {"module": self.module}),
         })  # fmt: skip
+
+
+def trained(cell: CellRecord) -> RunDigests | None:
+    """What came out of the training of a cell; None of one that trains nothing."""
+    return None if cell["kind"] == "data" or cell["kind"] == "candidate" else cell["digests"]
+
+
+def stored(cell: CellRecord) -> StateDigests | None:
+    """Digests of the state that a cell stores; None of one that stores none."""
+    return cell["digests"] if cell["kind"] == "source" or cell["kind"] == "candidate" else None
+
+
+def ledger_of(cell: CellRecord) -> Ledger | None:
+    """What a cell drew; None where that is not recorded."""
+    return None if cell["kind"] == "data" else cell["digests"].get("ledger")
 
 
 def result_of(cell: Mapping[str, object]) -> dict[str, object]:

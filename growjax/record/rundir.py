@@ -81,6 +81,13 @@ class RunDir:
                     "go on there, choose another --out, or start anew with --force",
                 )
 
+    def check_own(self, *folders: str) -> None:
+        """Raises `UserError` where one of these folders of a run leads somewhere else: what a reader adds to a run
+        directory that others made stays in it."""
+        for name in folders:
+            if (self.path / name).is_symlink():
+                raise UserError(f"{self.path / name} is a link", "remove it, and the folder is made anew")
+
     def receipt(self) -> dict[str, Any]:
         """The receipt as it stands, undamaged."""
         return cast(dict[str, Any], read_receipt(self.path))

@@ -195,9 +195,8 @@ class StateDigests(TypedDict):
     ledger: NotRequired[Ledger]
 
 
-class SourceDigests(RunDigests):
-    leaves: dict[Name, Digest]
-    config: Digest
+class SourceDigests(RunDigests, StateDigests):
+    """Of training, and of the state that it ends in."""
 
 
 class Sides(TypedDict):
