@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ STUDIES = ("quick", "luck", "regimes")
 PUBLISHED = Path("artifacts")
 
 
-def told(receipt: dict[str, Any]) -> dict[str, Any]:
+def told(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """Which machine made a receipt, and which receipt it is."""
     environment = receipt["environment"]
     return {
@@ -38,7 +39,7 @@ def told(receipt: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def beside(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def beside(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Two receipts of one study, cell by cell, and the machines that made them."""
     found, cells = compared(other, one), by_label(one)
     others = sorted({*found["in one of the two alone"], *found["cells that differ"]})

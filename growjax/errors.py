@@ -6,12 +6,17 @@ Anything else that is raised is a fault of growjax itself and keeps its tracebac
 from __future__ import annotations
 
 
+def one_line(text: object) -> str:
+    """A text as one line that a terminal can be given, whoever wrote it: what cannot be printed is escaped."""
+    line = " ".join(str(text).split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 class UserError(Exception):
     """Bad input: `fault` says what is wrong, `mend` what to do about it. Exit code 2."""
 
     def __init__(self, fault: str, mend: str):
-        one_line = " ".join(f"{fault.rstrip('. ')}: {mend}".split())
-        super().__init__(one_line)
+        super().__init__(one_line(f"{fault.rstrip('. ')}: {mend}"))
         self.fault = fault
         self.mend = mend
 

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax.errors import CheckFailed, NotComparable, UserError, one_line
 from growjax.interrupts import LINE, Interrupted
 
 VERBS = {
@@ -74,5 +74,5 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
 
 
 def _say(what: object, code: int) -> int:
-    print(f"growjax: {what}", file=sys.stderr)
+    print(f"growjax: {one_line(what)}", file=sys.stderr)
     return code

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
+
+from growjax.study.rows import Summary
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
@@ -14,21 +16,21 @@ def _number(value: float | None, form: str = ".4f") -> str:
 
 
 def console() -> Console:
-    """stdout; a pipe gets rows that are not folded. What is printed, paths too, has no markup."""
+    """stdout, which takes every text as it is; a pipe gets rows that are not folded."""
     out = Console(markup=False, emoji=False)
     return out if out.is_terminal else Console(width=160, markup=False, emoji=False)
 
 
-def print_sources(out: Console, summary: dict[str, Any]) -> None:
+def print_sources(out: Console, summary: Summary) -> None:
     """Validation loss of each source state beside the unigram entropy of its tokens."""
     table = Table("source", "validation loss", "unigram entropy", "gain", title="Source states (nats per token)")
     for row in summary["sources"]:
         loss, entropy = row["validation_loss"], row["unigram_entropy"]
-        table.add_row(row["name"], _number(loss), _number(entropy), _number(entropy - loss))
+        table.add_row(row["name"], _number(loss), _number(entropy), _number(None if loss is None else entropy - loss))
     out.print(table)
 
 
-def print_study(path: Path, summary: dict[str, Any]) -> None:
+def print_study(path: Path, summary: Summary) -> None:
     """Sources, rankings and the way to the page."""
     from growjax.measure.registry import other_measures
 
@@ -62,10 +64,12 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
     for pair in summary["pairs"]:
         if pair["lag"] == longest:
             verdict = "separated" if pair["separated"] else "not separated"
-            interval = "" if pair["low"] is None else f" [{pair['low']:+.4f}, {pair['high']:+.4f}]"
+            interval = (
+                "" if pair["low"] is None or pair["high"] is None else f" [{pair['low']:+.4f}, {pair['high']:+.4f}]"
+            )
             out.print(
                 f"{pair['source']}, {pair['regime']}: {pair['best']} before {pair['second']} by "
-                f"{pair['difference']:.4f}{interval}: {verdict}",
+                f"{_number(pair['difference'])}{interval}: {verdict}",
                 highlight=False,
             )
     _print_luck(out, summary)
@@ -74,7 +78,7 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
     )
 
 
-def _print_luck(out: Console, summary: dict[str, Any]) -> None:
+def _print_luck(out: Console, summary: Summary) -> None:
     """What decides who wins, and the regimes told apart, where the study asked for them."""
     for found in summary["attribution"]:
         outcomes = [*found["outcomes"], *([found["difference"]] if found["difference"] else [])]
@@ -87,7 +91,7 @@ def _print_luck(out: Console, summary: dict[str, Any]) -> None:
         best = ", ".join(f"{r['candidate']} {100 * r['share']:.0f} %" for r in found["best"])
         out.print(f"best when all luck is redrawn: {best}", highlight=False)
     for found in summary["regimes_apart"]:
-        corners = ("neither", "order", "dropout", "both")
+        corners: tuple[Literal["neither", "order", "dropout", "both"], ...] = ("neither", "order", "dropout", "both")
         table = Table("candidate", *corners, title=f"{found['source']}: AUC (rank) with order or dropout random")
         for row in found["rows"]:
             cells = (f"{row[c]['auc']:.4f} ({row[c]['rank']})" for c in corners)

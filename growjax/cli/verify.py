@@ -15,7 +15,7 @@ from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console
-from growjax.errors import UserError
+from growjax.errors import UserError, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,5 +65,5 @@ def run(argv: list[str]) -> int:
             said += f", {verdict.stored} checked where they are stored"
         lines = [said, *verdict.notes, *([f"first difference: {verdict.difference}"] if verdict.difference else [])]
         for line in lines:
-            console().print(line, highlight=False, soft_wrap=True)
+            console().print(one_line(line), highlight=False, soft_wrap=True)
     return 0 if verdict.outcome == "identical" else 1

@@ -10,7 +10,7 @@ import hashlib
 import io
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -57,7 +57,8 @@ class Partial(NamedTuple):
         return None
 
     def _read(self, folder: Path) -> tuple[int, Run]:
-        info, data = read_sealed(folder / _INFO), (folder / _TRACE).read_bytes()
+        info = cast(dict[str, Any] | None, read_sealed(folder / _INFO))
+        data = (folder / _TRACE).read_bytes()
         if info is None or info["inputs"] != self.inputs or hashlib.sha256(data).hexdigest() != info["trace"]:
             raise CheckFailed(f"{folder} is damaged, or was made of other inputs")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:

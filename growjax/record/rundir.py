@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -16,6 +16,7 @@ from growjax.files import require_path, sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 from growjax.record.partial import Partial
+from growjax.record.reader import typed_cell
 from growjax.schema import SCHEMA, reads
 from growjax.source import source_notes
 
@@ -144,9 +145,16 @@ class RunDir:
         """Lets go of what only an unfinished run needs."""
         shutil.rmtree(self.path / "partial", ignore_errors=True)
 
+    def check_own(self, *folders: str) -> None:
+        """Raises `UserError` where one of these folders of a run leads somewhere else: what a reader adds to a run
+        directory that others made stays in it."""
+        for name in folders:
+            if (self.path / name).is_symlink():
+                raise UserError(f"{self.path / name} is a link", "remove it, and the folder is made anew")
+
     def receipt(self) -> dict[str, Any]:
         """The receipt as it stands, undamaged."""
-        return read_receipt(self.path)
+        return cast(dict[str, Any], read_receipt(self.path))
 
     def write_receipt(self, header: dict[str, Any], cells: Iterable[dict[str, Any]]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.
@@ -167,7 +175,7 @@ class RunDir:
         if not path.exists():
             return None
         cell = check_result(path)
-        if cell["inputs"] != inputs or cell["id"] != recipe.id:
+        if typed_cell(cell, str(path))["inputs"] != inputs or cell["id"] != recipe.id:
             raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
         return cell
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from growjax.config import TrainConfig, canonical_json
 from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
 from growjax.files import explain, plain_name, write_text
+from growjax.model.decoder import param_shapes
+from growjax.record.reader import typed
 from growjax.record.seals import read_sealed, sealed
+from growjax.record.types import Leaf, StateInfo
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 
@@ -98,7 +103,7 @@ def save_state(directory: Path, state: TrainState) -> str:
     return name
 
 
-def _abstract(leaves: dict[str, Any]) -> dict[str, Any]:
+def _abstract(leaves: Mapping[str, Leaf]) -> dict[str, Any]:
     """The nested dicts of shapes that a flat table of leaves describes."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     tree: dict[str, Any] = {}
@@ -115,20 +120,43 @@ def load_state(directory: Path) -> TrainState:
     """The state of a folder, checked against its recorded digests. Raises `UserError` where it is no state, cannot be
     read, or is not what was written, with the leaf where one is damaged."""
     _quietly()
-    info = _read_info(directory)
-    abstract, config = _abstract(info["leaves"]), TrainConfig.from_dict(info["config"])
-    tree = _read_leaves(directory, abstract)
+    info = read_info(directory)
+    config = TrainConfig.from_dict(info["config"])
+    damaged = UserError(f"{directory}/state.json describes no state of its own configuration", _RESTORE)
+    if not _plausible(info["leaves"], config):
+        raise damaged
+    try:
+        tree = _read_leaves(directory, _abstract(info["leaves"]))
+        state = from_tree(tree, config)
+    except (KeyError, TypeError, AttributeError):
+        raise damaged from None
     found = digest_by_leaf(tree)
     for path, (_, _, recorded) in info["leaves"].items():
         if found[path] != recorded:
             raise UserError(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
-    state = from_tree(tree, config)
     if state_digest(state) != info["state"]:
         raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
     return state
 
 
-def _read_info(directory: Path) -> dict[str, Any]:
+AT_MOST = 16
+"""Times as many values as parameters, in a state: moments, counts and the law's factors beside them."""
+
+
+def _plausible(leaves: Mapping[str, Leaf], config: TrainConfig) -> bool:
+    """Whether leaves are those of a state of a configuration, as far as says that it may be read into memory."""
+    own = {
+        f"params/{path}": (str(leaf.dtype), list(leaf.shape)) for path, leaf in named_leaves(param_shapes(config.model))
+    }
+    told = {path: (dtype, shape) for path, (dtype, shape, _) in leaves.items()}
+    held = sum(math.prod(shape) for _, shape in own.values())
+    return own == {path: told[path] for path in told if path.startswith("params/")} and (
+        sum(math.prod(shape) for _, shape in told.values()) <= AT_MOST * held
+    )
+
+
+def read_info(directory: Path) -> StateInfo:
+    """What a folder's `state.json` says, undamaged. Raises `UserError` where there is none, or where it is none."""
     path = directory / "state.json"
     try:
         info = read_sealed(path)
@@ -138,7 +166,7 @@ def _read_info(directory: Path) -> dict[str, Any]:
         ) from None
     if info is None:
         raise UserError(f"{path} is damaged", _RESTORE)
-    return info
+    return typed(StateInfo, info, str(path))
 
 
 def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from growjax.files import write_text
 from growjax.report import style
+from growjax.report.values import Row as Record
 from growjax.report.values import count, text
-
-Record = dict[str, Any]
 
 _SCRIPT = """
 const streams = JSON.parse(document.getElementById('streams').textContent);

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from growjax.config import canonical_json
 from growjax.files import write_text
@@ -15,7 +14,7 @@ NOTHING = '<p class="soft">Nothing recorded here in this run.</p>\n'
 Figures = dict[str, str | None]
 
 
-def write_report(directory: Path, summary: dict[str, Any]) -> list[Path]:
+def write_report(directory: Path, summary: Row) -> list[Path]:
     """Write `index.html`, `figures/*.svg` and `tables/*.csv` under `directory` and return their paths.
 
     The page holds everything it shows and asks nothing of a network. The bytes depend on `summary` alone (and on
@@ -211,7 +210,7 @@ def _reproduce(summary: Row) -> str:
     )
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     """A setting as text; nested ones as a short list."""
     if isinstance(value, dict):
         return "<br>".join(f"{text(k)} = {_plain(v)}" for k, v in sorted(value.items())) or text(None)

@@ -39,7 +39,7 @@ def first_columns(section: str) -> tuple[str, ...]:
     return (*SECTIONS[section], *measured.get(section, ()))
 
 
-def csv_text(found: list[Row], first: Sequence[str]) -> str:
+def csv_text(found: Sequence[Row], first: Sequence[str]) -> str:
     """CSV of plain rows: the columns `first`, then any others by name; nothing for a missing value."""
     extra = sorted({key for row in found for key in row} - set(first))
     columns = [*first, *(key for key in extra if not any(isinstance(row.get(key), (list, dict)) for row in found))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from growjax.measure.measure import Measure
 from growjax.measure.registry import measures_at, other_measures
@@ -72,7 +71,7 @@ def _number(head: str, key: str, form: Callable[..., str], *options: int, **name
     return Column(head, lambda r: form(r.get(key), *options, **named))
 
 
-_FORMS: dict[str, Callable[[Any], str]] = {
+_FORMS: dict[str, Callable[[object], str]] = {
     "significant": significant,
     "fixed": fixed,
     "signed": lambda value: significant(value, signed=True),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+"""Of a summary; which fields there are depends on its section, and on the measures registered."""
 
 DASH = "–"
 MINUS = "−"
@@ -21,30 +22,30 @@ def rows(summary: Row, section: str) -> list[Row]:
     return list(summary.get(section) or [])
 
 
-def number(value: Any) -> float:
+def number(value: object) -> float:
     """A float, NaN where there is no number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return math.nan
     return float(value)
 
 
-def numbers(values: Iterable[Any] | None) -> list[float]:
+def numbers(values: Iterable[object] | None) -> list[float]:
     """A list of floats, NaN where there is no number."""
     return [number(value) for value in values or []]
 
 
-def mean(values: Iterable[Any]) -> float:
+def mean(values: Iterable[object]) -> float:
     """The mean of the numbers among `values`, NaN where there are none."""
     present = [x for x in numbers(values) if math.isfinite(x)]
     return math.fsum(present) / len(present) if present else math.nan
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """Escaped text, a dash for nothing."""
     return DASH if value is None or value == "" else html.escape(str(value))
 
 
-def fixed(value: Any, places: int = 4, *, signed: bool = False) -> str:
+def fixed(value: object, places: int = 4, *, signed: bool = False) -> str:
     """A number with a fixed number of decimals."""
     x = number(value)
     if not math.isfinite(x):
@@ -52,7 +53,7 @@ def fixed(value: Any, places: int = 4, *, signed: bool = False) -> str:
     return f"{x:{'+' if signed else ''}.{places}f}".replace("-", MINUS)
 
 
-def significant(value: Any, digits: int = 3, *, signed: bool = False) -> str:
+def significant(value: object, digits: int = 3, *, signed: bool = False) -> str:
     """A number with a fixed number of significant digits, as a power of ten where it is very small or large."""
     x = number(value)
     if not math.isfinite(x):
@@ -67,13 +68,13 @@ def significant(value: Any, digits: int = 3, *, signed: bool = False) -> str:
     return sign + f"{mantissa}e{int(exponent)}".replace("-", MINUS)
 
 
-def count(value: Any) -> str:
+def count(value: object) -> str:
     """A whole number with thousands separated."""
     x = number(value)
     return f"{round(x):,}".replace("-", MINUS) if math.isfinite(x) else DASH
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """A count in three digits with its thousand, million or billion."""
     x = number(value)
     if not math.isfinite(x):
@@ -84,7 +85,7 @@ def brief(value: Any) -> str:
     return f"{x:.3g}".replace("-", MINUS)
 
 
-def percent(value: Any) -> str:
+def percent(value: object) -> str:
     """A share as a whole percentage."""
     x = number(value)
     return f"{100 * x:.0f} %" if math.isfinite(x) else DASH

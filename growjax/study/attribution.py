@@ -9,9 +9,10 @@ section 5.3; the classical expected mean squares of a balanced crossed design).
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
+
+from growjax.study.rows import Attribution, BestShare, Decomposed, Term
 
 LUCK = ("order", "dropout", "perturb")
 """The factors of the design, in the order of an outcome's axes."""
@@ -21,8 +22,6 @@ TERMS = tuple(term for size in (1, 2, 3) for term in itertools.combinations(rang
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-
-Record = dict[str, Any]
 
 
 def term_name(term: tuple[int, ...]) -> str:
@@ -102,7 +101,9 @@ def mean_interval(y: np.ndarray, *, rng: np.random.Generator, times: int = RESAM
     return float(low), float(high)
 
 
-def best_shares(outcomes: dict[str, np.ndarray], *, rng: np.random.Generator, times: int = RESAMPLES) -> list[Record]:
+def best_shares(
+    outcomes: dict[str, np.ndarray], *, rng: np.random.Generator, times: int = RESAMPLES
+) -> list[BestShare]:
     """For each candidate the probability that it has the lowest outcome when all luck is redrawn, with an interval.
 
     The share of the design's cells in which it is lowest (a tie shared among the tied); the interval draws whole levels
@@ -127,13 +128,13 @@ def _weights(rng: np.random.Generator, times: int, levels: int) -> np.ndarray:
     return rng.multinomial(levels, np.full(levels, 1 / levels), times) / levels
 
 
-def decompose(name: str, y: np.ndarray, *, rng: np.random.Generator) -> Record:
+def decompose(name: str, y: np.ndarray, *, rng: np.random.Generator) -> Decomposed:
     """Components of one outcome, as standard deviations and as shares of their sum, each with its interval."""
     found = np.maximum(components(y), 0)
     bounds = component_intervals(y, rng=rng)
     total = float(found.sum())
     low, high = mean_interval(y, rng=rng)
-    terms = [
+    terms: list[Term] = [
         {"term": term_name(term), "sd": float(np.sqrt(found[n])), "low": float(np.sqrt(bounds[n, 0])),
          "high": float(np.sqrt(bounds[n, 1])), "share": float(found[n]) / total if total else 0.0}
         for n, term in enumerate(TERMS)
@@ -141,7 +142,7 @@ def decompose(name: str, y: np.ndarray, *, rng: np.random.Generator) -> Record:
     return {"outcome": name, "mean": float(y.mean()), "low": low, "high": high, "terms": terms}
 
 
-def attribute(outcomes: dict[str, np.ndarray], *, seed: int) -> Record:
+def attribute(outcomes: dict[str, np.ndarray], *, seed: int) -> Attribution:
     """The whole attribution of one comparison: outcomes (lower is better) [order, dropout, perturb] by candidate.
 
     Each candidate's outcome is decomposed, and the difference between the two of lowest mean; `seed` is that of the
