@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import doctest
+
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import ROOT
 from growing import MODELS, filled
 
 from growjax.audit import draws
 from growjax.audit.witness import Recorded, Witness
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.draws import key_hex, normals
+from growjax.grow import operator
 from growjax.grow.operator import Draws, GrowthData
 from growjax.grow.plan import WidthPlan, default_target, make_plan
 from growjax.grow.registry import operators, parse_operator, register_operator, unregister_operator
 from growjax.grow.widen import widen
 from growjax.streams import Streams, at_site, root_key
 from growjax.study.ledgers import growth_ledger
+from growjax.syntax import canonical
 from growjax.train.state import TrainState, init_state
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -88,3 +93,17 @@ def test_a_registered_operator_is_audited_by_what_it_declares(declared: bool):
         assert (recorded.faults(asked) == []) == declared and len(asked) == 1
     finally:
         unregister_operator("shifted")
+
+
+def test_a_study_asks_no_audit_what_operators_draw():
+    """The second opinion stands above what it checks."""
+    for floor in ("draws", "model", "train", "grow", "measure", "record", "study"):
+        place = ROOT / "growjax" / floor
+        for path in [place.with_suffix(".py")] if not place.is_dir() else place.rglob("*.py"):
+            modules = {imported.module for imported in canonical(path.read_text())[1]}
+            assert not [name for name in modules if name.startswith("growjax.audit")], path
+
+
+def test_the_contract_s_example_runs():
+    results = doctest.testmod(operator, extraglobs={"jax": jax})
+    assert results.attempted >= 3 and results.failed == 0

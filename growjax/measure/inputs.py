@@ -39,6 +39,7 @@ class MeasureInputs:
     config: ModelConfig
     """Of the candidate; the source's own where the source goes on unwidened."""
     plan: WidthPlan
+    """The one that the operator followed: its own copies."""
     params: Params
     """The candidate's parameters now."""
     params_before: Params
