@@ -165,7 +165,7 @@ def _real(value: Any) -> float | None:
 
 SIZE, COUNT, STEPS, SEED, FLAG = Whole(1), Whole(0), Whole(1), Whole(0, MOST_SEED), Flag()
 POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
-LANES = Whole(0, 4096)
+WORKERS = Whole(0, 4096)
 
 DOMAINS: dict[str, dict[str, Domain]] = {
     "ModelConfig": {
@@ -247,10 +247,10 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "match_flops": FLAG,
     },
     # of commands: their numbers
-    "TrainArguments": {"lanes": LANES, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},
-    "StudyArguments": {"lanes": LANES},
+    "TrainArguments": {"workers": WORKERS, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},
+    "StudyArguments": {"workers": WORKERS},
     "WidenArguments": {"seed": SEED},
-    "VerifyArguments": {"lanes": LANES},
+    "VerifyArguments": {"workers": WORKERS},
     "AuditArguments": {"step": COUNT},
     "OperatorsArguments": {"steps": STEPS},
 }

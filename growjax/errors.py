@@ -21,7 +21,7 @@ class UserError(Exception):
         self.mend = mend
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
-        return UserError, (self.fault, self.mend)  # so that a lane can hand it on
+        return UserError, (self.fault, self.mend)  # so that a worker can hand it on
 
 
 class CheckFailed(Exception):

@@ -124,7 +124,7 @@ def plant(row: str, begun: int) -> None:
     PLANTS[row]()
 
 
-if __name__ == "__mp_main__":  # a lane
+if __name__ == "__mp_main__":  # a worker
     plant(os.environ["PLANTED"].split()[0], int(os.environ["PLANTED"].split()[1]))
 
 if __name__ == "__main__":

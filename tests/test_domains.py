@@ -150,14 +150,14 @@ def domains_of_one(optim: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("words", [
     ("train", "--seed", "-1"), ("train", "--seed", str(2**63)), ("train", "--seed", "9" * 5000),
-    ("train", "--lanes", "-1"),
+    ("train", "--workers", "-1"),
     ("train", "--steps", "1000000000000000"), ("train", "--optim.clip-norm", "inf"), ("train", "--optim.eps", "nan"),
     ("train", "--optim.learning-rate", "1e39"), ("train", "--model.d-model", "1000000000000"),
     ("widen", "x", "--out", "y", "--seed", "-1"), ("widen", "x", "--out", "y", "--to.d-model", "-8"),
     ("study", "--stream", "dropout=4294967303"), ("study", "--stream", "dropout=" + "9" * 5000),
     ("study", "--stochastic-replicates", "1000000000"),
     ("study", "--crossed.order", "99999", "--crossed.dropout", "99999", "--crossed.perturb", "1"),
-    ("study", "--study-seed", "1e3"), ("verify", "x", "--lanes", "99999"),
+    ("study", "--study-seed", "1e3"), ("verify", "x", "--workers", "99999"),
     ("audit", "x", "--step", "-1"), ("operators", "--steps", "0"),
 ], ids=lambda words: " ".join(words)[:40])  # fmt: skip
 def test_commands_refuse_the_same(words: tuple[str, ...]):

@@ -33,7 +33,7 @@ from growjax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-    """A study at work; every lane has one of its own, and only its caches change."""
+    """A study at work; every worker has one of its own, and only its caches change."""
 
     spec: StudySpec
     run: RunDir
