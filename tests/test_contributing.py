@@ -40,6 +40,10 @@ def test_an_operator_and_a_measure():
     runs(blocks("An operator", "python") + blocks("A measure", "python"), ROOT)
 
 
+def test_an_executor():
+    runs(blocks("An executor", "python"), ROOT)
+
+
 def test_a_component(tmp_path: Path):
     shutil.copytree(ROOT / "growjax", tmp_path / "growjax", ignore=shutil.ignore_patterns("__pycache__"))
     applied = subprocess.run(["git", "apply", "--unidiff-zero", "-"], cwd=tmp_path, capture_output=True, text=True,
