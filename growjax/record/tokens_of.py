@@ -67,7 +67,7 @@ def _check(state: Path, tokens: TokenFile, origin: Origin, vocab_size: int) -> N
     same = own.tokens == origin.tokens or origin.tokenizer in (None, own.tokenizer)
     if same and there <= vocab_size:
         return
-    digests = "" if origin.tokenizer is None else f", digest {own.tokenizer[:12]} and not {origin.tokenizer[:12]}"
+    digests = "" if origin.tokenizer is None else f", digest {str(own.tokenizer)[:12]} and not {origin.tokenizer[:12]}"
     raise UserError(
         f"the tokens in {tokens.directory} are of another tokenizer than the state in {state} ({there} ids, the state "
         f"has {vocab_size}{digests})",
