@@ -16,7 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from growjax import accelerator
+from growjax import accelerator, settings
+from growjax.errors import UserError
 
 XLA_PINS: dict[str, str] = {
     # jaxlib 0.10.2 fuses reductions into YNNPACK kernels that race on more than one thread and then return wrong
@@ -136,15 +137,40 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     return notes + [f"{name} is set, which may change bits: not a pinned run" for name in sorted(strange)]
 
 
+def set_otherwise() -> list[str]:
+    """Names of the variables of this process that are set to other than what growjax pins, or that may change bits."""
+    pins = [name for name, value in ENV_PINS.items() if os.environ.get(name, value) != value]
+    flags, strange = _strangers(os.environ)
+    given = _parse_flags(os.environ.get("XLA_FLAGS", ""))
+    other = any(given.get(name, value) != value for name, value in XLA_PINS.items())
+    return sorted({*pins, *strange, *(["XLA_FLAGS"] if flags or other else [])})
+
+
+def blamed(error: Exception) -> UserError | None:
+    """The line for an error where settings of jax from outside may be its cause: with their names. None where there
+    are no such settings."""
+    told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+    names = set_otherwise()
+    if not names:  # one that changes no bits is the cause where the error is about it
+        own = [name for name in os.environ if name.startswith("JAX_") and name not in ENV_PINS]
+        places = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES") if "backend" in told else ()
+        names = sorted(name for name in own if name in places or name.lower() in told.lower())
+    if not names:
+        return None
+    return UserError(f"the work ended in {told}, under {', '.join(names)}", "unset that and run again")
+
+
 def without_pins() -> dict[str, str]:
     """This process's environment less every pin: for a process that is to set its own, or none."""
     return {name: value for name, value in os.environ.items() if name not in ENV_PINS and name != "XLA_FLAGS"}
 
 
 def start() -> None:
-    """Imports jax and gives it a place to keep compiled programs; call before the first computation."""
+    """Imports jax and gives it a place to keep compiled programs; call before the first computation. Raises `UserError`
+    where jax is set so that growjax cannot compute (`growjax.settings`)."""
     import jax
 
+    settings.refuse_own()
     # A cache that cannot be read or written costs time, never a result.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from growjax import runtime, settings
 from growjax.errors import CheckFailed, NotComparable, UserError, one_line
 from growjax.interrupts import LINE, Interrupted
 
@@ -41,9 +42,10 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
-    for note in notes:
-        print(f"growjax: {note}", file=sys.stderr)
     try:
+        settings.refuse(os.environ)
+        for note in notes:
+            print(f"growjax: {note}", file=sys.stderr)
         if argv[0] not in VERBS:
             raise UserError(f"no verb is named {argv[0]!r}", f"choose one of {', '.join(VERBS)}")
         verb = importlib.import_module(f"growjax.cli.{argv[0]}")
@@ -67,7 +69,7 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
     except Exception as error:
         from growjax.files import explain
 
-        told = explain(error)
+        told = explain(error) or runtime.blamed(error)
         if told is None:
             raise
         return _say(told, 2)
