@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.threefry import Key
 from growjax.record.cells import CONTINUED
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 
 
 def told(cell: Record) -> str:
@@ -96,7 +96,7 @@ def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
     return len(groups), faults
 
 
-def differences(stored: Any, derived: Any, name: str) -> list[str]:
+def differences(stored: object, derived: object, name: str) -> list[str]:
     """Each field in which a stored ledger is not the derived one."""
     if isinstance(stored, dict) and isinstance(derived, dict):
         found: list[str] = []
@@ -112,6 +112,6 @@ def differences(stored: Any, derived: Any, name: str) -> list[str]:
     return [] if stored == derived else [f"{name} is recorded as {_brief(stored)} and derives to {_brief(derived)}"]
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = str(value)
     return text if len(text) < 80 else f"{text[:77]}..."
