@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from growjax.audit import draws
@@ -10,7 +10,7 @@ from growjax.audit.threefry import Key
 from growjax.draws import key_hex
 from growjax.record.cells import CONTINUED
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 
 
 def told(cell: Record) -> str:
@@ -95,7 +95,7 @@ def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
     return len(groups), faults
 
 
-def differences(stored: Any, derived: Any, name: str) -> list[str]:
+def differences(stored: object, derived: object, name: str) -> list[str]:
     """Each field in which a stored ledger is not the derived one."""
     if isinstance(stored, dict) and isinstance(derived, dict):
         found: list[str] = []
@@ -111,6 +111,6 @@ def differences(stored: Any, derived: Any, name: str) -> list[str]:
     return [] if stored == derived else [f"{name} is recorded as {_brief(stored)} and derives to {_brief(derived)}"]
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = str(value)
     return text if len(text) < 80 else f"{text[:77]}..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 
@@ -14,6 +14,8 @@ from growjax.cli.arguments import parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console
 from growjax.errors import UserError
+from growjax.record.cells import ledger_of
+from growjax.record.integrity import open_receipt
 from growjax.record.rundir import RunDir
 
 
@@ -78,7 +80,7 @@ def _compare(directory: RunDir, given: AuditArguments) -> int:
     from growjax.audit.against import against
 
     assert given.against is not None
-    found = against(directory.receipt(), RunDir(given.against).receipt())
+    found = against(open_receipt(directory.path), open_receipt(given.against))
     if given.json:
         print(json.dumps(found, sort_keys=True))
         return 0
@@ -94,10 +96,11 @@ def _show(directory: RunDir, given: AuditArguments) -> int:
     from growjax.audit import draws
     from growjax.draws import key_hex
 
-    cells = {cell["id"]: cell for cell in directory.receipt()["cells"]}
+    cells = {cell["id"]: cell for cell in open_receipt(directory.path)["cells"]}
     if given.cell not in cells:
-        raise UserError(f"no cell of this run is named {given.cell!r}", "take an id from the receipt or the page")
-    found = draws.served(cells[given.cell]["digests"].get("ledger", {}), range(given.step, given.step + 1))
+        raise UserError(f"no cell of this run is named {given.cell[:40]!r}", "take an id from the receipt or the page")
+    ledger = cast(draws.Ledger, ledger_of(cells[given.cell]) or {})
+    found = draws.served(ledger, range(given.step, given.step + 1))
     rows = [
         {"stream": one.stream, "site": "/".join(map(str, one.path)), "key": key_hex(one.key), "draw": one.draw,
          "first": draws.values(one.key, one.draw).reshape(-1)[:8].tolist()}

@@ -27,7 +27,7 @@ from growjax.proof.compare import (
     not_compared,
     tree_difference,
 )
-from growjax.proof.verify import check_comparable, check_corpus, in_order, model_of
+from growjax.proof.verify import check_comparable, in_order, model_of
 from growjax.record.cells import CONTINUED
 from growjax.record.integrity import open_receipt, recorded_tokens
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
@@ -38,7 +38,7 @@ from growjax.source import source_notes
 from growjax.study.context import Context, make_context
 from growjax.study.replay import state_at
 from growjax.study.runner import run_study
-from growjax.study.summary import spec_of
+from growjax.study.summary import check_corpus, spec_of
 from growjax.train.state import TrainState
 
 REACH = 4

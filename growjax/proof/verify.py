@@ -30,8 +30,8 @@ from growjax.record.types import Begun, CellRecord, Pins, Receipt, Tree
 from growjax.schema import SCHEMA, reads
 from growjax.source import changed_modules, source_notes
 from growjax.study.runner import Watch, run_study
-from growjax.study.spec import UNWIDENED, StudySpec
-from growjax.study.summary import models, spec_of
+from growjax.study.spec import UNWIDENED
+from growjax.study.summary import check_corpus, models, spec_of
 
 
 class Verdict(NamedTuple):
@@ -187,15 +187,6 @@ def in_order(cells: Sequence[CellRecord]) -> list[CellRecord]:
             cell = todo.pop()
             order.setdefault(cell["id"], cell)
     return list(order.values())
-
-
-def check_corpus(spec: StudySpec, corpus: str | None) -> None:
-    """Raises `UserError` where a receipt alone would say which files to read, or what to fetch from the hub."""
-    if corpus is None and spec.data.corpus != "builtin":
-        raise UserError(
-            f"the receipt names the corpus {spec.data.corpus[:80]!r}, which is not read on its word",
-            "say where the corpus lies with --corpus",
-        )
 
 
 def model_of(receipt: Receipt | Begun, cell: CellRecord) -> ModelConfig:

@@ -37,9 +37,7 @@ def told_apart(ranking: list[RankingRow], source: str, lag: int) -> Apart | None
         effects = {"of_order": (o - n + b - d) / 2, "of_dropout": (d - n + b - o) / 2, "together": b - o - d + n}
         of_corner: dict[str, Corner] = {c: {"auc": corners[c][name], "rank": ranks[c][name]} for c in SQUARE}
         rows.append(cast(ApartRow, {"candidate": name, **of_corner, **effects}))
-    taus: dict[str, float | None] = {
-        corner: _tau(corners["neither"], corners[corner], names) for corner in SQUARE if corner != "neither"
-    }
+    taus = {corner: _tau(corners["neither"], corners[corner], names) for corner in SQUARE if corner != "neither"}
     return {"source": source, "lag": lag, "rows": rows, "tau_to_neither": taus}
 
 

@@ -50,6 +50,15 @@ def spec_of(receipt: Receipt | Begun) -> StudySpec:
         raise UserError(f"the receipt's configuration is none ({error})", "take the file that growjax wrote") from None
 
 
+def check_corpus(spec: StudySpec, corpus: str | None) -> None:
+    """Raises `UserError` where a receipt alone would say which files to read, or what to fetch from the hub."""
+    if corpus is None and spec.data.corpus != "builtin":
+        raise UserError(
+            f"the receipt names the corpus {spec.data.corpus[:80]!r}, which is not read on its word",
+            "say where the corpus lies with --corpus",
+        )
+
+
 def data_of(receipt: Receipt | Begun) -> DataMetrics:
     """What is recorded of a run's tokens."""
     for cell in receipt["cells"]:
