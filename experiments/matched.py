@@ -21,7 +21,7 @@ from growjax.files import write_text
 from growjax.record.integrity import read_receipt
 
 Record = dict[str, Any]
-STUDIES = ("smoke", "quick", "luck", "regimes")
+STUDIES = ("smoke", "quick", "crossed", "regimes")
 LABELS = ("kind", "source", "operator", "regime", "replicate", "lag")
 NAMED = ("config",)
 """Digests that follow from how a configuration is written, not from what was computed."""

@@ -11,7 +11,7 @@ import json
 from typing import Any, Literal, NamedTuple, Self
 
 from growjax.domains import SMALLEST, as_float32, normalise
-from growjax.errors import UserError
+from growjax.errors import UserError, require
 from growjax.schema import DEFAULTS
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -102,11 +102,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _require(holds: bool, fault: str, mend: str) -> None:
-    if not holds:
-        raise UserError(fault, mend)
-
-
 class Architecture(NamedTuple):
     """The parts of a decoder by name; `growjax.model.components` knows what each of them is."""
 
@@ -173,15 +168,15 @@ class ModelConfig(Config):
     """Of the computation; parameters are kept in float32 (float64 where this is float64)."""
 
     def check(self) -> None:
-        _require(
+        require(
             self.n_heads % self.n_kv_heads == 0,
             f"model.n_heads {self.n_heads} does not divide into n_kv_heads {self.n_kv_heads} groups",
             f"choose n_heads a multiple of {self.n_kv_heads}",
         )
         if self.architecture.position == "rotary":
             rope = self.rope_dim or self.head_dim
-            _require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
-            _require(
+            require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
+            require(
                 self.head_dim % rope == 0,
                 f"model.head_dim {self.head_dim} is no multiple of rope_dim {rope}",
                 f"choose a multiple of {rope}",
@@ -229,13 +224,13 @@ class OptimConfig(Config):
     """Largest global gradient norm; 0 turns clipping off."""
 
     def check(self) -> None:
-        _require(
+        require(
             self.warmup_steps < self.total_steps,
             f"optim.warmup_steps {self.warmup_steps} does not fit into total_steps {self.total_steps}",
             "warm up for fewer steps than the whole schedule",
         )
         for name in DIVIDES_BY_1_LESS.get(self.name, ()):
-            _require(getattr(self, name) < 1, *_of_one(self, name))
+            require(getattr(self, name) < 1, *_of_one(self, name))
 
 
 DIVIDES_BY_1_LESS = {"adamw": ("b1", "b2"), "muon": ("b1", "b2", "muon_beta")}
@@ -258,9 +253,9 @@ class TrainConfig(Config):
         optim, single = self.optim, self.model.param_dtype == "float32"
         divides = DIVIDES_BY_1_LESS.get(optim.name, ())
         for name in divides:
-            _require(not single or as_float32(getattr(optim, name)) < 1, *_of_one(optim, name))
+            require(not single or as_float32(getattr(optim, name)) < 1, *_of_one(optim, name))
         if divides and not self.model.tie_embeddings:
-            _require(
+            require(
                 optim.eps >= SMALLEST or (not single and optim.eps > 0),
                 f"optim.eps is {optim.eps}, and {optim.name} divides 0 by it for every token that a batch lacks, where "
                 "embeddings are not tied",

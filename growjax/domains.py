@@ -258,7 +258,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
 
 SECTIONS = {"ModelConfig": "model.", "OptimConfig": "optim.", "DataConfig": "data.", "TargetWidths": "to.",
             "CrossedLuck": "crossed."}  # fmt: skip
-"""What stands before a field's name where it is told of, as on the command line."""
+"""What stands before a field's name where it is given, as on the command line."""
 
 
 def normalise(config: Any) -> None:
@@ -285,5 +285,5 @@ def _shown(value: Any) -> str:
     try:
         text = str(value)
     except ValueError:  # a number of more digits than Python writes
-        return "too long to be told"
+        return "too long to be reported"
     return text if len(text) <= 80 else f"{text[:80]}..."

@@ -1,4 +1,4 @@
-"""The one error that users meet: bad input, told in a single line.
+"""The one error that users meet: bad input, reported in a single line.
 
 Anything else that is raised is a fault of growjax itself and keeps its traceback.
 """
@@ -13,15 +13,21 @@ def one_line(text: object) -> str:
 
 
 class UserError(Exception):
-    """Bad input: `fault` says what is wrong, `mend` what to do about it. Exit code 2."""
+    """Bad input: `fault` says what is wrong, `hint` what to do about it. Exit code 2."""
 
-    def __init__(self, fault: str, mend: str):
-        super().__init__(one_line(f"{fault.rstrip('. ')}: {mend}"))
+    def __init__(self, fault: str, hint: str):
+        super().__init__(one_line(f"{fault.rstrip('. ')}: {hint}"))
         self.fault = fault
-        self.mend = mend
+        self.hint = hint
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
-        return UserError, (self.fault, self.mend)  # so that a worker can hand it on
+        return UserError, (self.fault, self.hint)  # so that a worker can hand it on
+
+
+def require(holds: bool, fault: str, hint: str) -> None:
+    """Raises `UserError` unless something holds."""
+    if not holds:
+        raise UserError(fault, hint)
 
 
 class CheckFailed(Exception):

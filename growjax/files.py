@@ -100,7 +100,7 @@ def sweep(directory: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
-_MENDS = {
+_HINTS = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished cells are kept"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
     errno.EROFS: ("the file system is read-only", "choose another place with --out"),
@@ -126,11 +126,11 @@ def explain(error: BaseException) -> UserError | None:
     """The user's line for an operating-system fault, also where a library wrapped it in an error of its own."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _MENDS:
-            fault, mend = _MENDS[seen.errno]
-            return UserError(f"{fault} ({seen.filename})" if seen.filename else fault, mend)
+        if isinstance(seen, OSError) and seen.errno in _HINTS:
+            fault, hint = _HINTS[seen.errno]
+            return UserError(f"{fault} ({seen.filename})" if seen.filename else fault, hint)
         for text, number in _TEXTS.items():
             if text in str(seen):
-                return UserError(*_MENDS[number])
+                return UserError(*_HINTS[number])
         seen = seen.__cause__ or seen.__context__
     return None

@@ -77,8 +77,8 @@ FLAG_HABITS: dict[str, str] = {
 }
 """Set like pins where the user has not, and no part of what a receipt records."""
 
-# Beginnings of names of whatever else may be set: where work runs, what is told, kept and copied of it, and no more.
-# Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
+# Beginnings of names of whatever else may be set: where work runs, what is reported, kept and copied of it, and no
+# more. Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
 HARMLESS_FLAGS = ("--xla_dump_", "--xla_force_host_platform_device_count", *FLAG_HABITS)
 HARMLESS_ENV = ("JAX_PLATFORM", "JAX_CUDA_VISIBLE_DEVICES", "JAX_NUM_CPU_DEVICES", "JAX_COORDINATOR_", "JAX_PROCESS_ID",
                 "JAX_NUM_PROCESSES", "JAX_LOG", "JAX_DUMP_IR", "JAX_EXPLAIN_", "JAX_TRACEBACK_", "JAX_DEBUG_KEY_REUSE",
@@ -149,15 +149,15 @@ def set_otherwise() -> list[str]:
 def blamed(error: Exception) -> UserError | None:
     """The line for an error where settings of jax from outside may be its cause: with their names. None where there
     are no such settings."""
-    told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+    described = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
     names = set_otherwise()
     if not names:  # one that changes no bits is the cause where the error is about it
         own = [name for name in os.environ if name.startswith("JAX_") and name not in ENV_PINS]
-        places = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES") if "backend" in told else ()
-        names = sorted(name for name in own if name in places or name.lower() in told.lower())
+        places = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES") if "backend" in described else ()
+        names = sorted(name for name in own if name in places or name.lower() in described.lower())
     if not names:
         return None
-    return UserError(f"the work ended in {told}, under {', '.join(names)}", "unset that and run again")
+    return UserError(f"the work ended in {described}, under {', '.join(names)}", "unset that and run again")
 
 
 def without_pins() -> dict[str, str]:

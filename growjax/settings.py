@@ -1,4 +1,4 @@
-"""Settings of jax from outside under which growjax cannot compute: told by name before anything is computed.
+"""Settings of jax from outside under which growjax cannot compute: reported by name before anything is computed.
 
 Settings that may change bits, but can be computed under, are `growjax.runtime`'s: such a run is not pinned.
 """
@@ -26,12 +26,12 @@ UNUSABLE: dict[str, tuple[tuple[str, ...], str]] = {
 """By variable: values under which nothing can be computed, and why."""
 
 
-def refuse(values: Mapping[str, Any], mend: str = "unset it") -> None:
+def refuse(values: Mapping[str, Any], hint: str = "unset it") -> None:
     """Raises `UserError` for the first variable that has a value under which growjax cannot compute."""
     for name, (bad, why) in UNUSABLE.items():
         value = str(values.get(name, "")).strip().lower()
         if value in bad:
-            raise UserError(f"{name} is {value}, and growjax cannot compute under that ({why})", mend)
+            raise UserError(f"{name} is {value}, and growjax cannot compute under that ({why})", hint)
 
 
 def refuse_own() -> None:

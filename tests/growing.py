@@ -21,7 +21,7 @@ from growjax.grow.widen import widen
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import forward, param_shapes, param_specs
 from growjax.streams import Streams, at_step, root_key
-from growjax.train.loop import Feed, Luck, luck
+from growjax.train.loop import Feed, RunKeys, run_keys
 from growjax.train.state import StepKeys, TrainState, fresh_state, train_step
 
 BASE = ModelConfig(d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
@@ -52,13 +52,13 @@ FEED = Feed(
     jnp.asarray(RNG.integers(0, 37, (64, 13)), jnp.uint16), jnp.asarray(RNG.integers(0, 37, (2, 4, 13)), jnp.uint16)
 )
 DATA = GrowthData(FEED.train, 4)
-DETERMINISTIC = luck(Streams(root_key(0)), ())
-STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
+DETERMINISTIC = run_keys(Streams(root_key(0)), ())
+STOCHASTIC = run_keys(Streams(root_key(0)), ("order", "dropout"))
 KEY = root_key(1, "study")
 
 
 @jax.jit
-def on(state: TrainState, steps: int, live: Luck) -> TrainState:
+def on(state: TrainState, steps: int, live: RunKeys) -> TrainState:
     """The state some steps later, as `advance` would have it, with nothing evaluated or written down on the way."""
 
     def step(i: jax.Array, state: TrainState) -> TrainState:

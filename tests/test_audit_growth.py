@@ -11,7 +11,7 @@ from conftest import ROOT
 from growing import MODELS, filled
 
 from growjax.audit import draws
-from growjax.audit.witness import Recorded, Witness
+from growjax.audit.interceptor import Interceptor, Recorded
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.draws import key_hex, normals
 from growjax.grow import operator
@@ -56,13 +56,13 @@ def test_every_operator_draws_what_it_declares(fields: dict):
     data = GrowthData(jnp.zeros((9, 9), jnp.uint16), 2)
     texts = [*operators(), "perturbed:cancel=both+noise:cancel=none", "exact_copy+noise+noise"]
     texts = [text if text != "ligo" else "ligo:steps=2" for text in texts]
-    witness, drew = Witness(), set()
+    interceptor, drew = Interceptor(), set()
     for text in texts:
         for exchanged in ({}, {"perturb": 3}):
             ledger = growth_ledger(text, plan, Streams(root_key(1, "study"), exchanged), seed=1, exchanged=exchanged)
             assert all(e["key"] == key_hex(draws.stream_key(e)) for e in ledger.values()), text
             recorded = Recorded(ledger)
-            with witness.watching(recorded.give) as asked:
+            with interceptor.watching(recorded.give) as asked:
                 widen(state, plan, operator=text, key=root_key(1, "study"), data=data, exchanged=exchanged)
             assert recorded.faults(asked) == [], text
             drew |= {text.partition(":")[0].partition("+")[0]} if asked else set()
@@ -82,13 +82,13 @@ def test_a_registered_operator_is_audited_by_what_it_declares(declared: bool):
     source = MODELS["rms tied"]
     plan = make_plan(source, default_target(source))
     shape = (source.vocab_size, plan.target.d_model)
-    told: Draws = {"perturb": lambda plan, options: [(["embedding", 0], normals(shape))]}
-    register_operator("shifted", shifted, draws=told if declared else None)
+    described: Draws = {"perturb": lambda plan, options: [(["embedding", 0], normals(shape))]}
+    register_operator("shifted", shifted, draws=described if declared else None)
     try:
         assert parse_operator("shifted:by=0.2").streams == ({"perturb"} if declared else set())
         streams = Streams(root_key(1, "study"))
         recorded = Recorded(growth_ledger("shifted", plan, streams, seed=1))
-        with Witness().watching(recorded.give) as asked:
+        with Interceptor().watching(recorded.give) as asked:
             widen(filled(TrainConfig(model=source)), plan, operator="shifted", key=root_key(1, "study"))
         assert (recorded.faults(asked) == []) == declared and len(asked) == 1
     finally:

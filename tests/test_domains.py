@@ -21,7 +21,7 @@ from growjax.cli.arguments import parse
 from growjax.config import Config, ModelConfig, OptimConfig, TrainConfig
 from growjax.domains import DOMAINS, MOST, MOST_SEED, Flag, Maybe, Real, Several, Whole
 from growjax.errors import UserError
-from growjax.study.spec import CrossedLuck, StudySpec, TargetWidths, presets
+from growjax.study.spec import CrossedLevels, StudySpec, TargetWidths, presets
 
 COMMANDS: dict[str, Any] = {
     name: found
@@ -113,7 +113,7 @@ def test_texts_lists_and_zeros_have_one_form(tmp_path):
 
 def test_presets_keep_their_digests():
     found = {name: spec.digest()[:12] for name, spec in presets().items()}
-    assert found == {"quick": "eadac79b66c7", "luck": "c3264eaa06be", "regimes": "0581fcb36220",
+    assert found == {"quick": "eadac79b66c7", "crossed": "c3264eaa06be", "regimes": "0581fcb36220",
                      "smoke": "6b0d8f02b847", "paper": "3041716d3141"}  # fmt: skip
 
 
@@ -171,6 +171,6 @@ def test_commands_refuse_the_same(words: tuple[str, ...]):
 def test_the_largest_that_are_taken():
     assert StudySpec(study_seed=MOST_SEED, stream=(f"dropout={MOST}",)).exchanged() == {"dropout": MOST}
     assert TargetWidths(d_model=MOST).of(ModelConfig()).d_model == MOST
-    with pytest.raises(UserError, match="crossed luck has levels"):
-        CrossedLuck(order=1)
+    with pytest.raises(UserError, match="crossed streams have levels"):
+        CrossedLevels(order=1)
     assert domains.as_float32(1e39) == math.inf and isinstance(ModelConfig(), Config)

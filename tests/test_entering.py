@@ -97,7 +97,7 @@ def test_widening_to_the_same_widths_is_a_copy():
 
 
 def planted(state: TrainState) -> dict[str, tuple[TrainState, str]]:
-    """States that are not what their configuration says, each with what is told of it."""
+    """States that are not what their configuration says, each with what is given it."""
     params, opt = state.params, state.opt_state
     blocks = params["blocks"]
     lacking = {k: v for k, v in params.items() if k != "embedding"}
@@ -124,14 +124,14 @@ def planted(state: TrainState) -> dict[str, tuple[TrainState, str]]:
 
 @pytest.mark.parametrize("name", planted(under_way(BASE)))
 def test_a_state_that_is_not_what_its_configuration_says_does_not_enter(name: str):
-    state, told = planted(under_way(BASE))[name]
+    state, described = planted(under_way(BASE))[name]
     enter = [
         lambda: widen(state, make_plan(state.config.model, default_target(state.config.model)), key=KEY),
-        lambda: advance(state, 1, feed=FEED, luck=DETERMINISTIC, batch_size=4),
+        lambda: advance(state, 1, feed=FEED, run_keys=DETERMINISTIC, batch_size=4),
         lambda: run_sharded(state, FEED, DETERMINISTIC, batch_size=4, shards=2, segments=1, segment_steps=1),
     ]
     for each in enter:
-        with pytest.raises(UserError, match=told) as found:
+        with pytest.raises(UserError, match=described) as found:
             each()
         assert "\n" not in str(found.value)
 

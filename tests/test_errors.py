@@ -1,4 +1,4 @@
-"""Bad input: one line that names the fault and the mend, exit code 2, nothing half-written."""
+"""Bad input: one line that names the fault and the hint, exit code 2, nothing half-written."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def command(
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_wrong_arguments(name: str, command: Callable[..., Finished], tmp_path: Path):
-    words, told = ARGUMENTS[name]
-    refused(command(*words, *(("--out", "run") if words[0] == "study" else ())), told)
+    words, described = ARGUMENTS[name]
+    refused(command(*words, *(("--out", "run") if words[0] == "study" else ())), described)
     assert not list(tmp_path.rglob("result.json")) and not list(tmp_path.rglob(".*.tmp"))
 
 
@@ -93,11 +93,11 @@ CORPORA = {
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_wrong_corpora(name: str, command: Callable[..., Finished], tmp_path: Path):
-    content, told = CORPORA[name]
+    content, described = CORPORA[name]
     (tmp_path / "corpus.txt").write_bytes(content)
-    refused(command(*SMOKE, "--data.corpus", "corpus.txt", "--out", "run"), told)
+    refused(command(*SMOKE, "--data.corpus", "corpus.txt", "--out", "run"), described)
     assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob(".*.tmp"))
-    # mended, the same command runs: the refusal left nothing in its way
+    # fixed, the same command runs: the refusal left nothing in its way
     assert [p.name for p in tmp_path.iterdir()] == ["corpus.txt"]
 
 
@@ -213,11 +213,11 @@ def test_a_full_disk(verb: str, smoke_run: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "described"),
     [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission"), (errno.EDQUOT, "quota")],
 )
-def test_faults_of_the_system_are_told(number: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Raised where a folder is being filled, bare or inside another library's error: told, and nothing left behind."""
+def test_faults_of_the_system_are_told(number: int, described: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Raised where a folder is being filled, bare or inside another library's error; nothing is left behind."""
     monkeypatch.setattr("time.sleep", lambda _: None)  # no other thread still writes here
     plain = OSError(number, os.strerror(number), "a/file")
     wrapped = ValueError("tensorstore says no")
@@ -228,7 +228,7 @@ def test_faults_of_the_system_are_told(number: int, told: str, tmp_path: Path, m
             raise error
         assert not list(tmp_path.iterdir())
         line = explain(error)
-        assert isinstance(line, UserError) and told in str(line)
+        assert isinstance(line, UserError) and described in str(line)
 
 
 def test_a_read_only_place():

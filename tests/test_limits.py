@@ -20,7 +20,7 @@ from growjax.model.decoder import count_params
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study, require_samples
 from growjax.study.runner import check
-from growjax.study.spec import CrossedLuck, TargetWidths, presets
+from growjax.study.spec import CrossedLevels, TargetWidths, presets
 from growjax.train.state import init_state
 
 SMOKE = presets()["smoke"]
@@ -127,14 +127,14 @@ def test_replicates_that_repeat_are_refused_and_no_others(regime: str):
 
 
 def test_crossed_levels_that_repeat_are_refused():
-    spec = SMOKE.replace(regimes=(), crossed=CrossedLuck(order=2, dropout=2, perturb=1))
+    spec = SMOKE.replace(regimes=(), crossed=CrossedLevels(order=2, dropout=2, perturb=1))
     require_samples(spec, 2)
     with pytest.raises(UserError, match=r"2 crossed levels of order .*--crossed.order 1"):
         require_samples(spec, 1)
     dry = spec.replace(model=spec.model.replace(dropout=0))
     with pytest.raises(UserError, match=r"2 crossed levels of dropout .*model\.dropout is 0"):
         require_samples(dry, 2)
-    require_samples(dry.replace(crossed=CrossedLuck(order=2, dropout=1, perturb=1)), 2)
+    require_samples(dry.replace(crossed=CrossedLevels(order=2, dropout=1, perturb=1)), 2)
 
 
 def test_a_single_replicate_is_always_one():

@@ -108,7 +108,7 @@ def test_streams_do_not_move_each_other():
     }
     assert len(words) == 27
     with pytest.raises(ValueError, match="no stream"):
-        one.at("luck", 0)
+        one.at("crossed", 0)
     with pytest.raises(TypeError, match="typed key"):
         Streams(jnp.zeros(2, jnp.uint32))
 

@@ -20,7 +20,7 @@ from growjax.grow.copying import new_entries
 from growjax.grow.plan import WidthPlan, make_plan
 from growjax.grow.registry import operators, parse_operator
 from growjax.grow.widen import widen
-from growjax.measure import compare, escapes, law_parts, tree_escape
+from growjax.measure import divergences, escapes, law_parts, tree_escape
 from growjax.model.axes import map_specs
 from growjax.model.decoder import param_specs
 from growjax.streams import root_key
@@ -34,7 +34,7 @@ KEPT = 1e-12  # largest logit difference in float64: rounding
 def gap(source: TrainState, wide: TrainState) -> float:
     """Largest logit difference over the source's vocabulary."""
     models = ((s.config.model, s.params) for s in (source, wide))
-    return compare(*models, FEED.evaluation)["logit_max"]
+    return divergences(*models, FEED.evaluation)["logit_max"]
 
 
 def reaches(name: str, plan: WidthPlan) -> bool:

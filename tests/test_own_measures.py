@@ -20,7 +20,7 @@ from growjax.measure.registry import OWN, value_of
 from growjax.proof.diff import diff
 from growjax.record.rundir import RunDir
 from growjax.report.page import write_report
-from growjax.report.words import definitions
+from growjax.report.sentences import definitions
 from growjax.study.runner import run_study
 from growjax.study.spec import UNWIDENED, StudySpec, presets
 from growjax.study.summary import summarise

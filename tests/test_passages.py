@@ -26,7 +26,7 @@ LINES = st.lists(
 ENDS = st.sampled_from(["\n", "\r\n", "\r"])
 
 
-def told(path: Path, **changes) -> list[str]:
+def described(path: Path, **changes) -> list[str]:
     """All stories of a corpus, sides together, in order."""
     return list(files.file_stories(DataConfig(corpus=str(path), **changes)))
 
@@ -85,7 +85,7 @@ def test_records_that_change_beyond_the_first_megabytes(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in first + last))
     assert path.stat().st_size > 10 << 20
-    assert told(path) == [row["text"] for row in first + last]
+    assert described(path) == [row["text"] for row in first + last]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
@@ -120,10 +120,10 @@ def test_what_a_story_is(tmp_path: Path):
         (tmp_path / name).write_bytes(CODE.encode() + (b"<|endoftext|>\n\n  end" if name == "marked.txt" else b""))
     pieces = ["    def f(self):\n\treturn 1  ", "    def g(self):\r\n        return 2"]
     for name in ("a.py", "a.md", "a.rs"):
-        assert told(tmp_path / name) == [CODE] and told(tmp_path / name, split="paragraph") == pieces
-    assert told(tmp_path / "a.txt") == pieces and told(tmp_path / "a.txt", split="file") == [CODE]
-    assert told(tmp_path / "marked.txt") == [CODE.strip("\r\n"), "  end"]
-    assert len(told(tmp_path / "marked.txt", split="file")) == 1
+        assert described(tmp_path / name) == [CODE] and described(tmp_path / name, split="paragraph") == pieces
+    assert described(tmp_path / "a.txt") == pieces and described(tmp_path / "a.txt", split="file") == [CODE]
+    assert described(tmp_path / "marked.txt") == [CODE.strip("\r\n"), "  end"]
+    assert len(described(tmp_path / "marked.txt", split="file")) == 1
     with pytest.raises(UserError, match=r"data\.split"):
         DataConfig(split="line")  # pyright: ignore[reportArgumentType]
 
@@ -148,15 +148,15 @@ def test_nulls_and_edges_of_records(tmp_path: Path, name: str):
         path.write_text(
             "\n".join(json.dumps({"text": row, "n": None if n % 2 else {"k": n}}) for n, row in enumerate(rows))
         )
-    assert told(path) == [*STORIES, "\n  indented\n", "2020-01-01"]
+    assert described(path) == [*STORIES, "\n  indented\n", "2020-01-01"]
 
 
 def test_json_in_other_encodings_and_with_endless_numbers(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "ünd", "n": ' + "9" * 5000 + ', "x": 1e999}\n', encoding="utf-16")
-    assert told(path, encoding="utf-16") == ["ünd"]
+    assert described(path, encoding="utf-16") == ["ünd"]
     path.write_text("\ufeff" + '{"text": "\ufeff mark"}\n', encoding="utf-8")
-    assert told(path) == ["\ufeff mark"]
+    assert described(path) == ["\ufeff mark"]
     path.write_text('{"text": "deep", "n": ' + "[" * 10**6)
     assert "line 1 of" in fault(path)
 

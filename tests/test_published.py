@@ -33,9 +33,9 @@ def rms(x: Any) -> float:
     return float(np.sqrt(np.mean(np.square(np.asarray(x)))))
 
 
-def near(found: float, told: float, values: int) -> bool:
+def near(found: float, described: float, values: int) -> bool:
     """Within five standard deviations of the root mean square of so many normals."""
-    return abs(found / told - 1) < 5 / (2 * values) ** 0.5
+    return abs(found / described - 1) < 5 / (2 * values) ** 0.5
 
 
 def noise_of(source: TrainState, text: str, without: str, k: int = 2) -> tuple[Any, Any]:
@@ -92,9 +92,9 @@ def test_mupscale_perturbs_what_is_tiled_by_its_first_deviation(source: TrainSta
     a, b = (widen(state, plan, operator=f"mupscale:sigma={s}", key=KEY).params for s in (sigma, 0))
     noise = jax.tree.map(jnp.subtract, a, b)
     first, residual = 0.02, 0.02 / 6**0.5
-    told = {"wq": first / k, "wk": first / k, "wv": first / k, "wo": residual / k, "w_up": first / k,
+    described = {"wq": first / k, "wk": first / k, "wv": first / k, "wo": residual / k, "w_up": first / k,
             "w_gate": first / k, "w_down": residual / k}  # fmt: skip
-    for name, size in told.items():
+    for name, size in described.items():
         for layer in noise["blocks"][name]:
             assert near(rms(layer), sigma * size, layer.size), name
     assert near(rms(noise["embedding"]), sigma * first, noise["embedding"].size)

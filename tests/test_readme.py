@@ -26,7 +26,7 @@ def test_every_verb_has_an_example():
 def test_python_example_runs(tmp_path: Path):
     code = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(code) == 3
-    told = (
+    described = (
         "\nassert wide.params['embedding'].shape[1] == 96 and wide.law is not None"
         "\nassert (4 * smaller.params['embedding'] == wide.params['embedding']).all()"
         "\nfrom growjax import MeasureInputs, measures"
@@ -36,7 +36,7 @@ def test_python_example_runs(tmp_path: Path):
         "\nsame, wider = (measures()[-1].fn(given) for given in seen)"
         "\nassert measures()[-1].selector == 'zero-step norm ratio' and same == 1 < wider\n"
     )
-    done = subprocess.run([sys.executable, "-c", "".join(code) + told], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", "".join(code) + described], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Settings of jax from outside: told by name, and never a traceback."""
+"""Settings of jax from outside: reported by name, and never a traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_every_verb_refuses_at_once(name: str, value: str, monkeypatch: pytest.M
     """One line that names the variable, before anything is read."""
     monkeypatch.setenv(name, value)
     for verb in VERBS:
-        assert main([verb, "no/such/run", "--lanes", "many"], notes=["not a pinned run"]) == 2
+        assert main([verb, "no/such/run", "--workers", "many"], notes=["not a pinned run"]) == 2
         said = capfd.readouterr()
         assert (
             said.out == "" and said.err.count("\n") == 1 and said.err.startswith(f"growjax: {name} is {value.lower()}")

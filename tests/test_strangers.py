@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Finished, sealed_again
+from conftest import ROOT, Finished, with_new_checksums
 
 from growjax import runtime
 from growjax.cli import main
 from growjax.config import canonical_json
 from growjax.errors import CheckFailed, UserError
 from growjax.proof import verify as verify_module
+from growjax.record.checksums import with_checksum
 from growjax.record.integrity import open_receipt, read_receipt
 from growjax.record.rundir import RunDir
-from growjax.record.seals import sealed
 from growjax.record.store import read_info
 from growjax.record.traces import read_trace
 
@@ -77,12 +77,12 @@ def change(record: Any, rng: random.Random) -> tuple:
     return path
 
 
-def write(receipt: Any, folder: Path, *, seal: bool) -> None:
-    """A receipt's text, with seals that fit where they can be made."""
+def write(receipt: Any, folder: Path, *, checksum: bool) -> None:
+    """A receipt's text, with checksums that fit where they can be made."""
     folder.mkdir(parents=True, exist_ok=True)
-    if seal:
+    if checksum:
         try:
-            sealed_again(receipt, folder)
+            with_new_checksums(receipt, folder)
             return
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             pass  # no receipt any more: written as it is
@@ -120,13 +120,13 @@ VERBS: dict[str, Callable[[Path], tuple[str, ...]]] = {
 }
 
 
-def well_behaved(done: Finished, told: object) -> None:
+def well_behaved(done: Finished, described: object) -> None:
     """No traceback (it would have been raised here), a known exit code, one printable line of error."""
-    assert done.code in (0, 1, 2, 3), told
-    assert "Traceback" not in done.err, (told, done.err)
+    assert done.code in (0, 1, 2, 3), described
+    assert "Traceback" not in done.err, (described, done.err)
     lines = [line for line in done.err.split("\n") if line]
-    assert len(lines) <= 1 and all(line.isprintable() for line in lines), (told, done.err)
-    assert all(c.isprintable() or c in "\n\t" for c in done.out), (told, done.out)
+    assert len(lines) <= 1 and all(line.isprintable() for line in lines), (described, done.err)
+    assert all(c.isprintable() or c in "\n\t" for c in done.out), (described, done.out)
 
 
 def storm(command: Any, folder: Path, seed: int, times: int, verbs: list[str]) -> Counter:
@@ -135,19 +135,19 @@ def storm(command: Any, folder: Path, seed: int, times: int, verbs: list[str]) -
     honest = json.loads((SMOKE / "receipt.json").read_text())
     for number in range(times):
         receipt = copy.deepcopy(honest)
-        told = [change(receipt, rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
+        described = [change(receipt, rng) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
         verb = verbs[number % len(verbs)]
         run = folder / "run"
         shutil.rmtree(run, ignore_errors=True)
-        write(receipt, run, seal=rng.random() < 0.9)
+        write(receipt, run, checksum=rng.random() < 0.9)
         try:
             done = command(*VERBS[verb](run))
         except Exception as error:
-            raise AssertionError(f"seed {seed}, number {number}, {verb}: {told}") from error
-        well_behaved(done, (seed, number, verb, told))
+            raise AssertionError(f"seed {seed}, number {number}, {verb}: {described}") from error
+        well_behaved(done, (seed, number, verb, described))
         seen[verb, done.code] += 1
-        assert {p.name for p in folder.iterdir()} <= {"run"}, (number, told)
-        assert {p.name for p in run.iterdir()} <= {"receipt.json", "report"}, (number, told)
+        assert {p.name for p in folder.iterdir()} <= {"run"}, (number, described)
+        assert {p.name for p in run.iterdir()} <= {"receipt.json", "report"}, (number, described)
     return seen
 
 
@@ -174,7 +174,7 @@ def test_published_receipts_pass(path: Path):
 def other(edit: Callable[[Any], None], folder: Path) -> Path:
     receipt = json.loads((SMOKE / "receipt.json").read_text())
     edit(receipt)
-    return sealed_again(receipt, folder)
+    return with_new_checksums(receipt, folder)
 
 
 def test_what_never_was_a_record(command: Any, tmp_path: Path):
@@ -270,7 +270,7 @@ def damaged(path: Path, edit: Callable[[Any], None]) -> None:
     record = json.loads(path.read_text())
     edit(record)
     body = {name: value for name, value in record.items() if name != "digest"}
-    path.write_text(canonical_json(sealed(body)) + "\n")
+    path.write_text(canonical_json(with_checksum(body)) + "\n")
 
 
 STATES: dict[str, Callable[[Any], None]] = {

@@ -21,7 +21,7 @@ HOOKS = [
 
 LONGEST = 300
 LONGER = {"tests/test_audit.py": 317, "tests/test_operators.py": 326}
-"""To be taken apart; they may not grow meanwhile."""
+"""To be split; they may not grow meanwhile."""
 
 
 def run(words: list[str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -57,8 +57,8 @@ def test_a_step_up_is_found(planted: Path):
             file.write(f"\n{line}\n")
     done = run(["lint-imports", "--no-cache", "--no-logo"], planted)
     assert done.returncode == 1
-    for told in ("growjax.train is not allowed to import growjax.grow", "growjax.new", "growjax.schema -> jax"):
-        assert told in done.stdout, done.stdout
+    for described in ("growjax.train is not allowed to import growjax.grow", "growjax.new", "growjax.schema -> jax"):
+        assert described in done.stdout, done.stdout
 
 
 def test_no_file_is_too_long():

@@ -1,4 +1,4 @@
-"""A witness knows the inside of jax that it exchanges, and says so in a line where it is another."""
+"""An interceptor knows the inside of jax that it exchanges, and says so in a line where it is another."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from jax._src.random.prng import prngs as PRNGS  # noqa: TID251
 
 from growjax.audit.inject import Injector
-from growjax.audit.witness import Witness
+from growjax.audit.interceptor import Interceptor
 from growjax.errors import UserError
 
 
 def test_this_jax_is_known():
     before = dict(PRNGS)
-    with Witness().watching() as asked:
+    with Interceptor().watching() as asked:
         jax.random.bits(jax.random.key(0))
         jax.random.bits(jax.random.PRNGKey(1))
     assert asked == [(0, 0), (0, 1)] and before == PRNGS
@@ -28,5 +28,5 @@ def test_another_jax_is_named(inside: dict[str, Any], monkeypatch: pytest.Monkey
     """One without the table, without the entry, with another sort of entry, and one that looks draws up elsewhere."""
     monkeypatch.setitem(sys.modules, "jax._src.random.prng", SimpleNamespace(**inside))
     with pytest.raises(UserError, match=r"draws cannot be injected under jax [\d.]+, .* --inject none$"):
-        Witness()
+        Interceptor()
     Injector(None, {})  # pyright: ignore[reportArgumentType] # an audit that injects nothing asks nothing of this

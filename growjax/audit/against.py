@@ -1,4 +1,4 @@
-"""Two runs beside each other: in which streams the luck of their cells differs, and in which it is the same."""
+"""Two runs beside each other: in which streams the randomness of their cells differs, and in which it is the same."""
 
 from __future__ import annotations
 

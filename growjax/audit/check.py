@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from growjax.audit import draws
-from growjax.audit.again import Comparison
 from growjax.audit.inject import Injector
 from growjax.audit.programs import Programs
-from growjax.audit.shared import common_luck, differences, reuse, told
+from growjax.audit.rederive import Comparison
+from growjax.audit.shared import common_keys, described, differences, reuse
 from growjax.audit.tree import tree
 from growjax.config import json_digest
 from growjax.data.tokens import INFO
@@ -28,7 +28,7 @@ from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.summary import check_corpus, check_whole, spec_of
 
 Record = dict[str, Any]
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
@@ -78,7 +78,7 @@ class Ledgers(NamedTuple):
 
 
 def check_ledgers(receipt: Receipt, ctx: Context) -> Ledgers:
-    """Every ledger derived from its recipe and compared with the recorded one; keys used twice; luck not shared."""
+    """Every ledger derived from its recipe and compared with the recorded one; keys used twice; keys not shared."""
     cells = {cell["id"]: cell for cell in receipt["cells"]}
     recipes = ctx.cells.known
     faults = [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
@@ -89,33 +89,33 @@ def check_ledgers(receipt: Receipt, ctx: Context) -> Ledgers:
             ledger = derived_ledger(ctx, recipe)
             derived[name] = {**cells[name], "digests": {**cells[name]["digests"], "ledger": ledger}}
             stored = ledger_of(cells[name]) if recipe.kind != "data" else {}
-            told_ = [f"{told(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
-            faults += [f"{told(cells[name])} has no ledger"] if stored is None else told_
+            described_ = [f"{described(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
+            faults += [f"{described(cells[name])} has no ledger"] if stored is None else described_
     use = reuse(derived.values())
     # As recorded, since what candidates really had is the question here.
-    compared, unequal = common_luck(c for c in cells.values() if ledger_of(c) is not None)
+    compared, unequal = common_keys(c for c in cells.values() if ledger_of(c) is not None)
     return Ledgers(derived, use.keys, use.shared, compared, faults + use.faults + unequal)
 
 
-def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) -> Record:
+def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: None) -> Record:
     """Audits a run. `inject`: which cells are run again with injected draws, `some`, `all` or `none`.
 
     Returns plain data: `faults` (one line for each thing that does not hold), counts, for each cell its streams with
     the digests of all bits drawn, and the tree of streams.
     """
     receipt, ctx = open_run(run)
-    tell("deriving ledgers")
+    notify("deriving ledgers")
     ledgers = check_ledgers(receipt, ctx)
     derived = ledgers.cells
     faults = [*receipt_faults(receipt, run), *ledgers.faults]
 
-    tell("deriving every draw twice")
+    notify("deriving every draw twice")
     both = Comparison()
     for cell in derived.values():
         both.ledger(cell["digests"]["ledger"])
     faults += both.faults
 
-    tell("walking programs")
+    notify("walking programs")
     programs = Programs(ctx, derived)
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
@@ -124,7 +124,7 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
     injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, inject)
     injected = states = 0
     for number, name in enumerate(chosen):
-        tell(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
+        notify(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
         found = injector.cell(recipes[name])
         injected += found.served
         states += found.compared
@@ -143,7 +143,7 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
             "words of those, equal one by one": both.words,
             "keys that served": ledgers.keys,
             "keys that several cells shared on purpose": ledgers.shared,
-            "comparisons whose luck was common": ledgers.compared,
+            "comparisons under common randomness": ledgers.compared,
             "programs walked": programs.count,
             "random primitives in them, each of a stream": programs.primitives,
             "cells run with draws as data": len(chosen),
@@ -178,7 +178,7 @@ def receipt_faults(receipt: Receipt, run: RunDir) -> list[str]:
         except (OSError, ValueError, UserError):
             same = False
         if not same:
-            faults.append(f"{told(cell)}: its ledger in the receipt is not the one stored with the cell")
+            faults.append(f"{described(cell)}: its ledger in the receipt is not the one stored with the cell")
     return faults
 
 

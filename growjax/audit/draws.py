@@ -98,7 +98,7 @@ def served(ledger: Ledger, steps: range | None = None) -> Iterator[Served]:
 
 
 class Digests:
-    """Digests of drawn bits. Cells that share luck share draws, so each draw is derived once."""
+    """Digests of drawn bits. Cells that share randomness share draws, so each draw is derived once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Key, str], bytes] = {}

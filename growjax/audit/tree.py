@@ -15,7 +15,7 @@ Record = dict[str, Any]
 def tree(cells: Iterable[Record], digests: Digests) -> list[Record]:
     """A row for each key that a stream has in a run: its place, the cells it is live in, and its sites.
 
-    A site has, for each step it draws at, the key and the first 12 digits of the bits' digest. Cells that share luck
+    A site has, for each step it draws at, the key and the first 12 digits of the bits' digest. Cells that share keys
     share the row; a site of another shape (the unwidened source's) is a site of its own.
     """
     rows: dict[tuple, Record] = {}

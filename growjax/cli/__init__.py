@@ -69,10 +69,10 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
     except Exception as error:
         from growjax.files import explain
 
-        told = explain(error) or runtime.blamed(error)
-        if told is None:
+        described = explain(error) or runtime.blamed(error)
+        if described is None:
             raise
-        return _say(told, 2)
+        return _say(described, 2)
 
 
 def _say(what: object, code: int) -> int:

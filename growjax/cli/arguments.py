@@ -1,4 +1,4 @@
-"""Arguments: tyro over frozen dataclasses, with every fault told in one line."""
+"""Arguments: tyro over frozen dataclasses, with every fault reported in one line."""
 
 from __future__ import annotations
 

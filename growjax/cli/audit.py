@@ -31,7 +31,7 @@ class AuditArguments:
     inject: Literal["some", "all", "none"] = "some"
     """Cells to run again with their recorded draws in place of keys: one of each kind, all, or none."""
     against: Path | None = None
-    """Another run: tell in which streams the two differ, and check nothing."""
+    """Another run: say in which streams the two differ, and check nothing."""
     cell: str = ""
     """With --step: show what this cell drew at that step, and check nothing."""
     step: int = 0
@@ -53,11 +53,11 @@ def run(argv: list[str]) -> int:
         return _show(directory, given)
     runtime.start()
     with ProgressWatch() as watch:
-        result = audit(directory, inject=given.inject, tell=lambda text: watch.phase(text, 1, 1))
+        result = audit(directory, inject=given.inject, notify=lambda text: watch.phase(text, 1, 1))
         page = write_audit(directory.report, result)
     if given.json:
-        told = {name: value for name, value in result.items() if name != "streams"}
-        print(json.dumps({"directory": str(directory.path), **told}, sort_keys=True))
+        described = {name: value for name, value in result.items() if name != "streams"}
+        print(json.dumps({"directory": str(directory.path), **described}, sort_keys=True))
     else:
         _print(result, page)
     return 0 if result["holds"] else 1
@@ -76,7 +76,7 @@ def _print(result: dict[str, Any], page: Path) -> None:
 
 
 def _compare(directory: RunDir, given: AuditArguments) -> int:
-    """Which streams' luck differs between two runs."""
+    """Which streams' randomness differs between two runs."""
     from growjax.audit.against import against
 
     assert given.against is not None

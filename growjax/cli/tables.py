@@ -79,18 +79,18 @@ def print_study(path: Path, summary: Summary) -> None:
 
 
 def _print_luck(out: Console, summary: Summary) -> None:
-    """What decides who wins, and the regimes told apart, where the study asked for them."""
+    """What decides who wins, and the regimes as a factorial, where the study asked for them."""
     for found in summary["attribution"]:
         outcomes = [*found["outcomes"], *([found["difference"]] if found["difference"] else [])]
-        table = Table("outcome", "mean AUC", title=f"{found['source']}: standard deviation of AUC by luck (nats)")
+        table = Table("outcome", "mean AUC", title=f"{found['source']}: standard deviation of AUC by stream (nats)")
         for term in outcomes[0]["terms"]:
             table.add_column(term["term"], justify="right")
         for row in outcomes:
             table.add_row(row["outcome"], _number(row["mean"]), *(_number(t["sd"], ".5f") for t in row["terms"]))
         out.print(table)
         best = ", ".join(f"{r['candidate']} {100 * r['share']:.0f} %" for r in found["best"])
-        out.print(f"best when all luck is redrawn: {best}", highlight=False)
-    for found in summary["regimes_apart"]:
+        out.print(f"best when all streams are redrawn: {best}", highlight=False)
+    for found in summary["regimes_factorial"]:
         corners: tuple[Literal["neither", "order", "dropout", "both"], ...] = ("neither", "order", "dropout", "both")
         table = Table("candidate", *corners, title=f"{found['source']}: AUC (rank) with order or dropout random")
         for row in found["rows"]:

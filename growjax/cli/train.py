@@ -68,8 +68,8 @@ def run(argv: list[str]) -> int:
     summary = summarise(receipt)
     states = {c["source"]: str(directory.cells / c["id"]) for c in receipt["cells"] if c["kind"] == "source"}
     if given.json:
-        told = {"sources": summary["sources"], "states": states, "root": receipt["root"]}
-        print(json.dumps({"directory": str(given.out), **told}, sort_keys=True))
+        described = {"sources": summary["sources"], "states": states, "root": receipt["root"]}
+        print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
         return 0
     out = console()
     print_sources(out, summary)

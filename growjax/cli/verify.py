@@ -41,7 +41,7 @@ class VerifyArguments:
 
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
-    from growjax.proof.verify import told, verify
+    from growjax.proof.verify import described, verify
 
     given = parse(VerifyArguments, argv, verb="verify")
     if given.out is not None and given.out.exists():
@@ -58,7 +58,7 @@ def run(argv: list[str]) -> int:
             watch=watch,
         )
     if given.json:
-        print(json.dumps({"run": str(given.run), **told(verdict)}, sort_keys=True))
+        print(json.dumps({"run": str(given.run), **described(verdict)}, sort_keys=True))
     else:
         said = f"{verdict.outcome}: {verdict.checked} of {verdict.cells} cells computed again"
         if verdict.stored:

@@ -65,11 +65,11 @@ def read_stories(config: DataConfig) -> Corpus:
                 break
     finally:
         stories.close()
-    for side, name, mend in ((train, "train", "lower"), (validation, "validate", "raise")):
+    for side, name, hint in ((train, "train", "lower"), (validation, "validate", "raise")):
         if not side:
             raise UserError(
                 f"not one of the {len(train) + len(validation)} stories of {config.corpus} is there to {name} on",
-                f"give more stories, or {mend} --data.validation-fraction (it is {config.validation_fraction})",
+                f"give more stories, or {hint} --data.validation-fraction (it is {config.validation_fraction})",
             )
     return Corpus(train, validation, source, stories_digest(train, validation))
 
@@ -129,8 +129,8 @@ def _hub(config: DataConfig) -> tuple[dict[str, Any], Any]:
         with _quiet() as datasets:
             builder = datasets.load_dataset_builder(name)
     except Exception as error:
-        mend = "check the name and the network, or give a file"
-        raise UserError(f"data set {name} cannot be loaded from the hub ({first_line(error)})", mend) from error
+        hint = "check the name and the network, or give a file"
+        raise UserError(f"data set {name} cannot be loaded from the hub ({first_line(error)})", hint) from error
     return {"kind": "hf", "name": name, "split": split, "fingerprint": getattr(builder, "hash", None)}, builder
 
 
@@ -141,5 +141,5 @@ def _hub_stories(config: DataConfig, split: str, builder: Any) -> Generator[str,
     except UserError:
         raise
     except Exception as error:
-        mend = "check the split and the network, or give a file"
-        raise UserError(f"{config.corpus} cannot be read ({first_line(error)})", mend) from error
+        hint = "check the split and the network, or give a file"
+        raise UserError(f"{config.corpus} cannot be read ({first_line(error)})", hint) from error

@@ -96,7 +96,7 @@ def file_record(path: Path) -> dict[str, Any]:
 
 
 def _check_text(path: Path, encoding: str) -> bool:
-    """Decodes all of a text file once, so that a fault is told by its cause; whether `MARK` stands in it."""
+    """Decodes all of a text file once, so that a fault is reported by its cause; whether `MARK` stands in it."""
     try:
         decoder = codecs.getincrementaldecoder(encoding)()
         "a".encode(encoding)
@@ -190,7 +190,7 @@ def file_stories(config: DataConfig) -> Generator[str, None, None]:
         except UnicodeError as error:
             raise UserError(
                 f"story {count} of {path} holds half of a character (an escape such as \\ud83d alone)",
-                "mend it, or leave it out",
+                "fix it, or leave it out",
             ) from error
         except OSError as error:
             raise _unreadable(path, error) from error

@@ -28,7 +28,7 @@ def whole(file: IO[str], where: str) -> Iterator[str]:
     text = file.read(LONGEST + 1)
     if len(text) > LONGEST:
         raise too_long(where)
-    yield from _told(text)
+    yield from _described(text)
 
 
 def paragraphs(file: IO[str], where: str) -> Iterator[str]:
@@ -42,9 +42,9 @@ def paragraphs(file: IO[str], where: str) -> Iterator[str]:
         if not line.isspace():
             part.append(line)
             continue
-        yield from _told("".join(part).rstrip("\r\n"))
+        yield from _described("".join(part).rstrip("\r\n"))
         part, size = [], 0
-    yield from _told("".join(part).rstrip("\r\n"))
+    yield from _described("".join(part).rstrip("\r\n"))
 
 
 def between_marks(file: IO[str], where: str) -> Iterator[str]:
@@ -53,12 +53,12 @@ def between_marks(file: IO[str], where: str) -> Iterator[str]:
     while piece := file.read(PIECE):
         *stories, rest = (rest + piece).split(MARK)
         for story in stories:
-            yield from _told(story.strip("\r\n"))
+            yield from _described(story.strip("\r\n"))
         if len(rest) > LONGEST:
             raise too_long(f"a story of {where}")
-    yield from _told(rest.strip("\r\n"))
+    yield from _described(rest.strip("\r\n"))
 
 
-def _told(story: str) -> Iterator[str]:
+def _described(story: str) -> Iterator[str]:
     if story and not story.isspace():
         yield story

@@ -90,7 +90,7 @@ def _cut_short(error: json.JSONDecodeError, length: int) -> bool:
 
 
 def _no_object(path: Path, line: int) -> UserError:
-    return UserError(f"line {line} of {path} is no JSON object", "mend the line, or leave it out")
+    return UserError(f"line {line} of {path} is no JSON object", "fix the line, or leave it out")
 
 
 def parquet_rows(path: Path, file: IO[bytes], field: str) -> Iterator[dict[str, Any]]:

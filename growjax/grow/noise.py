@@ -75,7 +75,7 @@ def input_noise(
     `inputs`: the noise sums to zero over the copies of each input, so copies that carry equal values add nothing and
     the function is kept while the copies' own weights differ. `both`: over the copies of each output as well, in
     parameters that have such; gradients then cancel too, and the noise is dead: nothing ever comes of it (as long as
-    no dropout tells the copies apart). `pairs`: in matrices alone, of each pair of copies one has the noise and the
+    no dropout distinguishes the copies). `pairs`: in matrices alone, of each pair of copies one has the noise and the
     other its negative, and a last odd copy none. `none`: it does not cancel. `plan` is the one that the copies were
     made by. `key` is the perturb stream's at step 0; every parameter is a site of its own.
     """

@@ -61,7 +61,7 @@ class OperatorFunction(Protocol):
         step, and the optimizer's factors or None.
 
     Raises:
-        UserError: where it cannot be done; better told by the operator's `check`, which runs before anything else.
+        UserError: where it cannot be done; better reported by the operator's `check`, which runs before anything else.
 
     Example:
         >>> from growjax.grow.building import clone
@@ -109,7 +109,7 @@ class PartFunction(Protocol):
         The candidate, changed.
 
     Raises:
-        UserError: where it cannot be done; better told by the part's `check`.
+        UserError: where it cannot be done; better reported by the part's `check`.
 
     Example:
         `growjax.grow.parts.reset`.
@@ -137,7 +137,7 @@ _BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0":
 
 
 class Told:
-    """What operators and parts tell of themselves by their function's signature and docstring."""
+    """What operators and parts say of themselves by their function's signature and docstring."""
 
     name: str
     fn: Any
@@ -165,8 +165,8 @@ class Told:
         for word in filter(None, text.split(",")):
             option, equals, value = word.partition("=")
             if option not in known or not equals:
-                told = ", ".join(f"{k}={v}" for k, v in known.items()) or "none"
-                raise UserError(f"operator {self.name} does not take {word!r}", f"its options are: {told}")
+                described = ", ".join(f"{k}={v}" for k, v in known.items()) or "none"
+                raise UserError(f"operator {self.name} does not take {word!r}", f"its options are: {described}")
             kind = _plain(hints[option])
             try:
                 values[option] = _BOOL[value.lower()] if kind is bool else kind(value)
@@ -180,7 +180,7 @@ class Told:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Operator(Told):
-    """An operator, and what `growjax operators`, studies and audits are told of it."""
+    """An operator, and what `growjax operators`, studies and audits are given it."""
 
     name: str
     fn: OperatorFunction | LearningFunction

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from growjax.config import OptimConfig
+from growjax.errors import require
 from growjax.grow.building import restarted
 from growjax.grow.factors import copy_factors, law_factors, no_factors, times_factors, warmed_again
 from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments
 from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
 from growjax.grow.operator import Part
 from growjax.grow.plan import WidthPlan
-from growjax.grow.promises import always, check_law, check_noise, check_steps, need, unless_noise_shows
+from growjax.grow.promises import always, check_law, check_noise, check_steps, unless_noise_shows
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -102,12 +103,12 @@ def rewarm(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: S
 
 def _check_moments(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     become = options["become"]
-    need(become in BECOME, f"moments cannot become {become!r}", f"choose one of {', '.join(BECOME)}")
+    require(become in BECOME, f"moments cannot become {become!r}", f"choose one of {', '.join(BECOME)}")
 
 
 def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     horizon, warmup = options["horizon"], optim.warmup_steps
-    need(
+    require(
         horizon == 0 or horizon > warmup,
         f"a horizon of {horizon} does not hold the warm-up of {warmup} steps",
         f"give at least {warmup + 1}, or 0 for the source's own",

@@ -108,14 +108,18 @@ class WidthPlan:
 
     def rows(self) -> list[PlanRow]:
         """Every axis, for a table."""
-        told, rows = self.inexact(), []
+        described, rows = self.inexact(), []
         for m in self.maps.values():
             kept = "as it was" if not m.grown else "exact"
             if m.axis == "vocab" and m.grown:
                 copies = "new rows: the mean row"
             else:
                 copies = " and ".join(f"x{c}" for c in sorted(set(m.counts.tolist())))
-            rows.append(PlanRow(m.axis, m.old, m.new, copies, f"not exact: {told[m.axis]}" if m.axis in told else kept))
+            rows.append(
+                PlanRow(
+                    m.axis, m.old, m.new, copies, f"not exact: {described[m.axis]}" if m.axis in described else kept
+                )
+            )
         return rows
 
     def __str__(self) -> str:
@@ -128,7 +132,7 @@ class WidthPlan:
 
 
 class PlanRow(NamedTuple):
-    """One axis of a plan, as it is told."""
+    """One axis of a plan, as it is reported."""
 
     axis: str
     old: int

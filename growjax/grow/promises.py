@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from growjax.config import OptimConfig
-from growjax.errors import UserError
+from growjax.errors import require
 from growjax.grow.factors import law_factors
 from growjax.grow.noise import CANCEL
 from growjax.grow.operator import Check
@@ -40,9 +40,9 @@ def unless_noise_shows(plan: WidthPlan, options: dict[str, Any]) -> bool:
 
 def check_noise(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     """A size that is one, and a way to cancel."""
-    need(options["sigma"] >= 0, f"sigma is {options['sigma']}", "give a number of at least 0")
+    require(options["sigma"] >= 0, f"sigma is {options['sigma']}", "give a number of at least 0")
     cancel = options.get("cancel", "none")
-    need(cancel in CANCEL, f"noise cannot cancel over {cancel!r}", f"choose one of {', '.join(CANCEL)}")
+    require(cancel in CANCEL, f"noise cannot cancel over {cancel!r}", f"choose one of {', '.join(CANCEL)}")
 
 
 def check_law(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def check_steps(option: str) -> Check:
     """That option counts steps."""
 
     def check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
-        need(options[option] >= 1, f"{option} is {options[option]}", "give at least 1 step")
+        require(options[option] >= 1, f"{option} is {options[option]}", "give at least 1 step")
 
     return check
 
@@ -62,14 +62,8 @@ def check_steps(option: str) -> Check:
 def check_whole_multiples(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     """Every axis grows by a whole multiple."""
     for axis_map in plan.maps.values():
-        need(
+        require(
             not axis_map.uneven or axis_map.axis == "vocab",
             f"it is defined for whole multiples, and {axis_map.axis} grows from {axis_map.old} to {axis_map.new}",
             f"grow it to {axis_map.old * -(-axis_map.new // axis_map.old)}, or choose exact_copy",
         )
-
-
-def need(holds: bool, fault: str, mend: str) -> None:
-    """Raises `UserError` where something does not hold."""
-    if not holds:
-        raise UserError(fault, mend)

@@ -57,7 +57,7 @@ _REGISTERED: dict[str, Operator] = {}
 
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, Operator]:
-    """Operators of installed packages. A broken one is told by name."""
+    """Operators of installed packages. A broken one is reported by name."""
     found = {}
     for entry in importlib.metadata.entry_points(group="growjax.operators"):
         try:
@@ -65,12 +65,12 @@ def _installed() -> dict[str, Operator]:
         except Exception as error:
             raise UserError(
                 f"the entry point {entry.name} = {entry.value} cannot be loaded ({type(error).__name__}: {error})",
-                "mend or uninstall the package that declares it",
+                "fix or uninstall the package that declares it",
             ) from None
         if not isinstance(operator, Operator) or operator.name != entry.name:
             raise UserError(
                 f"the entry point {entry.name} = {entry.value} is no Operator of that name",
-                "mend or uninstall the package that declares it",
+                "fix or uninstall the package that declares it",
             )
         found[entry.name] = operator
     return found
@@ -121,8 +121,8 @@ def register_operator(
 
     Example:
         >>> from growjax.draws import normals
-        >>> told = {"perturb": lambda plan, options: [(["embedding", 0], normals((512, plan.target.d_model)))]}
-        >>> register_operator("shifted", shifted, draws=told)  # doctest: +SKIP
+        >>> reported = {"perturb": lambda plan, options: [(["embedding", 0], normals((512, plan.target.d_model)))]}
+        >>> register_operator("shifted", shifted, draws=reported)  # doctest: +SKIP
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise UserError(f"{name!r} cannot name an operator", "use letters, digits and underscores")
@@ -219,7 +219,7 @@ def _checked(op: Operator | Part, plan: WidthPlan, optim: OptimConfig, options: 
     try:
         op.check(plan, optim, options)
     except UserError as error:
-        raise UserError(f"operator {op.name}: {error.fault}", error.mend) from None
+        raise UserError(f"operator {op.name}: {error.fault}", error.hint) from None
 
 
 Kind = TypeVar("Kind", bound=Told)

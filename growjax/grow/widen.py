@@ -31,9 +31,9 @@ def widen(
 
     A pure pytree transform, whose arrays are its own; `key` is the candidate's root key, of which the operator draws
     only its own streams at step 0. New tokens are added first, for every operator in the same way. `data` is for
-    operators that train; `exchanged` gives streams by name the luck of a replicate. Raises `UserError` for an unknown
-    operator, a plan for another source or one that changes more than widths, what the operator cannot follow, or a
-    state whose arrays are not those of its configuration.
+    operators that train; `exchanged` gives streams by name the randomness of a replicate. Raises `UserError` for an
+    unknown operator, a plan for another source or one that changes more than widths, what the operator cannot follow,
+    or a state whose arrays are not those of its configuration.
     """
     if plan.source != state.config.model:
         raise UserError("the plan is for another source model", "make the plan from this state's own configuration")

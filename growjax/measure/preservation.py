@@ -16,11 +16,11 @@ from growjax.grow.copying import clone_params
 from growjax.grow.factors import copy_factors, law_factors, no_factors, no_warm, times_factors
 from growjax.grow.moments import law_moments
 from growjax.grow.plan import WidthPlan
-from growjax.measure.compare import compare
+from growjax.measure.divergence import divergences
 from growjax.measure.escape import activation_escape, gradient_escape, tree_escape
 from growjax.model.decoder import Params
 from growjax.streams import Streams, root_key
-from growjax.train.loop import Feed, advance, luck
+from growjax.train.loop import Feed, advance, run_keys
 from growjax.train.programs import Programs
 from growjax.train.state import TrainState, loss_fn
 
@@ -37,14 +37,14 @@ def preservation(
     source: TrainState, wide: TrainState, *, feed: Feed, steps: int, batch_size: int, programs: Programs
 ) -> Preservation:
     """Measured after 0, 1 and `steps` steps of both, without dropout, on the same batches."""
-    fixed = luck(Streams(root_key(0, "study")), ())
+    fixed = run_keys(Streams(root_key(0, "study")), ())
 
     def apart(n: int) -> float:
         a, b = (
-            advance(s, n, feed=feed, luck=fixed, batch_size=batch_size, programs=programs) if n else s
+            advance(s, n, feed=feed, run_keys=fixed, batch_size=batch_size, programs=programs) if n else s
             for s in (source, wide)
         )
-        return compare((a.config.model, a.params), (b.config.model, b.params), feed.evaluation)["logit_max"]
+        return divergences((a.config.model, a.params), (b.config.model, b.params), feed.evaluation)["logit_max"]
 
     return Preservation(apart(0), apart(1), apart(steps))
 
@@ -76,8 +76,10 @@ def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str
     except UserError:  # no law for this optimizer and plan
         law = None
     own = wide.law or no_factors(plan)
-    told = {"learning rates": "lr", "decay": "decay", "epsilon": "eps", "clipping": "clip"}
-    parts |= {name: law is not None and same(getattr(law, field), getattr(own, field)) for name, field in told.items()}
+    described = {"learning rates": "lr", "decay": "decay", "epsilon": "eps", "clipping": "clip"}
+    parts |= {
+        name: law is not None and same(getattr(law, field), getattr(own, field)) for name, field in described.items()
+    }
     warms = [no_warm(plan) if f is None or f.warm is None else f.warm for f in (carried, wide.law)]
     parts["learning rates"] &= same(*warms)
     return parts
@@ -93,7 +95,7 @@ class Escapes(NamedTuple):
     @property
     def dead(self) -> bool:
         """Whether weights have left the subspace while values and gradients stay the narrow model's: nothing will ever
-        come of it, unless dropout tells the copies apart. A thousandth of the weights' escape counts as staying."""
+        come of it, unless dropout distinguishes the copies. A thousandth of the weights' escape counts as staying."""
         return self.weights > 1e-4 and max(self.gradients, self.activations) < 1e-3 * self.weights
 
 

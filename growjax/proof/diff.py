@@ -2,7 +2,7 @@
 
 Digests after every step name step and leaf. The element follows from the state at that step, computed again from the
 last one that both runs share: one of the two runs' digests fits it, and where the other's differ by one element and a
-few units in the last place, the digest itself tells which (a sum of mixed words: each candidate change adds a number of
+few units in the last place, the digest itself says which (a sum of mixed words: each candidate change adds a number of
 its own, and only the right one gives the recorded sum).
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from growjax.data.tokens import INFO
 from growjax.digests import SECOND, leaf_digests, mix, named_leaves, salt, words_of
 from growjax.errors import CheckFailed, NotComparable, UserError
-from growjax.proof.compare import (
+from growjax.proof.differences import (
     Difference,
     cell_difference,
     cell_start,
@@ -195,6 +195,6 @@ def _solve(
                 yield path, tuple(int(i) for i in element), abs(off)
 
 
-def told(found: Found) -> dict[str, object]:
+def described(found: Found) -> dict[str, object]:
     """What was found, as plain data."""
     return {**found._asdict(), "difference": found.difference and found.difference._asdict()}

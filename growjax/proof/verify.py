@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from growjax import runtime
 from growjax.config import ModelConfig
 from growjax.errors import CheckFailed, NotComparable, UserError
-from growjax.proof.compare import (
+from growjax.proof.differences import (
     Difference,
     cell_difference,
     cell_start,
@@ -195,6 +195,6 @@ def model_of(receipt: Receipt | Begun, cell: CellRecord) -> ModelConfig:
     return source if cell["kind"] in ("data", "source") or cell["operator"] == UNWIDENED else target
 
 
-def told(verdict: Verdict) -> dict[str, object]:
+def described(verdict: Verdict) -> dict[str, object]:
     """The verdict as plain data."""
     return {**verdict._asdict(), "difference": verdict.difference and verdict.difference._asdict()}

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from growjax.config import json_digest
-from growjax.record.seals import exact, readable, sealed
+from growjax.record.checksums import exact, readable, with_checksum
 from growjax.record.types import CellRecord, Ledger, RunDigests, StateDigests, Tree
 
 CONTINUED = ("probe", "continuation", "crossed")
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""
 
 NOT_RESULT = ("digest", "module")
-"""Fields of a cell that are no part of its result: the seal, and the way in which its program was compiled."""
+"""Fields of a cell that are no part of its result: the checksum, and the way in which its program was compiled."""
 
 VERSION = 2
 """Of the recipes: raised when a recipe of the same text would give other results."""
@@ -61,9 +61,9 @@ class Cell:
         return self.recipe.id
 
     def to_dict(self) -> Tree:
-        """Plain data, as in `result.json` and in the receipt, sealed by a digest of its own."""
+        """Plain data, as in `result.json` and in the receipt, with a digest of its own."""
         recipe = self.recipe
-        return sealed({
+        return with_checksum({
             "id": self.id,
             "kind": recipe.kind,
             "source": None,

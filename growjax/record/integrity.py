@@ -1,6 +1,6 @@
 """Damage to what was recorded, found and located before anything is believed or computed again.
 
-Every record is the canonical JSON of a dict sealed by a digest of the rest, so damage names its place without any
+Every record is the canonical JSON of a dict with a digest of the rest, so damage names its place without any
 other record: a cell of the receipt, one of its other parts, a line of a trace, a leaf of a state.
 """
 
@@ -16,8 +16,8 @@ from typing import cast
 from growjax.config import canonical_json, json_digest
 from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import CheckFailed, UserError
+from growjax.record.checksums import exact, has_checksum, read_checked
 from growjax.record.reader import RECEIPT_BYTES, RECORD_BYTES, file_digest, parse, read_bytes, typed, typed_receipt
-from growjax.record.seals import exact, is_sealed, read_sealed
 from growjax.record.store import load_state, read_info
 from growjax.record.types import (
     Begun,
@@ -34,7 +34,7 @@ from growjax.record.types import (
 LOCK = "lock"
 """A file that whoever writes into a run directory holds locked meanwhile."""
 
-_SEAL = re.compile(r'\{"digest":"([^"]*)",')
+_CHECKSUM = re.compile(r'\{"digest":"([^"]*)",')
 _ID = re.compile(r'"id":"([0-9a-f]{16})"')
 _OWN = ("cells", "parts", "results", "root")
 _MARKS = ('{"cells":[', '"parts":{', '"results":"', '"root":"')
@@ -117,7 +117,7 @@ def _undamaged(receipt: Tree, text: str, file: Path) -> Tree:
             raise CheckFailed(f"{file} is damaged in its {name[:80]}, or in the digest of it")
     for cell in cells:
         name = str(cell.get("id", "without an id"))[:80]
-        if not is_sealed(cell):
+        if not has_checksum(cell):
             raise CheckFailed(f"{file} is damaged in cell {name}")
         if not _same(cell.get("metrics"), cell.get("exact")):
             raise CheckFailed(f"{file} is damaged in cell {name}: its readable and its exact figures differ")
@@ -139,12 +139,12 @@ def _same(a: Json, b: Json) -> bool:
 
 
 def _damaged_cells(text: str) -> list[str]:
-    """Ids of the cells, in a receipt's text, whose seal does not fit them."""
-    seals, found = list(_SEAL.finditer(text)), []
-    for number, seal in enumerate(seals):
-        end = seals[number + 1].start() - 1 if number + 1 < len(seals) else _end(text, seal.start())
-        body = "{" + text[seal.end() : end]
-        if hashlib.sha256(body.encode()).hexdigest() != seal[1]:
+    """Ids of the cells, in a receipt's text, whose checksum does not fit them."""
+    checksums, found = list(_CHECKSUM.finditer(text)), []
+    for number, checksum in enumerate(checksums):
+        end = checksums[number + 1].start() - 1 if number + 1 < len(checksums) else _end(text, checksum.start())
+        body = "{" + text[checksum.end() : end]
+        if hashlib.sha256(body.encode()).hexdigest() != checksum[1]:
             ids = _ID.findall(body)
             found.append(" or ".join(ids) if ids else f"number {number + 1}")
     return found
@@ -161,7 +161,7 @@ def _end(text: str, start: int) -> int:
 def check_result(path: Path) -> Tree:
     """A cell's `result.json`, undamaged."""
     try:
-        cell = read_sealed(path)
+        cell = read_checked(path)
     except FileNotFoundError:
         raise CheckFailed(f"{path} is gone") from None
     if cell is None:
@@ -232,8 +232,8 @@ def _check_tokens(folder: Path, cell: DataCell) -> None:
         tokens = recorded_tokens(folder)
     except UserError as error:
         raise CheckFailed(f"cell {cell['id']}: {error.fault}") from None
-    told = {name: tokens.info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
+    described = {name: tokens.info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
     recorded = {**cell["digests"], "corpus": cell["inputs"].get("corpus"), "data": cell["parameters"]["data"]}
     found = {"tokens": tokens.digest, **tokens.info["files"], "corpus": tokens.info["corpus_digest"]}
-    if {**found, "data": tokens.info["config"]} != recorded or exact(told) != cell["exact"]:
+    if {**found, "data": tokens.info["config"]} != recorded or exact(described) != cell["exact"]:
         raise CheckFailed(f"cell {cell['id']}: the tokens in {folder} are not those that the receipt names")

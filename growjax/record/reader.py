@@ -1,8 +1,8 @@
 """Records as input from strangers: bounded first, then checked against `growjax.record.types`.
 
-What does not fit is told in one line and gets no further: no field of it becomes a path, a name of something to import
-or to fetch, or text on a terminal. pydantic does the checking of types, strictly (no number in a text is a number);
-what was read is handed on as it was, since digests are over it. It is imported when the first record is read.
+What does not fit is reported in one line and gets no further: no field of it becomes a path, a name of something to
+import or to fetch, or text on a terminal. pydantic does the checking of types, strictly (no number in a text is a
+number); what was read is handed on as it was, since digests are over it. It is imported when the first record is read.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def typed(kind: type[T], value: object, what: str) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))[:120]
-        told = first["msg"].partition("Predicate")[0] or "not of the form that growjax writes"
-        raise UserError(f"{what} is none that growjax wrote: {place or 'the whole'}: {told}", _WRITER) from None
+        described = first["msg"].partition("Predicate")[0] or "not of the form that growjax writes"
+        raise UserError(f"{what} is none that growjax wrote: {place or 'the whole'}: {described}", _WRITER) from None
     return cast(T, value)
 
 

@@ -205,7 +205,7 @@ def _results(cells: list[dict[str, Any]]) -> str:
 def differences(old: Any, new: Any, name: str) -> list[str]:
     """Every field in which two parts of a receipt differ, with both values."""
     fields = sorted({*old, *new}) if isinstance(old, dict) and isinstance(new, dict) else ()
-    within = [told for key in fields for told in differences(old.get(key), new.get(key), f"{name}.{key}")]
+    within = [described for key in fields for described in differences(old.get(key), new.get(key), f"{name}.{key}")]
     return within or [f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"] * (old != new)
 
 

@@ -24,8 +24,8 @@ from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
 from growjax.files import explain, plain_name, write_text
 from growjax.model.decoder import param_shapes
+from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.reader import typed
-from growjax.record.seals import read_sealed, sealed
 from growjax.record.types import Leaf, StateInfo
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
@@ -74,8 +74,8 @@ def _quietly() -> None:
 
 @functools.cache
 def _hush_late_reads() -> None:
-    """Keeps reads that end after the first that failed, with nobody left to tell and Orbax's event loop closed, from
-    printing over the one line. They come at any time, from any thread, so this stands before the first read."""
+    """Keeps reads that end after the first that failed, with nobody left to report to and Orbax's event loop closed,
+    from printing over the one line. They come at any time, from any thread, so this stands before the first read."""
     honest = sys.unraisablehook
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
@@ -98,7 +98,7 @@ def save_state(directory: Path, state: TrainState) -> str:
     digests = digest_by_leaf(tree)
     leaves = {path: [str(leaf.dtype), list(leaf.shape), digests[path]] for path, leaf in named_leaves(tree)}
     name = state_digest(state)
-    info = sealed({"config": state.config.to_dict(), "state": name, "leaves": leaves})
+    info = with_checksum({"config": state.config.to_dict(), "state": name, "leaves": leaves})
     write_text(directory / "state.json", canonical_json(info) + "\n")
     return name
 
@@ -148,10 +148,10 @@ def _plausible(leaves: Mapping[str, Leaf], config: TrainConfig) -> bool:
     own = {
         f"params/{path}": (str(leaf.dtype), list(leaf.shape)) for path, leaf in named_leaves(param_shapes(config.model))
     }
-    told = {path: (dtype, shape) for path, (dtype, shape, _) in leaves.items()}
+    described = {path: (dtype, shape) for path, (dtype, shape, _) in leaves.items()}
     held = sum(math.prod(shape) for _, shape in own.values())
-    return own == {path: told[path] for path in told if path.startswith("params/")} and (
-        sum(math.prod(shape) for _, shape in told.values()) <= AT_MOST * held
+    return own == {path: described[path] for path in described if path.startswith("params/")} and (
+        sum(math.prod(shape) for _, shape in described.values()) <= AT_MOST * held
     )
 
 
@@ -159,7 +159,7 @@ def read_info(directory: Path) -> StateInfo:
     """What a folder's `state.json` says, undamaged. Raises `UserError` where there is none, or where it is none."""
     path = directory / "state.json"
     try:
-        info = read_sealed(path)
+        info = read_checked(path)
     except FileNotFoundError:
         raise UserError(
             f"{directory} holds no growjax state", "name a folder that holds state.json and state/"
@@ -176,9 +176,9 @@ def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:
         with _ONE_AT_A_TIME, plain_name(directory) as folder:
             return ocp.load(str(folder / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
-        told = explain(error)
-        if isinstance(told, UserError) and "no such file" not in told.fault:
-            raise told from None
+        described = explain(error)
+        if isinstance(described, UserError) and "no such file" not in described.fault:
+            raise described from None
         text = str(error)
         leaf = next((path for path, _ in named_leaves(abstract) if path.replace("/", ".") in text), None)
         where = f"leaf {leaf} of " if leaf else ""

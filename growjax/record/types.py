@@ -54,7 +54,7 @@ Metric = float | int | bool | None
 
 Stream = Literal["order", "dropout"]
 Exchanged = dict[Name, Count]
-"""By stream: the replicate whose luck it has."""
+"""By stream: the replicate whose randomness it has."""
 
 
 # -- ledgers
@@ -242,7 +242,7 @@ class CrossedMetrics(CurveMetrics):
 
 class _Cell(TypedDict):
     digest: Digest
-    """The seal: of everything else in the record."""
+    """The checksum: of everything else in the record."""
     id: Id
     version: Count
     inputs: dict[Name, Digest]
@@ -282,7 +282,7 @@ class SourceCell(_Cell):
 
 
 class CandidateCell(_Cell):
-    """A widened state. Regime and replicate say which level of crossed luck it has, if any."""
+    """A widened state. Regime and replicate say which level of crossed streams it has, if any."""
 
     kind: Literal["candidate"]
     source: Name
@@ -320,7 +320,7 @@ class ContinuationCell(_Run):
 
 
 class CrossedCell(_Run):
-    """A candidate trained to the longest lag under one level of each luck."""
+    """A candidate trained to the longest lag under one level of each stream."""
 
     kind: Literal["crossed"]
     metrics: CrossedMetrics

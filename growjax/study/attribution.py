@@ -1,9 +1,9 @@
-"""What decides who wins: outcomes of a crossed design split into the luck of order, dropout and perturb.
+"""What decides who wins: outcomes of a crossed design split into the randomness of order, dropout and perturb.
 
-Every level of each luck meets every level of the others, so an outcome y[i, j, k] is a mean plus an effect of each
-luck, of each pair of them and of all three (a random-effects model: levels are draws, not chosen). Variance components
-follow from the mean squares of that analysis of variance by the method of moments (Searle, Casella & McCulloch 1992,
-section 5.3; the classical expected mean squares of a balanced crossed design).
+Every level of each stream meets every level of the others, so an outcome y[i, j, k] is a mean plus an effect of each
+stream, of each pair of them and of all three (a random-effects model: levels are draws, not chosen). Variance
+components follow from the mean squares of that analysis of variance by the method of moments (Searle, Casella &
+McCulloch 1992, section 5.3; the classical expected mean squares of a balanced crossed design).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def components(y: np.ndarray) -> np.ndarray:
     """Variance components [..., 7] of outcomes [..., order, dropout, perturb], in the order of `TERMS`.
 
     Unbiased, and so below 0 by chance where a component is small. The last one holds all three together. Terms with a
-    luck of one level are 0.
+    randomness of one level are 0.
     """
     squares, freedoms = _mean_squares(np.asarray(y, np.float64))
     return _from_squares(squares, freedoms, y.shape[-3:])
@@ -92,8 +92,8 @@ def _redrawn(y: np.ndarray, *, rng: np.random.Generator, times: int) -> np.ndarr
 
 
 def mean_interval(y: np.ndarray, *, rng: np.random.Generator, times: int = RESAMPLES) -> tuple[float, float]:
-    """An interval for the mean of an outcome over all luck, at `CONFIDENCE`: the mean moves with the levels drawn, by
-    the variance that each redrawn set of components gives it."""
+    """An interval for the mean of an outcome over all randomness, at `CONFIDENCE`: the mean moves with the levels
+    drawn, by the variance that each redrawn set of components gives it."""
     levels = [np.prod([y.shape[axis] for axis in term]) for term in TERMS]
     spread = np.sqrt(np.maximum((_redrawn(y, rng=rng, times=times) / levels).sum(axis=-1), 0))
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
@@ -104,10 +104,10 @@ def mean_interval(y: np.ndarray, *, rng: np.random.Generator, times: int = RESAM
 def best_shares(
     outcomes: dict[str, np.ndarray], *, rng: np.random.Generator, times: int = RESAMPLES
 ) -> list[BestShare]:
-    """For each candidate the probability that it has the lowest outcome when all luck is redrawn, with an interval.
+    """For each candidate the probability that it has the lowest outcome when all streams are redrawn, with an interval.
 
     The share of the design's cells in which it is lowest (a tie shared among the tied); the interval draws whole levels
-    of each luck with replacement. With four levels it covers less than it says, and the page says so.
+    of each stream with replacement. With four levels it covers less than it says, and the page says so.
     """
     names = sorted(outcomes)
     stacked = np.stack([outcomes[name] for name in names])

@@ -21,8 +21,8 @@ def require_room_for_study(spec: StudySpec) -> None:
 
 
 def require_samples(spec: StudySpec, n_windows: int) -> None:
-    """Raises `UserError` where replicates, or levels of crossed luck, would repeat each other bit for bit on a corpus
-    of so many training windows, and so be no samples."""
+    """Raises `UserError` where replicates, or levels of crossed streams, would repeat each other bit for bit on a
+    corpus of so many training windows, and so be no samples."""
     one_window, no_dropout = f"there is {n_windows} training window", "model.dropout is 0"
     without = {name: why for name, why, lacks in (
         ("order", one_window, n_windows < 2), ("dropout", no_dropout, spec.model.dropout == 0)) if lacks}  # fmt: skip
@@ -30,7 +30,7 @@ def require_samples(spec: StudySpec, n_windows: int) -> None:
     for regime in spec.regimes:
         live, count = REGIMES[regime], spec.replicates(regime)
         reasons = [why for name in live if (why := {**without, **held}.get(name))]
-        # where no stream tells replicates apart, their fixed order does, if it is in use
+        # where no stream distinguishes replicates, their fixed order does, if it is in use
         orders = 1 if "order" in live else n_windows
         if len(reasons) == len(live) and count > orders:
             reason = "; ".join([*reasons, *([] if "order" in live else [f"there are {n_windows} fixed orders"])])

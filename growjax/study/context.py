@@ -25,7 +25,7 @@ from growjax.study.account import Account, account
 from growjax.study.checks import require_samples
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import StudySpec
-from growjax.train.loop import Feed, Luck, Run, luck, run
+from growjax.train.loop import Feed, Run, RunKeys, run, run_keys
 from growjax.train.programs import Programs
 from growjax.train.shards import run_sharded
 from growjax.train.state import TrainState
@@ -62,19 +62,19 @@ class Context:
         """How a cell of this study that trains is run."""
         return account(recipe, self.cells.known)
 
-    def keys(self, run: Account) -> Luck:
+    def keys(self, run: Account) -> RunKeys:
         """The keys of an account's live streams, and its fixed order."""
         if run.replicate is None:
-            return luck(Streams(root_key(run.seed, run.purpose)), run.streams)
-        return self.luck_of(run.streams, run.replicate, run.exchanged)
+            return run_keys(Streams(root_key(run.seed, run.purpose)), run.streams)
+        return self.keys_of(run.streams, run.replicate, run.exchanged)
 
-    def luck_of(self, live: Iterable[str], replicate: int, exchanged: Mapping[str, int]) -> Luck:
+    def keys_of(self, live: Iterable[str], replicate: int, exchanged: Mapping[str, int]) -> RunKeys:
         """Keys of the live streams in a replicate, those of exchanged ones in theirs."""
         streams = Streams(root_key(self.spec.study_seed, "study"))
         keys = {name: streams.replicate(exchanged.get(name, replicate)).stream(name) for name in live}
-        return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
+        return RunKeys(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
 
-    def train(self, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
+    def train(self, state: TrainState, live: RunKeys, *, start: int, steps: int, every: int) -> Run:
         """So many steps from step `start` of the keys, evaluated at the start and every so often. Uses `state` up."""
         grid: Any = {"segments": steps // every, "segment_steps": every, "start": start}
         batch_size, shards = self.spec.data.batch_size, self.spec.shards

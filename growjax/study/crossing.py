@@ -1,4 +1,4 @@
-"""Cells of crossed luck: one candidate, each stream in a replicate of its own; and the design's outcomes from them."""
+"""Cells of crossed streams: one candidate, each stream in a replicate of its own; and the outcomes from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
-    """Trains a candidate from its start to the longest lag under one level of each luck."""
+    """Trains a candidate from its start to the longest lag under one level of each stream."""
     recipe = crossed.recipe
     inputs = {"tokens": ctx.tokens.digest, "parent": candidate["digests"]["state"]}
     found = ctx.run.find(recipe, inputs)

@@ -29,7 +29,7 @@ from growjax.study.recipes import Trajectory
 from growjax.study.replay import train_in_parts
 from growjax.study.spec import UNWIDENED
 from growjax.study.traces import trace_digests, trace_lines
-from growjax.train.loop import Luck, Trace, copy_state
+from growjax.train.loop import RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
 
 Record = dict[str, Any]
@@ -140,7 +140,7 @@ def _measured(
 
 
 def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Params:
-    """The source's parameters after it went on, unwidened, for as long as a probe lasts, in the same luck."""
+    """The source's parameters after it went on, unwidened, for as long as a probe lasts, in the same randomness."""
 
     def make() -> Params:
         state, run = copy_state(stored_state(ctx, source_id)), ctx.account(trajectory.probe)
@@ -193,7 +193,7 @@ def _continue(
     trajectory: Trajectory,
     state: TrainState,
     probe: Record,
-    live: Luck,
+    live: RunKeys,
     first: Params,
     source_id: str,
     *,

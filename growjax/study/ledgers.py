@@ -21,7 +21,7 @@ from growjax.record.cells import Recipe
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account
 from growjax.study.context import Context
-from growjax.train.loop import Luck
+from growjax.train.loop import RunKeys
 
 LAYERED = ("attn", "mlp")
 """Sites of dropout that every layer has; the layer's number is the last of their paths."""
@@ -58,16 +58,17 @@ def training_sites(
 
 
 def training_ledger(
-    luck: Luck, sites: dict[str, Sites], *, purpose: str, seed: int, replicates: dict[str, int | None], first: int,
+    run_keys: RunKeys, sites: dict[str, Sites], *, purpose: str, seed: int, replicates: dict[str, int | None], first:
+    int,
     last: int,
 ) -> Ledger:  # fmt: skip
-    """The ledger of steps `first` to `last` under the keys of `luck`.
+    """The ledger of steps `first` to `last` under the keys of `run_keys`.
 
     `replicates`: for each stream the replicate it hangs from, None for a source's own.
     """
     ledger: Ledger = {}
     for stream in ("order", "dropout"):
-        key = getattr(luck, stream)
+        key = getattr(run_keys, stream)
         if key is not None:
             replicate = replicates.get(stream)
             path = [stream] if replicate is None else ["replicate", replicate, stream]
@@ -97,7 +98,7 @@ def growth_ledger(
     return ledger
 
 
-def trained_ledger(ctx: Context, run: Account, live: Luck) -> Ledger:
+def trained_ledger(ctx: Context, run: Account, live: RunKeys) -> Ledger:
     """Of a cell that trains, by its account, under the keys that the run held; with the first state's draws where the
     cell makes them."""
     model, data = ctx.plan.target if run.wide else ctx.config.model, ctx.spec.data

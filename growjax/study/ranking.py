@@ -133,7 +133,7 @@ def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, re
 
 def judge_selector(name: str, scores: dict[str, float], aucs: dict[str, float]) -> Judged | None:
     """Tau-b, top-1 hit and regret (AUC nats lost by trusting it) of one cheap selector against the long AUC; None
-    where it could not be taken for every candidate, or tells no two apart."""
+    where it could not be taken for every candidate, or distinguishes no two."""
     names = sorted(aucs)
     if set(scores) != set(aucs) or len(names) < 2:
         return None

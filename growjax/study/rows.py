@@ -127,7 +127,7 @@ class CurveRow(TypedDict):
 
 
 class Term(TypedDict):
-    """What one luck, or several together, give of an outcome's variance."""
+    """What one randomness, or several together, give of an outcome's variance."""
 
     term: str
     sd: float
@@ -137,7 +137,7 @@ class Term(TypedDict):
 
 
 class Decomposed(TypedDict):
-    """An outcome split by luck."""
+    """An outcome split by randomness."""
 
     outcome: str
     mean: float
@@ -147,7 +147,7 @@ class Decomposed(TypedDict):
 
 
 class BestShare(TypedDict):
-    """How often a candidate is best when all luck is redrawn."""
+    """How often a candidate is best when all streams are redrawn."""
 
     candidate: str
     mean: float
@@ -208,5 +208,5 @@ class Summary(TypedDict):
     selectors: list[SelectorRow]
     curves: list[CurveRow]
     attribution: list[AttributionRow]
-    regimes_apart: list[Apart]
+    regimes_factorial: list[Apart]
     notes: list[str]

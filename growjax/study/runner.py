@@ -31,7 +31,7 @@ from growjax.study.units import Filling, fill_unit, filling, study_units
 
 
 class Watch(Protocol):
-    """Who looks on: told what is being done, never asked."""
+    """Who looks on: shown what is being done, and never asked."""
 
     def phase(self, name: str, cells: int, work: float) -> None:
         """A phase begins, of so many cells and so much work."""

@@ -18,7 +18,7 @@ from growjax.measure.measure import CELLS, Measure
 from growjax.measure.registry import measures, measures_at, value_of
 from growjax.model.decoder import count_params, flops_per_token
 from growjax.record.cells import Recipe
-from growjax.record.seals import readable
+from growjax.record.checksums import readable
 from growjax.record.types import (
     Begun,
     CellRecord,
@@ -27,10 +27,10 @@ from growjax.record.types import (
     Receipt,
     SourceCell,
 )
-from growjax.study.apart import told_apart
 from growjax.study.attribution import attribute
 from growjax.study.context import unwidened_lag
 from growjax.study.crossing import outcomes
+from growjax.study.factorial import factorial
 from growjax.study.ranking import Table, best_pair, deviation, judge_selector, mean, mean_curve, rank_by_auc
 from growjax.study.recipes import study_cells
 from growjax.study.rows import CurveRow, Measured, RankingRow, RunFacts, SelectorRow, Sizes, SourceRow, Summary
@@ -39,7 +39,7 @@ from growjax.study.spec import UNWIDENED, StudySpec
 Kind = Literal["probe", "continuation"]
 
 LEVELS = 100_000
-"""Most combinations of crossed luck that are summed up."""
+"""Most combinations of crossed streams that are summed up."""
 
 
 def spec_of(receipt: Receipt | Begun) -> StudySpec:
@@ -90,14 +90,14 @@ def _expected(recipe: Recipe) -> tuple[object, ...]:
 def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has."""
     fault = "the receipt's cells are not those of its own configuration"
-    mend = "report on the directory of a whole run"
+    hint = "report on the directory of a whole run"
     states, pool, crossed = len(spec.source_seeds) * len(spec.source_steps), len(spec.operators), spec.crossed
     runs = 2 * (pool + 1) * sum(map(spec.replicates, spec.regimes)) + pool * crossed.order * crossed.dropout
     fewest = 1 + states * (1 + pool + runs)  # counted before any is named
     if fewest > len(receipt["cells"]):
-        raise UserError(f"{fault}: there are {len(receipt['cells'])}, and it has {fewest} or more", mend)
+        raise UserError(f"{fault}: there are {len(receipt['cells'])}, and it has {fewest} or more", hint)
     if crossed.order * crossed.dropout * crossed.perturb > LEVELS:
-        raise UserError(f"the receipt crosses more than {LEVELS} levels of luck", mend)
+        raise UserError(f"the receipt crosses more than {LEVELS} levels of a stream", hint)
     source = spec.train_config(data_of(receipt)["vocab_size"]).model
     expected = {
         _expected(recipe)
@@ -105,9 +105,9 @@ def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     }
     found = {_label(cell): cell["id"] for cell in receipt["cells"]}
     for label in found.keys() - expected:
-        raise UserError(f"{fault}: it has no cell {found[label]}", mend)
+        raise UserError(f"{fault}: it has no cell {found[label]}", hint)
     if len(found) < max(len(expected), len(receipt["cells"])):
-        raise UserError(f"{fault}: one is missing, or stands twice", mend)
+        raise UserError(f"{fault}: one is missing, or stands twice", hint)
 
 
 def summarise(receipt: Receipt) -> Summary:
@@ -134,7 +134,7 @@ def summarise(receipt: Receipt) -> Summary:
         "selectors": [],
         "curves": [],
         "attribution": [],
-        "regimes_apart": [],
+        "regimes_factorial": [],
         "notes": _notes(spec),
     }
     pool = [UNWIDENED, *spec.operators]
@@ -155,8 +155,8 @@ def summarise(receipt: Receipt) -> Summary:
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
             summary["curves"] += [_curve(table, spec, source, regime, n, flops[n == UNWIDENED]) for n in pool]
-        apart = told_apart(summary["ranking"], source, spec.continuation_lag)
-        summary["regimes_apart"] += [apart] if apart else []
+        apart = factorial(summary["ranking"], source, spec.continuation_lag)
+        summary["regimes_factorial"] += [apart] if apart else []
         if spec.crossed:
             found = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if not is_control(n)}
             finite = {n: y for n, y in found.items() if bool(np.isfinite(y).all())}

@@ -64,8 +64,8 @@ def _check(name: str, tree: Any, like: Any, dtype: np.dtype, fits: Fits) -> None
         leaf, expected = leaves[path], wanted[path].shape
         found = np.shape(leaf)
         if not fits(found, expected) or getattr(leaf, "dtype", None) != dtype:
-            told = f"{getattr(leaf, 'dtype', type(leaf).__name__)} {list(found)}"
+            described = f"{getattr(leaf, 'dtype', type(leaf).__name__)} {list(found)}"
             raise UserError(
-                f"{path} is {told}, where its configuration has {dtype} {list(expected)}",
+                f"{path} is {described}, where its configuration has {dtype} {list(expected)}",
                 "give arrays of that shape and dtype, or another configuration",
             )

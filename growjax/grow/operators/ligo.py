@@ -13,12 +13,13 @@ import optax
 from growjax.config import OptimConfig, TrainConfig
 from growjax.data.batches import batch_at, window_ids
 from growjax.draws import Sites, normals
+from growjax.errors import require
 from growjax.grow.building import clone, fresh
 from growjax.grow.copying import without
 from growjax.grow.law import leaf_law
 from growjax.grow.operator import GrowthData, Operator
 from growjax.grow.plan import WidthPlan
-from growjax.grow.promises import check_noise, check_steps, need, never
+from growjax.grow.promises import check_noise, check_steps, never
 from growjax.model.axes import Dim, ParamSpec, map_specs
 from growjax.model.decoder import Params, param_specs
 from growjax.streams import Streams, at_site
@@ -145,7 +146,7 @@ def ligo(
 def _check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     check_steps("steps")(plan, optim, options)
     check_noise(plan, optim, options)
-    need(options["learning_rate"] > 0, f"learning_rate is {options['learning_rate']}", "give a positive number")
+    require(options["learning_rate"] > 0, f"learning_rate is {options['learning_rate']}", "give a positive number")
 
 
 def _maps_drawn(plan: WidthPlan, options: dict[str, Any]) -> Sites:

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.config import OptimConfig
+from growjax.errors import require
 from growjax.grow.building import clone
 from growjax.grow.copying import along
 from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan
-from growjax.grow.promises import need, where_clones_are_exact
+from growjax.grow.promises import where_clones_are_exact
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_specs
 from growjax.streams import Streams
@@ -23,8 +24,8 @@ from growjax.train.state import TrainState
 def staged(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
     """Copies of the whole model side by side, each matrix block-diagonal, the head their mean: the function is kept.
 
-    Shen et al. 2022, section 3.2. Gradients do not tell the blocks apart, so moments are the law's. Weights leave the
-    cloned subspace, but nothing ever comes of it as long as no dropout tells the copies apart. One whole multiple for
+    Shen et al. 2022, section 3.2. Gradients do not distinguish the blocks, so moments are the law's. Weights leave the
+    cloned subspace, but nothing ever comes of it as long as no dropout distinguishes the copies. One whole multiple for
     every axis that grows.
     """
     new = clone(state, plan)
@@ -45,10 +46,10 @@ def staged(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainStat
 
 def _check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     multiples = {m.new / m.old for m in plan.maps.values() if m.grown and m.axis != "vocab"}
-    told = ", ".join(f"{x:g}" for x in sorted(multiples))
-    need(
+    described = ", ".join(f"{x:g}" for x in sorted(multiples))
+    require(
         len(multiples) <= 1 and not any(m.uneven for m in plan.maps.values() if m.axis != "vocab"),
-        f"it puts whole models side by side, and this plan grows its axes {told} times",
+        f"it puts whole models side by side, and this plan grows its axes {described} times",
         "grow d_model, heads and d_ff by one whole multiple",
     )
 

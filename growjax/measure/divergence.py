@@ -37,7 +37,7 @@ def _compare(
     return {name: jnp.mean(values) for name, values in rows.items()} | {"logit_max": largest}
 
 
-def compare(
+def divergences(
     reference: tuple[ModelConfig, Params], model: tuple[ModelConfig, Params], windows_EBT: jax.Array
 ) -> dict[str, float]:
     """How `model` differs from `reference` on windows uint16 [E, B, T + 1].

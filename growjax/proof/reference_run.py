@@ -1,7 +1,7 @@
 """A small continuation that holds every kind of step: training, widening, going on under dropout. What the contract's
 rows compare, each time in other surroundings.
 
-    python -m growjax.proof.specimen '{"every": 4}'
+    python -m growjax.proof.reference_run '{"every": 4}'
 
 prints digests as one JSON document; nothing in it depends on where or when it runs. With '{"ask": true}' it prints what
 the device here is instead, once the canaries have passed: `doctor` asks a process that ends, so as not to hold an
@@ -21,7 +21,7 @@ from growjax import runtime
 TRAIN, GO_ON = 6, 12
 
 
-def specimen(
+def reference_run(
     *, every: int = 4, shards: int = 1, rows: int = 16, stored: str | None = None, moved: str | None = None
 ) -> dict[str, Any]:
     """Trains for 6 steps, widens with noise, goes on for 12 steps with order and dropout live.
@@ -43,13 +43,13 @@ def specimen(
     from growjax.preflight.canaries import CANARIES
     from growjax.record.store import state_digest
     from growjax.streams import Streams, root_key
-    from growjax.train.loop import Feed, luck, run
+    from growjax.train.loop import Feed, run, run_keys
     from growjax.train.shards import run_sharded
     from growjax.train.state import init_state
 
-    told = list(stories(120))
-    tokenizer = train_tokenizer(told, 300)
-    windows = as_windows(encode(tokenizer, told), 32)
+    described = list(stories(120))
+    tokenizer = train_tokenizer(described, 300)
+    windows = as_windows(encode(tokenizer, described), 32)
     feed = Feed(jnp.asarray(windows[32:]), jnp.asarray(windows[:32].reshape(2, 16, -1)))
     model = ModelConfig(
         d_model=32, n_heads=2, n_kv_heads=2, d_ff=96, vocab_size=tokenizer.get_vocab_size(), max_seq_len=32
@@ -59,7 +59,7 @@ def specimen(
     train: Any = partial(run_sharded, shards=shards) if shards > 1 else partial(run, **sizes)
     train = partial(train, batch_size=rows)
     streams, study = Streams(root_key(0)), root_key(1, "study")
-    live = luck(streams, ("order", "dropout"))
+    live = run_keys(streams, ("order", "dropout"))
     start = init_state(config, key=streams.at("init", 0))
     source = train(start, feed, live, segments=1, segment_steps=TRAIN)
     before = state_digest(source.state)
@@ -67,8 +67,10 @@ def specimen(
     widened = state_digest(wide)
     if stored is not None:
         wide = _through_storage(wide, Path(stored), moved)
-    # its own luck again, from the step where the source stood
-    last = train(wide, feed, luck(Streams(study), ("order", "dropout")), segments=GO_ON // every, segment_steps=every)
+    # its own randomness again, from the step where the source stood
+    last = train(
+        wide, feed, run_keys(Streams(study), ("order", "dropout")), segments=GO_ON // every, segment_steps=every
+    )
     steps = [words_hex(total(row)) for row in np.concatenate([source.trace.params_digest, last.trace.params_digest])]
     return {
         "tokenizer": json.loads(tokenizer.to_str())["model"]["merges"][-1],
@@ -112,7 +114,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(here()))
         return 0
     again = options.pop("again", False)
-    print(json.dumps([specimen(**options) for _ in range(2 if again else 1)]))
+    print(json.dumps([reference_run(**options) for _ in range(2 if again else 1)]))
     return 0
 
 

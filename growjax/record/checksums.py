@@ -1,4 +1,4 @@
-"""Records that name damage to themselves: canonical JSON, sealed by a digest of everything else in it."""
+"""Records that name damage to themselves: canonical JSON, with a digest of everything else in it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from growjax.record.reader import RECORD_BYTES, parse, read_bytes
 from growjax.record.types import Json, Tree
 
 
-def sealed(body: Mapping[str, object]) -> Tree:
+def with_checksum(body: Mapping[str, object]) -> Tree:
     """A record with the digest of everything else in it."""
     return {**cast(Tree, body), "digest": json_digest(body)}
 
 
-def is_sealed(record: Mapping[str, object]) -> bool:
+def has_checksum(record: Mapping[str, object]) -> bool:
     """Whether a record's digest is that of everything else in it."""
     rest = {name: value for name, value in record.items() if name != "digest"}
     return record.get("digest") == json_digest(rest)
 
 
-def read_sealed(path: Path) -> Tree | None:
-    """The sealed record of a file; None where it is damaged. Raises `FileNotFoundError` where there is no file,
-    `UserError` where it is beyond bounds."""
+def read_checked(path: Path) -> Tree | None:
+    """The record of a file, checked by its checksum; None where it is damaged. Raises `FileNotFoundError` where there
+    is no file, `UserError` where it is beyond bounds."""
     text = read_bytes(path, RECORD_BYTES).decode("utf-8", errors="replace")
     try:
         record = parse(text, path)
     except ValueError:
         return None
-    whole = isinstance(record, dict) and is_sealed(record) and canonical_json(record) + "\n" == text
+    whole = isinstance(record, dict) and has_checksum(record) and canonical_json(record) + "\n" == text
     return record if whole and isinstance(record, dict) else None
 
 

@@ -1,4 +1,5 @@
-"""A witness of running programs: every random word they ask for is served from data, and every key that asks is noted.
+"""An interceptor of running programs: every random word they ask for is served from data, and every key that asks is
+noted.
 
 While it watches, the Threefry implementation that jax.random knows is one whose words come from the host, so no key in
 any form escapes it: typed, legacy, wrapped from raw words, restored or made inside an operator. Keys are then only
@@ -46,9 +47,9 @@ def _unknown_jax() -> UserError:
     )
 
 
-class Witness:
-    """Serves words through `give` and notes the keys that asked. One witness can watch many runs, one at a time, and
-    programs compiled under it serve them all. Raises `UserError` where a draw of this jax would escape it."""
+class Interceptor:
+    """Serves words through `give` and notes the keys that asked. One interceptor can watch many runs, one at a time,
+    and programs compiled under it serve them all. Raises `UserError` where a draw of this jax would escape it."""
 
     def __init__(self) -> None:
         self.asked: list[Key] = []
@@ -108,11 +109,13 @@ class Recorded:
 
     def faults(self, asked: list[Key]) -> list[str]:
         """What does not hold of the keys that asked: strays, keys that asked twice, draws that nobody asked for."""
-        told, seen = list(self.strays), set[Key]()
+        described, seen = list(self.strays), set[Key]()
         for key in asked:
             if key in seen:
                 place = self.places.get(key)
-                told.append(f"key {key_hex(key)} served twice{f' ({place.place})' if place else ''}")
+                described.append(f"key {key_hex(key)} served twice{f' ({place.place})' if place else ''}")
             seen.add(key)
-        told += [f"{place.place} is recorded and was not drawn" for k, place in self.places.items() if k not in seen]
-        return told
+        described += [
+            f"{place.place} is recorded and was not drawn" for k, place in self.places.items() if k not in seen
+        ]
+        return described

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 
 from growjax.measure.registry import measures_at, other_measures
-from growjax.report import luck, tables
-from growjax.report.values import Cast, Row, rows
+from growjax.report import attribution, tables
+from growjax.report.formatting import Contents, Row, rows
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "sources": ("name", "seed", "step", "validation_loss", "unigram_entropy"),
@@ -52,11 +52,11 @@ def csv_text(found: Sequence[Row], first: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
-def csv_files(summary: Row, cast: Cast) -> dict[str, str]:
+def csv_files(summary: Row, contents: Contents) -> dict[str, str]:
     """Every CSV file by name: the sections as they are, curves with a row per point, selectors averaged."""
     files = {f"{section}.csv": csv_text(rows(summary, section), first_columns(section)) for section in SECTIONS}
     means = ("regime", "selector", "sources", "tau_mean", "top1_share", "regret_mean")
-    files["selectors_by_regime.csv"] = csv_text(tables.selector_means(summary, cast), means)
+    files["selectors_by_regime.csv"] = csv_text(tables.selector_means(summary, contents), means)
     keys = ("steps", "tokens", "flops", "mean", "low", "high")
     points = [
         {"source": c["source"], "regime": c["regime"], "candidate": c["candidate"], "control": c.get("control")}
@@ -73,4 +73,4 @@ def csv_files(summary: Row, cast: Cast) -> dict[str, str]:
         for point in s.get("curve") or []
     ]
     files["source_curves.csv"] = csv_text(training, ("source", "step", "validation_loss"))
-    return files | {name: csv_text(found, tuple(found[0])) for name, found in luck.sheets(summary).items()}
+    return files | {name: csv_text(found, tuple(found[0])) for name, found in attribution.csv_tables(summary).items()}

@@ -1,12 +1,12 @@
-"""What decides who wins, and the regimes told apart: figure, tables and explanations."""
+"""What decides who wins, and the regimes as a factorial: figure, tables and explanations."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from growjax.report import canvas, style
+from growjax.report import plotting, style
+from growjax.report.formatting import Contents, Row, fixed, number, percent, rows, significant, text
 from growjax.report.tables import Column, candidate_column, table
-from growjax.report.values import Cast, Row, fixed, number, percent, rows, significant, text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,14 +22,14 @@ def _outcomes(attribution: Row) -> list[Row]:
 
 
 def components(summary: Row) -> Figure | None:
-    """Standard deviation that each luck gives each outcome, with its interval: a panel per outcome."""
+    """Standard deviation that each stream gives each outcome, with its interval: a panel per outcome."""
     found = [(a["source"], o) for a in rows(summary, "attribution") for o in _outcomes(a)]
     if not found:
         return None
     columns = min(3, len(found))
     terms = [t["term"] for t in found[0][1]["terms"]]
-    margin = max(map(len, terms)) * canvas.CHARACTER
-    figure, all_axes = canvas.grid(len(found), columns, height=1.5, width=2.2, left=margin + 0.1, foot=0.55, head=0.5)
+    margin = max(map(len, terms)) * plotting.CHARACTER
+    figure, all_axes = plotting.grid(len(found), columns, height=1.5, width=2.2, left=margin + 0.1, foot=0.55, head=0.5)
     reach = max(number(t["high"]) for _, o in found for t in o["terms"]) or 1.0
     for axes, (source, outcome) in zip(all_axes, found, strict=True):
         for row, term in enumerate(outcome["terms"]):
@@ -41,11 +41,11 @@ def components(summary: Row) -> Figure | None:
         axes.set_xlim(-0.03 * reach, 1.05 * reach)
         axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel("standard deviation of AUC (nats)")
-        canvas.title(axes, outcome["outcome"], source)
+        plotting.title(axes, outcome["outcome"], source)
     return figure
 
 
-def attribution(summary: Row, cast: Cast) -> str:
+def attribution(summary: Row, contents: Contents) -> str:
     """The tables, each behind the words that explain design and intervals."""
     parts = []
     for found in rows(summary, "attribution"):
@@ -54,12 +54,13 @@ def attribution(summary: Row, cast: Cast) -> str:
         parts.append(
             f"<h3>{text(found['source'])}</h3>\n<p>Design: every one of {levels['order']} batch orders met every one "
             f"of {levels['dropout']} series of dropout masks and every one of {levels['perturb']} draws of widening "
-            f"itself ({design}), the same luck for every candidate; a candidate that draws nothing when it is widened "
-            "ran once for all levels of perturb. An outcome is the AUC at the longest lag. It is taken as a mean plus "
-            "an effect of each luck, of each pair and of all three (random effects; components by the method of "
-            f"moments). Intervals ({share}) redraw whole levels of luck, never single cells: the effects of levels are "
-            "normal draws, so each mean square is a multiple of a chi-squared variable. They are wide because a design "
-            "has few levels; a lower end at 0 says that the luck may not matter at all.</p>\n"
+            f"itself ({design}), the same randomness for every candidate; a candidate that draws nothing when it is "
+            "widened ran once for all levels of perturb. An outcome is the AUC at the longest lag. It is taken as a "
+            "mean plus an effect of each stream, of each pair and of all three (random effects; components by the "
+            "method of "
+            f"moments). Intervals ({share}) redraw whole levels of a stream, never single cells: the effects of levels "
+            "are normal draws, so each mean square is a multiple of a chi-squared variable. They are wide because a "
+            "design has few levels; a lower end at 0 says that the randomness may not matter at all.</p>\n"
         )
         first = _outcomes(found)
         names = [t["term"] for t in first[0]["terms"]]
@@ -69,18 +70,18 @@ def attribution(summary: Row, cast: Cast) -> str:
             *(Column(name, lambda r, n=n: _term(r["terms"][n])) for n, name in enumerate(names)),
         ]
         caption = (
-            "Standard deviation of AUC (nats/token) that each luck gives, its interval, and its share of the variance. "
-            "In the last row luck that both candidates share cancels: what is left decides who wins."
+            "Standard deviation of AUC (nats/token) that each stream gives, its interval, and its share of the "
+            "variance. In the last row randomness that both candidates share cancels: what is left decides who wins."
         )
         parts.append(table(caption, columns, first))
         best = [
-            candidate_column(cast),
+            candidate_column(contents),
             Column("mean AUC", lambda r: fixed(r["mean"])),
             Column("probability of being best", lambda r: percent(r["share"])),
             Column("interval", lambda r: f"{percent(r['low'])} to {percent(r['high'])}"),
         ]
         caption = (
-            "How often each candidate is best when all luck is redrawn: its share of the design's cells (ties are "
+            "How often each candidate is best when all streams are redrawn: its share of the design's cells (ties are "
             f"split). The interval ({share} in name) draws whole levels with replacement; with so few levels it covers "
             "less than it says."
         )
@@ -99,12 +100,12 @@ def _term(term: Row) -> str:
     return f"{significant(term['sd'], 2)} ({percent(term['share'])})<small>{interval}</small>"
 
 
-def apart(summary: Row, cast: Cast) -> str:
+def factorial(summary: Row, contents: Contents) -> str:
     """The 2 x 2, a table per source, and what follows for the ranking in words."""
     parts = []
-    for found in rows(summary, "regimes_apart"):
+    for found in rows(summary, "regimes_factorial"):
         columns = [
-            candidate_column(cast),
+            candidate_column(contents),
             *(Column(c, lambda r, c=c: f"{fixed(r[c]['auc'])} <small>rank {r[c]['rank']}</small>") for c in CORNERS),
             Column("effect of order", lambda r: fixed(r["of_order"], signed=True)),
             Column("effect of dropout", lambda r: fixed(r["of_dropout"], signed=True)),
@@ -112,18 +113,20 @@ def apart(summary: Row, cast: Cast) -> str:
         ]
         taus = ", ".join(f"{corner} {fixed(tau, 2)}" for corner, tau in found["tau_to_neither"].items())
         firsts = {c: [r["candidate"] for r in found["rows"] if r[c]["rank"] == 1] for c in CORNERS}
-        told = "; ".join(f"{c}: {', '.join(f'<code>{text(n)}</code>' for n in names)}" for c, names in firsts.items())
+        described = "; ".join(
+            f"{c}: {', '.join(f'<code>{text(n)}</code>' for n in names)}" for c, names in firsts.items()
+        )
         caption = (
             f"{text(found['source'])}, lag {found['lag']}: mean AUC and rank with a random batch order or a fixed one "
             "(order), with dropout or without (dropout). Effects are of the AUC less the mean of the candidates: "
             "what moves all candidates alike cannot change their order. Below 0: the candidate gains on the others."
         )
         parts.append(table(caption, columns, found["rows"]))
-        parts.append(f"<p>First by mean AUC: {told}. Kendall's tau-b to the ranking with neither: {taus}.</p>\n")
+        parts.append(f"<p>First by mean AUC: {described}. Kendall's tau-b to the ranking with neither: {taus}.</p>\n")
     return "".join(parts)
 
 
-def sheets(summary: Row) -> dict[str, list[Row]]:
+def csv_tables(summary: Row) -> dict[str, list[Row]]:
     """Rows of the CSV files."""
     terms = [
         {"source": a["source"], "outcome": o["outcome"], **t}
@@ -134,9 +137,9 @@ def sheets(summary: Row) -> dict[str, list[Row]]:
     best = [{"source": a["source"], **row} for a in rows(summary, "attribution") for row in a["best"]]
     square = [
         {"source": a["source"], "lag": a["lag"], "candidate": r["candidate"], "corner": corner, **r[corner]}
-        for a in rows(summary, "regimes_apart")
+        for a in rows(summary, "regimes_factorial")
         for r in a["rows"]
         for corner in CORNERS
     ]
-    files = {"attribution.csv": terms, "best.csv": best, "regimes_apart.csv": square}
+    files = {"attribution.csv": terms, "best.csv": best, "regimes_factorial.csv": square}
     return {name: found for name, found in files.items() if found}

@@ -1,4 +1,4 @@
-"""The stochastic regime taken apart: order alone, dropout alone, both, neither, as a 2 x 2 of the ranking."""
+"""The stochastic regime split: order alone, dropout alone, both, neither, as a 2 x 2 of the ranking."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SQUARE = {"neither": "deterministic", "order": "order", "dropout": "dropout", "b
 """The corners, and the regime of each."""
 
 
-def told_apart(ranking: list[RankingRow], source: str, lag: int) -> Apart | None:
+def factorial(ranking: list[RankingRow], source: str, lag: int) -> Apart | None:
     """The 2 x 2 of one source's warm starts at a lag, from the rows of the ranking; None unless all regimes were run,
     and no candidate diverged.
 
-    AUCs are told relative to the mean of the candidates in the same corner, since only what differs between candidates
-    can change their order. Of a candidate with such values n (neither), o, d, b (both): the effect of order is
-    (o - n + b - d) / 2, that of dropout (d - n + b - o) / 2, and together b - o - d + n.
+    AUCs are reported relative to the mean of the candidates in the same corner, since only what differs between
+    candidates can change their order. Of a candidate with such values n (neither), o, d, b (both): the effect of order
+    is (o - n + b - d) / 2, that of dropout (d - n + b - o) / 2, and together b - o - d + n.
     """
     corners: dict[str, dict[str, float]] = {}
     for corner, regime in SQUARE.items():

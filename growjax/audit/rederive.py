@@ -60,7 +60,7 @@ def _values(key: jax.Array, draw: Draw) -> np.ndarray:
 
 
 class Comparison:
-    """What was derived twice so far. Cells that share luck share draws, and each is derived once."""
+    """What was derived twice so far. Cells that share randomness share draws, and each is derived once."""
 
     def __init__(self) -> None:
         self.draws = self.words = self.exact = 0

@@ -106,7 +106,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cast:
+class Contents:
     """Who takes part: every list of names in the one order that the whole page uses."""
 
     candidates: list[Candidate]
@@ -130,8 +130,8 @@ class Cast:
         return [(s, g) for s in self.sources for g in self.regimes if (s, g) in present]
 
 
-def cast(summary: Row) -> Cast:
-    """Collect all names of a summary; candidates by name, controls last, regimes and sources as they are told."""
+def contents_of(summary: Row) -> Contents:
+    """Collect all names of a summary; candidates by name, controls last, regimes and sources as they are reported."""
     names: dict[str, bool] = {}
     sources = [str(r["name"]) for r in rows(summary, "sources")]
     regimes: set[str] = set()
@@ -152,4 +152,4 @@ def cast(summary: Row) -> Cast:
         kind = sorted(name for name, is_control in names.items() if is_control is control)
         ordered += [Candidate(name, control, place) for place, name in enumerate(kind)]
     known = [g for g in REGIMES if g in regimes]
-    return Cast(ordered, sources, known + sorted(regimes - set(REGIMES)), sorted(lags))
+    return Contents(ordered, sources, known + sorted(regimes - set(REGIMES)), sorted(lags))

@@ -126,13 +126,13 @@ def figure_difference(a: object, b: object, path: str = "") -> tuple[str, float 
     return next((found for p, x, y in pairs if (found := figure_difference(x, y, p))), None)
 
 
-def _figure(told: object) -> np.float64:
+def _figure(described: object) -> np.float64:
     """A number, or the exact text of one; a digest is none, though its digits would pass."""
-    if isinstance(told, str) and "0x" in told:
-        return np.float64(float.fromhex(told))
-    if isinstance(told, int | float):
-        return np.float64(told)
-    raise ValueError(told)
+    if isinstance(described, str) and "0x" in described:
+        return np.float64(float.fromhex(described))
+    if isinstance(described, int | float):
+        return np.float64(described)
+    raise ValueError(described)
 
 
 def cell_start(cell: CellRecord, cells: Mapping[str, CellRecord]) -> int:
@@ -177,8 +177,8 @@ def cell_difference(a: CellRecord, b: CellRecord, *, start: int, model: ModelCon
     found = first_step(a, start, model, b)
     if found:
         figure = figure_difference(left["exact"], right["exact"])
-        told = f"the first figure to differ is {figure[0]}" if figure else "every figure is the same"
-        return Difference(a["id"], told, *found, ulps=figure[1] if figure else None)
+        described = f"the first figure to differ is {figure[0]}" if figure else "every figure is the same"
+        return Difference(a["id"], described, *found, ulps=figure[1] if figure else None)
     mine, other = stored(a), stored(b)
     for path, recorded in mine["leaves"].items() if mine else ():
         if other and other["leaves"].get(path) != recorded:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from growjax.report import style
-from growjax.report.values import Candidate
+from growjax.report.formatting import Candidate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ import re
 
 from growjax.measure import registry
 from growjax.measure.measure import Definition
+from growjax.report.formatting import Contents, Row, brief, count, rows, text
 from growjax.report.tables import separated
-from growjax.report.values import Cast, Row, brief, count, rows, text
 
 DERIVED: tuple[tuple[str, str, str, str], ...] = (
     (
@@ -79,65 +79,66 @@ def _outcome(found: list[Row]) -> str:
     order = sorted(wins.items(), key=lambda item: (-item[1], item[0]))
     if total == 1:
         return f"<code>{text(order[0][0])}</code> is first"
-    told = [f"<code>{text(name)}</code> is first at {wins_} of {_states(total)}" for name, wins_ in order]
-    return _listed(told) + (f", {open_} not separated" if open_ else "")
+    described = [f"<code>{text(name)}</code> is first at {wins_} of {_states(total)}" for name, wins_ in order]
+    return _listed(described) + (f", {open_} not separated" if open_ else "")
 
 
-def conclusion(summary: Row, cast: Cast) -> str:
+def conclusion(summary: Row, contents: Contents) -> str:
     """One paragraph: what was compared, and who wins in each regime at each lag, where the intervals allow a winner."""
     run = summary.get("run") or {}
     small, large = (brief((run.get(k) or {}).get("parameters")) for k in ("source_model", "target_model"))
     found = rows(summary, "pairs")
     opening = (
-        f"{len(cast.operators)} ways to widen a {small}-parameter language model to {large} parameters were compared "
-        f"from {_states(len(cast.sources))}, by the area under the validation-loss curve (AUC, lower is better)."
+        f"{len(contents.operators)} ways to widen a {small}-parameter language model to {large} parameters were "
+        f"compared from {_states(len(contents.sources))}, by the area under the validation-loss curve "
+        "(AUC, lower is better)."
     )
     if not found:
         return f"{opening} No pair of candidates was compared with an interval, so this run names no winner."
     sentences = []
-    for regime in cast.regimes:
+    for regime in contents.regimes:
         parts = []
-        for lag in cast.lags:
+        for lag in contents.lags:
             here = [r for r in found if (r["regime"], r["lag"]) == (regime, lag)]
             if here:
                 parts.append(f"at lag {lag}, {_outcome(here)}")
         if parts:
             sentences.append(f"<strong>{text(regime.capitalize())}</strong> training: {'; '.join(parts)}.")
-    closing = _reversal(found, cast) or ""
+    closing = _reversal(found, contents) or ""
     if not any(separated(r) for r in found):
-        closing = "With these replicates the best and the second-best candidate cannot be told apart anywhere."
+        closing = "With these replicates the best and the second-best candidate cannot be distinguished anywhere."
     return " ".join([opening, *sentences, closing]).strip()
 
 
-def _reversal(found: list[Row], cast: Cast) -> str:
+def _reversal(found: list[Row], contents: Contents) -> str:
     """Whether winners at the shortest lag stay winners at the longest, counted where both are separated."""
-    if len(cast.lags) < 2:
+    if len(contents.lags) < 2:
         return ""
     best = {(r["source"], r["regime"], r["lag"]): r["best"] for r in found if separated(r)}
     both = [
-        (best[s, g, cast.lags[0]], best[s, g, cast.lags[-1]])
-        for s in cast.sources
-        for g in cast.regimes
-        if (s, g, cast.lags[0]) in best and (s, g, cast.lags[-1]) in best
+        (best[s, g, contents.lags[0]], best[s, g, contents.lags[-1]])
+        for s in contents.sources
+        for g in contents.regimes
+        if (s, g, contents.lags[0]) in best and (s, g, contents.lags[-1]) in best
     ]
     if not both:
         return ""
     changed = sum(early != late for early, late in both)
     return (
         f"Of the {len(both)} comparisons with a separated winner at both ends, the winner changes between lag "
-        f"{cast.lags[0]} and lag {cast.lags[-1]} in {changed}."
+        f"{contents.lags[0]} and lag {contents.lags[-1]} in {changed}."
     )
 
 
-def verdicts(summary: Row, cast: Cast) -> str:
+def verdicts(summary: Row, contents: Contents) -> str:
     """A small table: a row per source, a column per regime and lag, the winner or `not separated`."""
     found = {(r["source"], r["regime"], r["lag"]): r for r in rows(summary, "pairs")}
-    columns = [(g, lag) for g in cast.regimes for lag in cast.lags if any(k[1:] == (g, lag) for k in found)]
+    columns = [(g, lag) for g in contents.regimes for lag in contents.lags if any(k[1:] == (g, lag) for k in found)]
     if not columns:
         return ""
     head = "".join(f'<th scope="col">{text(g)}<br>lag {lag}</th>' for g, lag in columns)
     body = []
-    for source in cast.sources:
+    for source in contents.sources:
         cells = ""
         for regime, lag in columns:
             row = found.get((source, regime, lag))
@@ -155,12 +156,12 @@ def verdicts(summary: Row, cast: Cast) -> str:
     )
 
 
-def facts(summary: Row, cast: Cast) -> list[tuple[str, str, str]]:
+def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
     """The strip of key facts: heading, value and small print, as HTML."""
     run = summary.get("run") or {}
     small, large = run.get("source_model") or {}, run.get("target_model") or {}
     replicates = run.get("replicates") or {}
-    controls = [c.name for c in cast.candidates if c.control]
+    controls = [c.name for c in contents.candidates if c.control]
 
     def shape(model: Row) -> str:
         keys = ("d_model", "d_ff", "n_layers", "n_heads")
@@ -170,8 +171,8 @@ def facts(summary: Row, cast: Cast) -> list[tuple[str, str, str]]:
     return [
         ("source model", brief(small.get("parameters")), text(shape(small))),
         ("target model", brief(large.get("parameters")), text(shape(large))),
-        ("candidates", str(len(cast.operators)), text("and controls: " + ", ".join(controls)) if controls else ""),
-        ("source states", str(len(cast.sources)), text(", ".join(cast.sources))),
+        ("candidates", str(len(contents.operators)), text("and controls: " + ", ".join(controls)) if controls else ""),
+        ("source states", str(len(contents.sources)), text(", ".join(contents.sources))),
         ("replicates", text(" / ".join(count(replicates[k]) for k in replicates)), text(" / ".join(replicates))),
         ("corpus", text(run.get("corpus")), (f"{brief(run.get('tokens_train'))} tokens to train on, "
          f"{brief(run.get('tokens_validation'))} held out")),
