@@ -49,14 +49,14 @@ def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
 
 def change(record: Any, rng: random.Random) -> tuple:
     """Changes one place of a record: another value, gone, twice, moved by one, or under another name."""
-    part = rng.choice([name for name in record if name != "source_code"])
-    one = rng.choice(record[part]) if part == "cells" or rng.random() < 0.5 else None
-    top, start = (one, ()) if one is not None and isinstance(one, dict) else (record, (part,))
-    if start and not isinstance(record[part], dict | list):
-        path = start
-    else:
-        found = list(places(top if not start else record[part], start))
-        path = rng.choice(found) if found else start
+    top, path = record, rng.choice([(name,) for name in record])
+    if isinstance(record.get("cells"), list) and record["cells"] and rng.random() < 0.6:
+        top = rng.choice(record["cells"])
+        path = ("kind",) if not isinstance(top, dict) or "kind" in top else ("id",)
+        if not isinstance(top, dict):
+            return path
+    if top is not record or rng.random() < 0.7:
+        path = rng.choice(list(places({k: v for k, v in top.items() if k not in ("cells", "source_code")})) or [path])
     node = top
     for step in path[:-1]:
         node = node[step]
