@@ -8,19 +8,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from growjax.domains import SMALLEST, as_float32, normalise
+from growjax.domains import (
+    SMALLEST,
+    Activation,
+    Dialect,
+    Dtype,
+    Mlp,
+    Norm,
+    Optimizer,
+    Position,
+    Split,
+    as_float32,
+    normalise,
+)  # fmt: skip
 from growjax.errors import UserError, require
 from growjax.schema import DEFAULTS
-
-Dtype = Literal["float32", "bfloat16", "float64"]
-Dialect = Literal["rms", "layer"]
-Norm = Literal["rms", "layer"]
-Position = Literal["rotary", "learned", "none"]
-Mlp = Literal["gated", "plain"]
-Activation = Literal["silu", "gelu"]
-Split = Literal["auto", "file", "paragraph"]
 
 
 def canonical_json(value: Any) -> str:
@@ -206,7 +210,7 @@ class ModelConfig(Config):
 class OptimConfig(Config):
     """An optimizer with decoupled decay, global clipping, linear warm-up and cosine decay."""
 
-    name: Literal["adamw", "lion", "muon", "sgd"] = "adamw"
+    name: Optimizer = "adamw"
     """`muon` orthogonalises the hidden matrices and takes AdamW for the rest; `sgd` has momentum `b1`."""
     learning_rate: float = 3e-3
     warmup_steps: int = 50

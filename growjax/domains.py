@@ -12,9 +12,18 @@ import operator
 import os
 import struct
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from growjax.errors import UserError
+
+Dtype = Literal["float32", "bfloat16", "float64"]
+Dialect = Literal["rms", "layer"]
+Norm = Literal["rms", "layer"]
+Position = Literal["rotary", "learned", "none"]
+Mlp = Literal["gated", "plain"]
+Activation = Literal["silu", "gelu"]
+Optimizer = Literal["adamw", "lion", "muon", "sgd"]
+Split = Literal["auto", "file", "paragraph"]
 
 MOST = 2**31 - 1
 """Of sizes, steps and counts: what 32 bits with a sign hold."""
@@ -177,11 +186,11 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "d_ff": SIZE,
         "vocab_size": SIZE,
         "max_seq_len": SIZE,
-        "dialect": Name(("rms", "layer")),
-        "norm": Maybe(Name(("rms", "layer"))),
-        "position": Maybe(Name(("rotary", "learned", "none"))),
-        "mlp": Maybe(Name(("gated", "plain"))),
-        "activation": Maybe(Name(("silu", "gelu"))),
+        "dialect": Name(get_args(Dialect)),
+        "norm": Maybe(Name(get_args(Norm))),
+        "position": Maybe(Name(get_args(Position))),
+        "mlp": Maybe(Name(get_args(Mlp))),
+        "activation": Maybe(Name(get_args(Activation))),
         "qkv_bias": Maybe(FLAG),
         "attn_out_bias": Maybe(FLAG),
         "mlp_bias": Maybe(FLAG),
@@ -194,10 +203,10 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "norm_eps": POSITIVE,
         "qk_norm_eps": Maybe(POSITIVE),
         "init_std": AT_LEAST_0,
-        "dtype": Name(("float32", "bfloat16", "float64")),
+        "dtype": Name(get_args(Dtype)),
     },
     "OptimConfig": {
-        "name": Name(("adamw", "lion", "muon", "sgd")),
+        "name": Name(get_args(Optimizer)),
         "learning_rate": POSITIVE,
         "warmup_steps": COUNT,
         "total_steps": STEPS,
@@ -212,7 +221,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     "TrainConfig": {"model": Part("ModelConfig"), "optim": Part("OptimConfig")},
     "DataConfig": {
         "corpus": Text(blank=False, hint="give builtin, a path, a pattern or hf:NAME"),
-        "split": Name(("auto", "file", "paragraph")),
+        "split": Name(get_args(Split)),
         "stories": COUNT,
         "text_field": Text(),
         "encoding": Text(),

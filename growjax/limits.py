@@ -9,6 +9,7 @@ from pathlib import Path
 
 from growjax.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError
+from growjax.model.decoder import count_params
 
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 STORY_BYTES = 200
@@ -32,22 +33,13 @@ def memory() -> int:
     return min(found)
 
 
-def least_params(model: ModelConfig) -> int:
-    """The number of parameters, but for gains and biases."""
-    parts, attention = model.architecture, (2 * model.n_heads + 2 * model.n_kv_heads) * model.head_dim
-    tables = model.vocab_size * (1 if model.tie_embeddings else 2)
-    tables += model.max_seq_len if parts.position == "learned" else 0
-    layer = attention + (3 if parts.mlp == "gated" else 2) * model.d_ff
-    return model.d_model * (tables + model.n_layers * layer)
-
-
 def least_bytes(config: TrainConfig, *, tokens: int = 0, steps: int = 0) -> int:
     """Bytes that a state takes; with `tokens` in a batch, those of a training step too, and of a trace of so many
     `steps`."""
     model, size = config.model, 8 if config.model.param_dtype == "float64" else 4
     copies = 3 if config.optim.name == "adamw" else 2  # Muon keeps second moments of some
-    step = size * (least_params(model) + tokens * model.d_model) if tokens else 0
-    return size * copies * least_params(model) + step + steps * 8 * (LEAVES + 1)
+    step = size * (count_params(model) + tokens * model.d_model) if tokens else 0
+    return size * copies * count_params(model) + step + steps * 8 * (LEAVES + 1)
 
 
 def require_room(config: TrainConfig, *, tokens: int = 0, steps: int = 0) -> None:

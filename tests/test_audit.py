@@ -25,6 +25,7 @@ from growjax.model import layers
 from growjax.model.components import NORMS
 from growjax.record.rundir import RunDir
 from growjax.streams import STREAMS, Streams, at_site, root_key
+from growjax.study.account import Account
 from growjax.study.context import Context
 from growjax.study.recipes import study_cells
 from growjax.study.runner import run_study
@@ -161,17 +162,16 @@ def planted_run(path: Path, spec: StudySpec = TINY) -> tuple[dict, Context]:
 
 def test_faults_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A run whose randomness is not what its recipes say: what is recorded are the keys that the run held."""
-    good, other, calls = Context.keys_of, Streams(root_key(2, "study")).replicate(0), []
+    good, other = Context.keys, Streams(root_key(2, "study")).replicate(0)
 
-    def planted(self: Context, live: Any, replicate: int, exchanged: Any) -> RunKeys:
-        found = good(self, live, replicate, exchanged)
+    def planted(self: Context, run: Account) -> RunKeys:
+        found = good(self, run)
         if found.dropout is None:  # the deterministic regime draws batches and masks
             return found._replace(order=other.stream("order"), dropout=other.stream("dropout"))
-        calls.append(1)  # the candidate, which comes last, has batches of another seed
-        return found._replace(order=other.stream("order")) if len(calls) > 1 else found
+        return found._replace(order=other.stream("order")) if run.wide else found  # the candidate, not its control
 
     with monkeypatch.context() as patch:
-        patch.setattr(Context, "keys_of", planted)
+        patch.setattr(Context, "keys", planted)
         receipt, ctx = planted_run(tmp_path / "run", TINY.replace(deterministic_replicates=1))
     faults = check_ledgers(receipt, ctx).faults
     for named in ("order.key is recorded as", "stream dropout is recorded as drawn, and is not live",

@@ -47,6 +47,8 @@ class RunDir:
         one that a killed process held is free."""
         require_path(self.path)
         made = not self.path.exists()
+        if not made and not self.path.is_dir():
+            raise UserError(f"a file stands where the folder {self.path} is needed", "choose another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
@@ -76,12 +78,16 @@ class RunDir:
         goes on with it where its own header is the same. A run of another configuration is gone on with where nothing
         is full yet, or where `follows` says of it that its cells are this run's. Refuses a directory of something
         else."""
+        require_path(self.path)
         if force and self.path.exists():
             self._clear()
-        if any(path.name != LOCK for path in self.path.iterdir()):
+        if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
             if not (self.path / "receipt.json").exists():
                 raise UserError(f"{self.path} is not empty and holds no run", "choose another --out")
-            old = self.receipt()
+            try:
+                old = self.receipt()
+            except UserError as error:
+                raise UserError(error.fault, "choose another --out, or start anew with --force") from None
             fresh = not self.data.exists() and not any(self.cells.glob("*/result.json"))
             other = "config" in old and old["config"] != header["config"]
             if other and (fresh or follows(old["config"])):
