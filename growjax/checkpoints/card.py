@@ -24,7 +24,7 @@ def card(model: ModelConfig, extras: Extras | None, history: History, *, dtype: 
     """README.md of a checkpoint, in Markdown; `params` is the digest of the parameters as growjax holds them."""
     lines = ["---", "library_name: transformers", "tags:", "- growjax", "---", ""]
     lines += [f"# {'A widened model' if history.operator else 'A model'} written by growjax", ""]
-    if extras is not None:
+    if extras is not None and extras.config:
         lines.append(f"- Source: `{extras.name}` ({extras.config.get('model_type')}, stored in {extras.dtype}).")
     if history.operator:
         lines.append(f"- Widened by `{history.operator}`.")

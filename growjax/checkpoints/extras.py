@@ -41,7 +41,7 @@ class Extras:
     name: str
     """Of the folder that it came from."""
     config: Mapping[str, Any]
-    """Its config.json."""
+    """Its config.json; empty where there was none."""
     dtype: str
     """Of its tensors, as they were stored: `float32`, `bfloat16` or `float16` (`float32` where they differ)."""
     files: Mapping[str, bytes]
@@ -68,6 +68,16 @@ def read_files(folder: Path, vocab_size: int) -> dict[str, bytes]:
                 "give the tokenizer that belongs to the weights",
             )
     return files
+
+
+def with_tokenizer(extras: Extras | None, folder: Path, vocab_size: int) -> Extras:
+    """With the tokenizer files and generation settings of another folder. Raises `UserError` where it has none."""
+    extras = extras or Extras(folder.resolve().name, {}, "float32", {})
+    files = read_files(folder, vocab_size)
+    if not files.keys() - {GENERATION}:
+        raise UserError(f"{folder} holds no tokenizer", f"name a folder with {TOKENIZER[0]}")
+    own = {name: data for name, data in extras.files.items() if name == GENERATION}
+    return dataclasses.replace(extras, files={**own, **files})
 
 
 def _largest_id(tokenizer: dict[str, Any]) -> int:

@@ -122,7 +122,7 @@ def save_checkpoint(
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")
     model = state.config.model
-    family, given = family_for(model, extras.config if extras else None)
+    family, given = family_for(model, (extras.config or None) if extras else None)
     given |= {"dtype": stored, "torch_dtype": stored}  # for transformers 5 and 4
     text = card(model, extras, history or History(), dtype=stored, params=digest(state.params))
     with whole_directory(target, replace=replace) as folder:

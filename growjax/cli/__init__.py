@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from growjax.errors import CheckFailed, NotComparable, UserError
 VERBS = {
     "train": "train a source model and keep its full state at named steps",
     "widen": "make a wide start from a trained state",
+    "import": "bring in a Hugging Face checkpoint as a state",
+    "export": "write a state as a Hugging Face checkpoint",
     "study": "the whole experiment: sources, candidates, probes, continuations, rankings, report",
     "operators": "list the ways to widen, with what each preserves, measured here",
     "audit": "account for every random draw of a run, without trusting JAX",
@@ -41,7 +44,8 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = ()) -> int:
     try:
         if argv[0] not in VERBS:
             raise UserError(f"no verb is named {argv[0]!r}", f"choose one of {', '.join(VERBS)}")
-        return importlib.import_module(f"growjax.cli.{argv[0]}").run(list(argv[1:]))
+        module = argv[0] + "_" * keyword.iskeyword(argv[0])
+        return importlib.import_module(f"growjax.cli.{module}").run(list(argv[1:]))
     except UserError as error:
         return _say(error, 2)
     except CheckFailed as error:

@@ -51,7 +51,7 @@ def run(argv: list[str]) -> int:
     from growjax.streams import root_key
 
     source_dir = find_state(given.source)
-    _check_out(given)
+    check_out(given.out, force=given.force)
     state = load_state(source_dir)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
     tokens = open_tokens(given.tokens or _tokens_beside(source_dir))
@@ -90,11 +90,12 @@ def find_state(path: Path) -> Path:
     raise UserError(f"{path} holds no state", "name a run directory, or a folder with state.json in it")
 
 
-def _check_out(given: WidenArguments) -> None:
-    if given.out.exists() and not given.force:
-        raise UserError(f"{given.out} is there already", "choose another --out, or replace it with --force")
-    if given.out.exists() and not (given.out / "state.json").exists():
-        raise UserError(f"--force will not replace {given.out}, which is no state", "choose another --out")
+def check_out(out: Path, *, force: bool) -> None:
+    """Raises `UserError` where a state cannot be written there."""
+    if out.exists() and not force:
+        raise UserError(f"{out} is there already", "choose another --out, or replace it with --force")
+    if out.exists() and not (out / "state.json").exists():
+        raise UserError(f"--force will not replace {out}, which is no state", "choose another --out")
 
 
 def _tokens_beside(source: Path) -> Path:
