@@ -133,7 +133,7 @@ def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, tol
         (BASE.replace(norm="layer"), "no place for norm layer"),
         (BASE.replace(position="none"), "no place for position none"),
         (BASE.replace(head_dim=8, rope_dim=4), "rope_dim 4"),
-        (BASE.replace(n_heads=6), "hidden_size 16 and 6"),
+        (BASE.replace(n_heads=6, attn_out_bias=True, qkv_bias=True), "hidden_size 16 and 6"),
         (BASE.replace(qk_norm=True, qk_norm_eps=1e-3), "qk_norm_eps"),
     ],
 )

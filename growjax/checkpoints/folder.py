@@ -15,7 +15,7 @@ import numpy as np
 from growjax.checkpoints.card import History, card
 from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.layout import Leaf, as_tree, leaves, places, put_together, taken_apart
+from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
 from growjax.checkpoints.registry import family_for, family_of
 from growjax.checkpoints.stored import NUMPY, Tensors, read_json
 from growjax.checkpoints.written import Writer
@@ -58,10 +58,9 @@ def _read(tensors: Tensors, family: Family, model: ModelConfig) -> dict[str, Any
     """The parameters of a decoder, every name and shape checked before the first is read."""
     known = leaves(model)
     bare = not any(name.startswith(family.prefix) for name in tensors)
-    stored = {
-        place.name.removeprefix(family.prefix) if bare else place.name: place for place in places(family.tensors, model)
-    }
-    for name, place in stored.items():
+    stored: dict[str, Place] = {}
+    for place in places(family.tensors, model):
+        name = place.name.removeprefix(family.prefix) if bare else place.name
         if name not in tensors:
             raise UserError(f"the tensor {name} is missing", f"a {family.model_type} of this config.json has it")
         if tensors.shapes[name] != place.shape:
@@ -69,6 +68,7 @@ def _read(tensors: Tensors, family: Family, model: ModelConfig) -> dict[str, Any
                 f"{name} has shape {list(tensors.shapes[name])}",
                 f"by config.json it should be {list(place.shape)}",
             )
+        stored[name] = place
     unused = [name for name in tensors if name not in stored and not re.fullmatch(family.ignored, name)]
     _check_unused(tensors, unused, family, model, bare)
     found = {path: np.empty(leaf.shape, model.param_dtype) for path, leaf in known.items()}
@@ -87,7 +87,8 @@ def _check_unused(tensors: Tensors, unused: list[str], family: Family, model: Mo
     for name in unused:
         if not (model.tie_embeddings and name == names["head"]):
             raise UserError(
-                f"a {family.model_type} of this config.json has no tensor {name}", "growjax brings in stock models alone"
+                f"a {family.model_type} of this config.json has no tensor {name}",
+                "growjax brings in stock models alone",
             )
         if not np.array_equal(tensors.read(name), tensors.read(table)):
             raise UserError(f"{name} is not {table}, though config.json ties them", "set tie_word_embeddings to false")

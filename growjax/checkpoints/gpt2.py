@@ -42,7 +42,10 @@ FAMILY = Family(
         Setting("initializer_range", "init_std", float, 0.02),
     ),
     parts={"dialect": "layer"},
-    derived=lambda fields: {"n_kv_heads": fields["n_heads"], "head_dim": fields["d_model"] // max(1, fields["n_heads"])},
+    derived=lambda fields: {
+        "n_kv_heads": fields["n_heads"],
+        "head_dim": fields["d_model"] // max(1, fields["n_heads"]),
+    },
     ties=True,
     rotary=False,
     fixed=(

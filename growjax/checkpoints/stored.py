@@ -87,8 +87,6 @@ class Tensors:
                 self.shapes[name], self.dtypes[name] = tuple(part.get_shape()), DTYPES[part.get_dtype()]
         except SafetensorError as error:
             raise UserError(f"{path.name} is no whole safetensors file ({error})", _AGAIN) from None
-        except FileNotFoundError:
-            raise UserError(f"{path.name} is missing", _AGAIN) from None
         if expected is not None and (extra := sorted(set(names) - set(expected))):
             raise UserError(f"{path.name}: {extra[0]} is not in {INDEX}", _AGAIN)
 
@@ -108,7 +106,7 @@ class Tensors:
 
 def _files(folder: Path) -> list[tuple[Path, list[str] | None]]:
     """Each file with the names that it must hold; None where there is no index to say."""
-    if (folder / SINGLE).exists() or (folder / SINGLE).is_symlink():
+    if (folder / SINGLE).exists():
         return [(folder / SINGLE, None)]
     if (folder / INDEX).exists():
         table = read_json(folder / INDEX).get("weight_map")
@@ -118,6 +116,8 @@ def _files(folder: Path) -> list[tuple[Path, list[str] | None]]:
         for name, file in table.items():
             if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
                 raise UserError(f"{INDEX}: {name} lies in {file!r:.80}", "it must be a safetensors file in the folder")
+            if not (folder / file).exists():
+                raise UserError(f"{file} is missing, where {INDEX} has {name}", _AGAIN)
             by_file.setdefault(file, []).append(name)
         return [(folder / file, names) for file, names in by_file.items()]
     pickles = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(kind))
