@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -31,7 +31,7 @@ class Shard(NamedTuple):
     bytes: int
 
 
-def shards(tensors: Iterable[Sized], itemsize: int, most: int) -> list[Shard]:
+def shards(tensors: Sequence[Sized], itemsize: int, most: int) -> list[Shard]:
     """Tensors in their order, as many to a file as `most` bytes hold, and at least one."""
     made: list[Shard] = []
     for tensor in tensors:
@@ -56,7 +56,7 @@ def rounded(name: str, value: np.ndarray, dtype: str) -> np.ndarray:
 class Writer:
     """Writes each file when the last of its tensors is there."""
 
-    def __init__(self, folder: Path, tensors: list[Sized], dtype: str, most: int):
+    def __init__(self, folder: Path, tensors: Sequence[Sized], dtype: str, most: int):
         self._folder, self._dtype, self._waiting = folder, dtype, {}
         self._shards = shards(tensors, NUMPY[dtype].itemsize, most)
         self._number = 0
