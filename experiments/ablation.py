@@ -35,7 +35,7 @@ from growjax.grow.copying import scaled_copy  # noqa: E402
 from growjax.grow.law import LeafLaw, leaf_law  # noqa: E402
 from growjax.grow.plan import WidthPlan, make_plan  # noqa: E402
 from growjax.grow.widen import widen  # noqa: E402
-from growjax.measure.compare import compare  # noqa: E402
+from growjax.measure.divergence import divergences  # noqa: E402
 from growjax.model.axes import map_specs  # noqa: E402
 from growjax.model.decoder import param_specs  # noqa: E402
 from growjax.streams import Streams, root_key  # noqa: E402
@@ -163,7 +163,7 @@ def table(feed: Feed, vocab_size: int, eps: float, steps: int) -> dict[str, dict
     for name, (growth, make) in ROWS.items():
         wide = train(make(source, make_plan(model, model.replace(**TARGETS[growth]))), feed.train, SOURCE, steps=steps)
         pair = [(s.config.model, s.params) for s in (narrow, wide)]
-        gap = compare(pair[0], pair[1], feed.evaluation)["logit_max"]
+        gap = divergences(pair[0], pair[1], feed.evaluation)["logit_max"]
         whole.setdefault(growth, gap)
         rows[name] = {"difference": gap, "ratio": gap / whole[growth]}
     return rows

@@ -148,7 +148,10 @@ def compile_one(job: Record) -> Record:
         lowered = step.lower(state, tokens, tokens, key)
     else:
         shapes: Any = [jax.ShapeDtypeStruct(s, jnp.uint16) for s in ((4096, length + 1), (4, batch, length + 1))]
-        feed, live = loop.Feed(*shapes), jax.eval_shape(lambda: loop.luck(Streams(root_key(0)), ("order", "dropout")))
+        feed, live = (
+            loop.Feed(*shapes),
+            jax.eval_shape(lambda: loop.run_keys(Streams(root_key(0)), ("order", "dropout"))),
+        )
         number = jax.ShapeDtypeStruct((), jnp.int32)
         arrays = placed((state, feed, live, number, number, number))
         lowered = loop._run.lower(*arrays, batch_size=batch, max_steps=128, max_evals=17)

@@ -44,9 +44,9 @@ for name, fn in {
     "log-softmax, float64": lambda x: jax.nn.log_softmax(x.astype(jnp.float64)),
 }.items():
     ops[name] = (fn, wide)
-def told(fn, *args):
+def described(fn, *args):
     return hashlib.sha256(np.asarray(jax.jit(fn)(*args)).tobytes()).hexdigest()[:16]
-print(json.dumps({name: told(*op) for name, op in ops.items()}))
+print(json.dumps({name: described(*op) for name, op in ops.items()}))
 """
 FREED = ("--xla_cpu_experimental_ynn_fusion_type", "--xla_cpu_enable_platform_dependent_math")
 
@@ -76,7 +76,7 @@ def main() -> int:
     freed["XLA_FLAGS"] += " --xla_cpu_experimental_ynn_fusion_type="  # the racing sums stay out
     del freed["ONEDNN_MAX_CPU_ISA"]
     settings = {"all pins": pinned, "without the pins of products and mathematics": freed}
-    specimen = ["-m", "growjax.proof.specimen", json.dumps({"rows": 32})]
+    reference_run = ["-m", "growjax.proof.reference_run", json.dumps({"rows": 32})]
     table: dict[str, dict[str, dict[str, bool]]] = {}
     whole: dict[str, dict[str, object]] = {}
     for name, pins in settings.items():
@@ -84,14 +84,14 @@ def main() -> int:
         table[name] = {op: {} for op in here}
         for model in given.models:
             there = json.loads(run(["-c", BATTERY], model, pins)[0][-1])
-            for op, told in here.items():
-                table[name][op][model] = told == there[op]
+            for op, described in here.items():
+                table[name][op][model] = described == there[op]
     runtime.start()
     figures = {"operations": table, "continuation": whole, "environment": runtime.environment()}
     write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")
-    here, native = run(specimen, None, pinned)
+    here, native = run(reference_run, None, pinned)
     for model in given.models:
-        there, seconds = run(specimen, model, pinned)
+        there, seconds = run(reference_run, model, pinned)
         whole[model] = {
             "same": here[-1] == there[-1],
             "seconds": round(seconds, 1),

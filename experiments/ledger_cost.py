@@ -3,7 +3,7 @@
     python -m experiments.ledger_cost --out artifacts/ledger-cost.json
 
 Claim: under 1 % of a study's time goes into deriving ledgers. One source of the quick study and all its candidates are
-run in this process, on one lane, with a stopwatch around every function that derives a ledger. About three minutes.
+run in this process, on one worker, with a stopwatch around every function that derives a ledger. About three minutes.
 Exits with 1 where the claim fails.
 """
 

@@ -40,7 +40,7 @@ class Counts(NamedTuple):
     by_kind: dict[str, int]
     """Launches by what is launched: the target of a custom call, the kind of a fusion, or the instruction's name."""
     open_loops: int
-    """Loops of a length that only data tells: counted as one round."""
+    """Loops of a length that only data says: counted as one round."""
 
 
 def parse(text: str) -> tuple[dict[str, list[Instruction]], str]:

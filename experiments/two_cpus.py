@@ -2,7 +2,7 @@
 
     python -m experiments.two_cpus --others DIR [--out artifacts/two-cpus.json]
 
-DIR holds what another machine wrote, by the published names: `DIR/quick/receipt.json`, `DIR/luck/receipt.json`,
+DIR holds what another machine wrote, by the published names: `DIR/quick/receipt.json`, `DIR/run_keys/receipt.json`,
 `DIR/regimes/receipt.json` (an earlier commit's `artifacts` is such a folder). Claim: every cell, known by its label,
 has the same result: each of its digests (of the state, of states at evaluations, of parameters after each step,
 of losses, of the ledger, of the program) and every figure, as exact hexadecimal floats. Exits with 1 where the claim
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from growjax.files import write_text
 from growjax.record.integrity import read_receipt
 from growjax.source import one_digest
 
-STUDIES = ("quick", "luck", "regimes")
+STUDIES = ("quick", "crossed", "regimes")
 PUBLISHED = Path("artifacts")
 
 
-def told(receipt: dict[str, Any]) -> dict[str, Any]:
+def described(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """Which machine made a receipt, and which receipt it is."""
     environment = receipt["environment"]
     return {
@@ -38,14 +39,14 @@ def told(receipt: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def beside(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def beside(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Two receipts of one study, cell by cell, and the machines that made them."""
     found, cells = compared(other, one), by_label(one)
     others = sorted({*found["in one of the two alone"], *found["cells that differ"]})
     states = [len(cell["digests"].get("state_at", ())) for label, cell in cells.items() if label not in others]
     return {
-        "here": told(one),
-        "there": told(other),
+        "here": described(one),
+        "there": described(other),
         "cells": found["cells"],
         "cells that are the same": found["cells that are the same"],
         "states at evaluations that are the same": sum(states),

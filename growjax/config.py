@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self
 
-from growjax.errors import UserError
+from growjax.domains import SMALLEST, as_float32, normalise
+from growjax.errors import UserError, require
 from growjax.schema import DEFAULTS
 
 Dtype = Literal["float32", "bfloat16", "float64"]
@@ -19,6 +20,7 @@ Norm = Literal["rms", "layer"]
 Position = Literal["rotary", "learned", "none"]
 Mlp = Literal["gated", "plain"]
 Activation = Literal["silu", "gelu"]
+Split = Literal["auto", "file", "paragraph"]
 
 
 def canonical_json(value: Any) -> str:
@@ -32,7 +34,14 @@ def json_digest(value: Any) -> str:
 
 
 class Config:
-    """Shared by every configuration: plain data out, plain data in, one digest."""
+    """Shared by every configuration: checked when made (`growjax.domains`), plain data out and in, one digest."""
+
+    def __post_init__(self):
+        normalise(self)
+        self.check()
+
+    def check(self) -> None:
+        """Raises `UserError` where fields do not fit each other."""
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain data, ready for JSON (tuples become lists), without what stands at its schema's default
@@ -93,11 +102,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _require(holds: bool, fault: str, mend: str) -> None:
-    if not holds:
-        raise UserError(fault, mend)
-
-
 class Architecture(NamedTuple):
     """The parts of a decoder by name; `growjax.model.components` knows what each of them is."""
 
@@ -115,8 +119,6 @@ PRESETS: dict[Dialect, Architecture] = {
     "layer": Architecture("layer", "learned", "plain", "gelu", True, True, True),
 }
 """The parts of a Llama-like decoder and of a GPT-2-like one."""
-
-_NAMES = {"dialect": Dialect, "norm": Norm, "position": Position, "mlp": Mlp, "activation": Activation}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,28 +167,16 @@ class ModelConfig(Config):
     dtype: Dtype = "float32"
     """Of the computation; parameters are kept in float32 (float64 where this is float64)."""
 
-    def __post_init__(self):
-        for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size", "max_seq_len"):
-            value = getattr(self, name)
-            _require(value >= 1, f"model.{name} is {value}", "give a whole number of at least 1")
-        _require(
+    def check(self) -> None:
+        require(
             self.n_heads % self.n_kv_heads == 0,
             f"model.n_heads {self.n_heads} does not divide into n_kv_heads {self.n_kv_heads} groups",
             f"choose n_heads a multiple of {self.n_kv_heads}",
         )
-        _require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}", "give a rate from 0 to below 1")
-        _require(self.norm_eps > 0, f"model.norm_eps is {self.norm_eps}", "give a positive number")
-        for name, kind in _NAMES.items():
-            value, known = getattr(self, name), get_args(kind)
-            _require(
-                value in known or (value is None and name != "dialect"),
-                f"model.{name} is {value}",
-                f"choose one of {', '.join(known)}",
-            )
         if self.architecture.position == "rotary":
             rope = self.rope_dim or self.head_dim
-            _require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
-            _require(
+            require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
+            require(
                 self.head_dim % rope == 0,
                 f"model.head_dim {self.head_dim} is no multiple of rope_dim {rope}",
                 f"choose a multiple of {rope}",
@@ -233,19 +223,23 @@ class OptimConfig(Config):
     clip_norm: float = 1.0
     """Largest global gradient norm; 0 turns clipping off."""
 
-    def __post_init__(self):
-        _require(self.learning_rate > 0, f"optim.learning_rate is {self.learning_rate}", "give a positive number")
-        _require(
-            0 <= self.warmup_steps < self.total_steps,
+    def check(self) -> None:
+        require(
+            self.warmup_steps < self.total_steps,
             f"optim.warmup_steps {self.warmup_steps} does not fit into total_steps {self.total_steps}",
             "warm up for fewer steps than the whole schedule",
         )
-        for name in ("b1", "b2", "muon_beta", "end_fraction"):
-            value = getattr(self, name)
-            _require(0 <= value <= 1, f"optim.{name} is {value}", "give a number from 0 to 1")
-        for name in ("eps", "weight_decay", "clip_norm"):
-            value = getattr(self, name)
-            _require(value >= 0, f"optim.{name} is {value}", "give a number of at least 0")
+        for name in DIVIDES_BY_1_LESS.get(self.name, ()):
+            require(getattr(self, name) < 1, *_of_one(self, name))
+
+
+DIVIDES_BY_1_LESS = {"adamw": ("b1", "b2"), "muon": ("b1", "b2", "muon_beta")}
+"""By optimizer: what it divides by 1 less of."""
+
+
+def _of_one(optim: OptimConfig, name: str) -> tuple[str, str]:
+    fault = f"optim.{name} is {getattr(optim, name)}, and {optim.name} divides by 1 less it"
+    return fault, "give a number further below 1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,13 +249,30 @@ class TrainConfig(Config):
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
 
+    def check(self) -> None:
+        optim, single = self.optim, self.model.param_dtype == "float32"
+        divides = DIVIDES_BY_1_LESS.get(optim.name, ())
+        for name in divides:
+            require(not single or as_float32(getattr(optim, name)) < 1, *_of_one(optim, name))
+        if divides and not self.model.tie_embeddings:
+            require(
+                optim.eps >= SMALLEST or (not single and optim.eps > 0),
+                f"optim.eps is {optim.eps}, and {optim.name} divides 0 by it for every token that a batch lacks, where "
+                "embeddings are not tied",
+                "give a positive number such as 1e-8, or tie the embeddings",
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Config):
     """Where stories come from, and how they become batches."""
 
     corpus: str = "builtin"
-    """`builtin`, a path or pattern (text, JSON lines or Parquet), or `hf:NAME`."""
+    """`builtin`, a path or pattern (text, source code, JSON lines or Parquet), or `hf:NAME`."""
+    split: Split = "auto"
+    """What one story is in files of text. `file`: the whole file. `paragraph`: lines up to a blank one. `auto`: of
+    source code and Markdown the file; of .txt what stands between `<|endoftext|>` where a file has that, or else the
+    paragraph. A story is trained on or held out as a whole."""
     stories: int = 20000
     """How many stories to take at most; 0 takes all (the built-in corpus then gives 20,000)."""
     text_field: str = "text"
@@ -276,20 +287,3 @@ class DataConfig(Config):
     batch_size: int = 16
     eval_batches: int = 4
     """Held-out batches, each of `batch_size` windows, in every evaluation."""
-
-    def __post_init__(self):
-        _require(self.stories >= 0, f"data.stories is {self.stories}", "give 0 for all, or a positive number")
-        _require(
-            0 < self.validation_fraction < 1,
-            f"data.validation_fraction is {self.validation_fraction}",
-            "give a share between 0 and 1, such as 0.05",
-        )
-        _require(
-            257 <= self.vocab_size <= 65536,
-            f"data.vocab_size is {self.vocab_size}",
-            "give 257 (256 bytes and the end-of-story token) to 65536",
-        )
-        for name in ("seq_len", "batch_size", "eval_batches"):
-            value = getattr(self, name)
-            _require(value >= 1, f"data.{name} is {value}", "give a whole number of at least 1")
-        _require(bool(self.corpus), "data.corpus is empty", "give builtin, a path, a pattern or hf:NAME")

@@ -1,4 +1,4 @@
-"""The one error that users meet: bad input, told in a single line.
+"""The one error that users meet: bad input, reported in a single line.
 
 Anything else that is raised is a fault of growjax itself and keeps its traceback.
 """
@@ -6,17 +6,28 @@ Anything else that is raised is a fault of growjax itself and keeps its tracebac
 from __future__ import annotations
 
 
-class UserError(Exception):
-    """Bad input: `fault` says what is wrong, `mend` what to do about it. Exit code 2."""
+def one_line(text: object) -> str:
+    """A text as one line that a terminal can be given, whoever wrote it: what cannot be printed is escaped."""
+    line = " ".join(str(text).split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
-    def __init__(self, fault: str, mend: str):
-        one_line = " ".join(f"{fault.rstrip('. ')}: {mend}".split())
-        super().__init__(one_line)
+
+class UserError(Exception):
+    """Bad input: `fault` says what is wrong, `hint` what to do about it. Exit code 2."""
+
+    def __init__(self, fault: str, hint: str):
+        super().__init__(one_line(f"{fault.rstrip('. ')}: {hint}"))
         self.fault = fault
-        self.mend = mend
+        self.hint = hint
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
-        return UserError, (self.fault, self.mend)  # so that a lane can hand it on
+        return UserError, (self.fault, self.hint)  # so that a worker can hand it on
+
+
+def require(holds: bool, fault: str, hint: str) -> None:
+    """Raises `UserError` unless something holds."""
+    if not holds:
+        raise UserError(fault, hint)
 
 
 class CheckFailed(Exception):

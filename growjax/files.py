@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,9 +18,10 @@ from growjax.errors import UserError
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file under another name, syncs it and renames it into place."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = _beside(path)
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        # names of files may hold bytes that are no text
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -32,12 +35,12 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill that takes its place at `path` only if the block ends well; otherwise nothing is left, and with
     `replace` what stood there still stands."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    temporary = _beside(path)
     temporary.mkdir()
     try:
         yield temporary
         if replace and path.exists():
-            old = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+            old = _beside(path)
             os.replace(path, old)
             os.replace(temporary, path)
             shutil.rmtree(old, ignore_errors=True)
@@ -46,6 +49,37 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """A new hidden name in the same folder, short whatever `path` is called; `sweep` knows it."""
+    return path.parent / f".{uuid.uuid4().hex}.tmp"
+
+
+@contextlib.contextmanager
+def plain_name(directory: Path) -> Iterator[Path]:
+    """Another path to a folder that is there, absolute, short and of plain characters, for a library that takes some
+    characters of a path for more than a name. It lasts as long as the block."""
+    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm")):
+        if re.fullmatch(r"/[\w./-]{0,200}", base, re.ASCII) and os.access(base, os.W_OK | os.X_OK):
+            break
+    else:
+        raise UserError("no folder for temporary files has a plain name", "name one in the variable TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="growjax-", dir=base) as folder:
+        link = Path(folder) / "here"
+        link.symlink_to(directory.absolute(), target_is_directory=True)
+        yield link
+
+
+ROOM = 160
+"""Bytes that a run may add to the path of its directory."""
+
+
+def require_path(path: Path) -> None:
+    """Raises `UserError` where what is written below a folder would have a path longer than the system takes."""
+    longest = os.pathconf("/", "PC_PATH_MAX")
+    if len(os.fsencode(path.absolute())) > longest - ROOM:
+        raise UserError(f"a path of {len(os.fsencode(path.absolute()))} bytes is too long to write below", "shorten it")
 
 
 def _remove(directory: Path) -> None:
@@ -66,7 +100,7 @@ def sweep(directory: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 
-_MENDS = {
+_HINTS = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; finished cells are kept"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
     errno.EROFS: ("the file system is read-only", "choose another place with --out"),
@@ -92,11 +126,11 @@ def explain(error: BaseException) -> UserError | None:
     """The user's line for an operating-system fault, also where a library wrapped it in an error of its own."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _MENDS:
-            fault, mend = _MENDS[seen.errno]
-            return UserError(f"{fault} ({seen.filename})" if seen.filename else fault, mend)
+        if isinstance(seen, OSError) and seen.errno in _HINTS:
+            fault, hint = _HINTS[seen.errno]
+            return UserError(f"{fault} ({seen.filename})" if seen.filename else fault, hint)
         for text, number in _TEXTS.items():
             if text in str(seen):
-                return UserError(*_MENDS[number])
+                return UserError(*_HINTS[number])
         seen = seen.__cause__ or seen.__context__
     return None

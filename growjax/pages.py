@@ -1,7 +1,7 @@
 """Memory in large pages. Changes no result; a step over virtual shards, which is a call, takes 8 to 18 % less.
 
 A program's temporary memory is a few large buffers, asked for anew at every call. By default glibc takes each from the
-kernel and gives it back, and every page of 4 KiB is cleared and mapped again. Told otherwise it keeps what was freed
+kernel and gives it back, and every page of 4 KiB is cleared and mapped again. Set otherwise it keeps what was freed
 for the next call, in pages of 2 MiB where the kernel has them. It listens only when a process starts.
 """
 

@@ -16,7 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from growjax import accelerator
+from growjax import accelerator, settings
+from growjax.errors import UserError
 
 XLA_PINS: dict[str, str] = {
     # jaxlib 0.10.2 fuses reductions into YNNPACK kernels that race on more than one thread and then return wrong
@@ -76,8 +77,8 @@ FLAG_HABITS: dict[str, str] = {
 }
 """Set like pins where the user has not, and no part of what a receipt records."""
 
-# Beginnings of names of whatever else may be set: where work runs, what is told, kept and copied of it, and no more.
-# Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
+# Beginnings of names of whatever else may be set: where work runs, what is reported, kept and copied of it, and no
+# more. Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
 HARMLESS_FLAGS = ("--xla_dump_", "--xla_force_host_platform_device_count", *FLAG_HABITS)
 HARMLESS_ENV = ("JAX_PLATFORM", "JAX_CUDA_VISIBLE_DEVICES", "JAX_NUM_CPU_DEVICES", "JAX_COORDINATOR_", "JAX_PROCESS_ID",
                 "JAX_NUM_PROCESSES", "JAX_LOG", "JAX_DUMP_IR", "JAX_EXPLAIN_", "JAX_TRACEBACK_", "JAX_DEBUG_KEY_REUSE",
@@ -136,15 +137,40 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     return notes + [f"{name} is set, which may change bits: not a pinned run" for name in sorted(strange)]
 
 
+def set_otherwise() -> list[str]:
+    """Names of the variables of this process that are set to other than what growjax pins, or that may change bits."""
+    pins = [name for name, value in ENV_PINS.items() if os.environ.get(name, value) != value]
+    flags, strange = _strangers(os.environ)
+    given = _parse_flags(os.environ.get("XLA_FLAGS", ""))
+    other = any(given.get(name, value) != value for name, value in XLA_PINS.items())
+    return sorted({*pins, *strange, *(["XLA_FLAGS"] if flags or other else [])})
+
+
+def blamed(error: Exception) -> UserError | None:
+    """The line for an error where settings of jax from outside may be its cause: with their names. None where there
+    are no such settings."""
+    described = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+    names = set_otherwise()
+    if not names:  # one that changes no bits is the cause where the error is about it
+        own = [name for name in os.environ if name.startswith("JAX_") and name not in ENV_PINS]
+        places = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_NUM_CPU_DEVICES") if "backend" in described else ()
+        names = sorted(name for name in own if name in places or name.lower() in described.lower())
+    if not names:
+        return None
+    return UserError(f"the work ended in {described}, under {', '.join(names)}", "unset that and run again")
+
+
 def without_pins() -> dict[str, str]:
     """This process's environment less every pin: for a process that is to set its own, or none."""
     return {name: value for name, value in os.environ.items() if name not in ENV_PINS and name != "XLA_FLAGS"}
 
 
 def start() -> None:
-    """Imports jax and gives it a place to keep compiled programs; call before the first computation."""
+    """Imports jax and gives it a place to keep compiled programs; call before the first computation. Raises `UserError`
+    where jax is set so that growjax cannot compute (`growjax.settings`)."""
     import jax
 
+    settings.refuse_own()
     # A cache that cannot be read or written costs time, never a result.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]

@@ -69,6 +69,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "DataConfig": {
         "corpus": "builtin",
+        "split": "auto",
         "stories": 20000,
         "text_field": "text",
         "encoding": "utf-8",

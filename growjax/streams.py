@@ -1,7 +1,7 @@
 """All randomness: keys derived by name, root -> stream -> step -> site.
 
 A key is derived where it is used, and used once. The draws of one stream never depend on another's, so a stream can
-be added, or its luck exchanged, and every other draw stays as it was. Only typed threefry keys are taken.
+be added, or its replicate exchanged, and every other draw stays as it was. Only typed threefry keys are taken.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+
+from growjax.domains import COUNT, SEED, taken
 
 STREAMS = ("init", "order", "dropout", "perturb", "structure", "bootstrap")
 """Every stream there is, in the order in which pages list them. The tokenizer has none: it draws nothing."""
@@ -24,8 +26,10 @@ def name_tag(name: str) -> int:
 def root_key(seed: int, purpose: str = "source") -> jax.Array:
     """The root of all keys of a seed for one purpose (`source` or `study`): a typed threefry key.
 
-    A source and a study of the same seed share no key.
+    A source and a study of the same seed share no key. Raises `UserError` for a seed that is not from 0 to
+    `growjax.domains.MOST_SEED`.
     """
+    seed = taken(SEED, seed, "seed")
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), name_tag(purpose))
 
 
@@ -48,7 +52,7 @@ class Streams:
     """
 
     def __init__(self, root: jax.Array, exchanged: Mapping[str, int] | None = None):
-        """`exchanged` gives streams by name the luck of a replicate; every other stream keeps its own."""
+        """`exchanged` gives streams by name the randomness of a replicate; every other stream keeps its own."""
         if not jnp.issubdtype(root.dtype, jax.dtypes.prng_key):
             raise TypeError("streams hang from a typed key: jax.random.key(seed), not a raw array")
         self.root = root
@@ -66,7 +70,8 @@ class Streams:
         return at_step(self.stream(name), step)
 
     def replicate(self, index: int) -> Streams:
-        """Streams of a replicate: other luck in all of them, from the same seed."""
+        """Streams of a replicate, from 0 to `growjax.domains.MOST`: other draws in all of them, from the same seed."""
+        index = taken(COUNT, index, "replicate")
         return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("replicate")), index))
 
     def part(self, index: int) -> Streams:

@@ -6,7 +6,9 @@ What is checked with these is mathematics, to a tolerance: see `quick_programs` 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ from growjax.grow.widen import widen
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import forward, param_shapes, param_specs
 from growjax.streams import Streams, at_step, root_key
-from growjax.train.loop import Feed, Luck, luck
+from growjax.train.loop import Feed, RunKeys, run_keys
 from growjax.train.state import StepKeys, TrainState, fresh_state, train_step
 
 BASE = ModelConfig(d_model=16, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=4, d_ff=24, vocab_size=37, max_seq_len=12)
@@ -50,13 +52,13 @@ FEED = Feed(
     jnp.asarray(RNG.integers(0, 37, (64, 13)), jnp.uint16), jnp.asarray(RNG.integers(0, 37, (2, 4, 13)), jnp.uint16)
 )
 DATA = GrowthData(FEED.train, 4)
-DETERMINISTIC = luck(Streams(root_key(0)), ())
-STOCHASTIC = luck(Streams(root_key(0)), ("order", "dropout"))
+DETERMINISTIC = run_keys(Streams(root_key(0)), ())
+STOCHASTIC = run_keys(Streams(root_key(0)), ("order", "dropout"))
 KEY = root_key(1, "study")
 
 
 @jax.jit
-def on(state: TrainState, steps: int, live: Luck) -> TrainState:
+def on(state: TrainState, steps: int, live: RunKeys) -> TrainState:
     """The state some steps later, as `advance` would have it, with nothing evaluated or written down on the way."""
 
     def step(i: jax.Array, state: TrainState) -> TrainState:
@@ -125,10 +127,10 @@ def at(states: TrainState, n: int) -> TrainState:
     return jax.tree.map(lambda x: x[n], states)
 
 
-def furthest(a: object, b: object) -> float:
+def furthest(a: Any, b: Any) -> float:
     """The largest difference between two trees over the first one's largest value."""
     a, b = jax.device_get((a, b))
-    jax.tree.map(lambda x, y: np.testing.assert_equal((x.shape, x.dtype), (y.shape, y.dtype)), a, b)
+    chex.assert_trees_all_equal_shapes_and_dtypes(a, b)
     gaps = jax.tree.map(lambda x, y: float(np.max(np.abs(x - y))), a, b)
     size = max(float(np.max(np.abs(x))) for x in jax.tree.leaves(a))
     return max(jax.tree.leaves(gaps)) / (size or 1.0)
@@ -136,7 +138,7 @@ def furthest(a: object, b: object) -> float:
 
 def furthest_state(a: TrainState, b: TrainState) -> float:
     """The same of weights, first and second moments, each over its own; counts and steps must be equal."""
-    jax.tree.map(np.testing.assert_array_equal, (a.opt_state.count, a.step), (b.opt_state.count, b.step))
+    chex.assert_trees_all_equal((a.opt_state.count, a.step), (b.opt_state.count, b.step))
     pairs = ((a.params, b.params), (a.opt_state.mu, b.opt_state.mu), (a.opt_state.nu, b.opt_state.nu))
     return max(furthest(x, y) for x, y in pairs)
 

@@ -30,11 +30,11 @@ def a_resumed_run_counts_anew() -> None:
 
 
 def luck_of_the_pool() -> None:
-    """B3: a candidate's luck depends on how many stand beside it."""
+    """B3: a candidate's randomness depends on how many stand beside it."""
     from growjax.study.context import Context
 
-    honest = Context.luck_of
-    Context.luck_of = lambda self, live, replicate, exchanged: honest(  # pyright: ignore[reportAttributeAccessIssue]
+    honest = Context.keys_of
+    Context.keys_of = lambda self, live, replicate, exchanged: honest(  # pyright: ignore[reportAttributeAccessIssue]
         self, live, replicate + len(self.spec.operators), exchanged
     )
 
@@ -116,7 +116,7 @@ _begun = [0]
 
 
 def plant(row: str, begun: int) -> None:
-    """In this process; its workers are told by the environment."""
+    """In this process; its workers learn of it by the environment."""
     os.environ["PLANTED"] = f"{row} {begun}"
     _begun[0] = begun
     if row != "B4":
@@ -124,7 +124,7 @@ def plant(row: str, begun: int) -> None:
     PLANTS[row]()
 
 
-if __name__ == "__mp_main__":  # a lane
+if __name__ == "__mp_main__":  # a worker
     plant(os.environ["PLANTED"].split()[0], int(os.environ["PLANTED"].split()[1]))
 
 if __name__ == "__main__":

@@ -27,5 +27,5 @@ def fault(path, **changes) -> str:
         read(path, **changes)
     text = str(caught.value)
     assert "\n" not in text
-    assert caught.value.mend
+    assert caught.value.hint
     return text

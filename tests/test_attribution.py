@@ -33,9 +33,9 @@ def test_an_effect_of_one_luck_is_found_there_alone():
     found = components(y)
     # float64 rounding of means and differences of numbers up to 5; a root of it for the standard deviations
     assert found[TERMS.index((1,))] > 4 and np.abs(np.delete(found, TERMS.index((1,)))).max() < 1e-12
-    told = attribute({"a": y, "b": y + 1}, seed=0)
-    assert told["outcomes"][0]["terms"][1]["share"] > 1 - 1e-9
-    assert all(term["sd"] < 1e-6 for term in told["difference"]["terms"])  # common luck cancels
+    described = attribute({"a": y, "b": y + 1}, seed=0)
+    assert described["outcomes"][0]["terms"][1]["share"] > 1 - 1e-9
+    assert all(term["sd"] < 1e-6 for term in described["difference"]["terms"])  # common randomness cancels
 
 
 def test_intervals_cover_as_stated():

@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Shown, growjax, quick_programs, sealed_again
+from conftest import Shown, growjax, quick_programs, with_new_checksums
 
 from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
 from growjax.audit.inject import Injector
+from growjax.audit.interceptor import Interceptor, Recorded
 from growjax.audit.programs import program_faults, walked
-from growjax.audit.witness import Recorded, Witness
+from growjax.draws import entry, integers, key_hex
 from growjax.model import layers
 from growjax.model.components import NORMS
 from growjax.record.rundir import RunDir
@@ -28,7 +29,7 @@ from growjax.study.context import Context
 from growjax.study.recipes import study_cells
 from growjax.study.runner import run_study
 from growjax.study.spec import StudySpec, presets
-from growjax.train.loop import Luck
+from growjax.train.loop import RunKeys
 from growjax.train.programs import Programs
 from growjax.train.state import init_state
 
@@ -43,16 +44,18 @@ def opened(smoke_run: Path) -> tuple[dict, Context]:
 
 
 def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path, shown: Shown):
-    told = shown.said("audit")
-    counts = told["counts"]
+    described = shown.said("audit")
+    counts = described["counts"]
     cells = RunDir(smoke_run).receipt()["cells"]
     ledgers = [cell["digests"]["ledger"] for cell in cells if cell["kind"] != "data"]
     distinct = {(s.key, str(s.draw)) for ledger in ledgers for s in draws.served(ledger)}
     assert counts["distinct draws, each by JAX and in NumPy"] == len(distinct) > 0
     assert counts["values drawn, over all cells"] == sum(e["draws"] for ledger in ledgers for e in ledger.values())
     assert counts["cells that drew nothing"] == sum(not ledger for ledger in ledgers) + 1
-    assert counts["comparisons whose luck was common"] == 2 * 2 * (2 + 1)  # sources, kinds, replicates of both regimes
-    assert {cell["kind"] for cell in told["cells"]} == {"source", "candidate", "probe", "continuation"}
+    assert counts["comparisons under common randomness"] == 2 * 2 * (
+        2 + 1
+    )  # sources, kinds, replicates of both regimes
+    assert {cell["kind"] for cell in described["cells"]} == {"source", "candidate", "probe", "continuation"}
     page = (smoke_run / "report" / "audit.html").read_text()
     assert "Every draw is accounted for" in page and "http" not in page
     assert all(e["key"] in page for ledger in ledgers for e in ledger.values())
@@ -63,9 +66,9 @@ def test_virtual_shards_draw_once_and_apart(tmp_path: Path):
     run = RunDir(tmp_path / "run")
     with quick_programs():
         run_study(TINY.replace(operators=(), regimes=("stochastic",), shards=2), run)
-        told = check.audit(run)
-    assert told["faults"] == [] and told["counts"]["cells run with draws as data"] > 0
-    cell = next(c for c in told["cells"] if c["kind"] == "probe" and c["regime"] == "stochastic")
+        described = check.audit(run)
+    assert described["faults"] == [] and described["counts"]["cells run with draws as data"] > 0
+    cell = next(c for c in described["cells"] if c["kind"] == "probe" and c["regime"] == "stochastic")
     masks = cell["streams"]["dropout"]["sites"][0]
     assert len(masks["at"]) == 2 * (1 + 2 * SMOKE.model.n_layers) and masks["draw"]["shape"][0] == 2
     assert cell["streams"]["order"]["sites"][0]["draw"]["shape"] == [SMOKE.data.batch_size]
@@ -100,7 +103,7 @@ def _remove(receipt: dict) -> str:
 
 
 def _other_seed(receipt: dict) -> str:
-    key = draws.key_hex(draws.below(draws.root("study", 2), ["replicate", 0, "order"]))
+    key = key_hex(draws.below(draws.root("study", 2), ["replicate", 0, "order"]))
     stream_cell(receipt, "order", kind="probe", replicate=0)["digests"]["ledger"]["order"]["key"] = key
     return "order.key is recorded as"
 
@@ -115,7 +118,7 @@ def _deterministic_draw(receipt: dict) -> str:
 def _other_batches(receipt: dict) -> str:
     cell = stream_cell(receipt, "order", kind="probe", operator="exact_copy", replicate=0)
     path = ["replicate", 5, "order"]
-    key = draws.key_hex(draws.below(draws.root("study", 1), path))
+    key = key_hex(draws.below(draws.root("study", 1), path))
     cell["digests"]["ledger"]["order"] |= {"path": path, "key": key}
     return "are compared and had different batches"
 
@@ -143,7 +146,7 @@ def test_the_command_names_an_edited_ledger(smoke_run: Path, tmp_path: Path):
     (run / "receipt.json").write_text(json.dumps(receipt))
     done = growjax("audit", str(run), "--inject", "none")
     assert done.code == 1 and "is damaged in cell" in done.err, done.err
-    sealed_again(receipt, run)
+    with_new_checksums(receipt, run)
     done = growjax("audit", str(run), "--inject", "none", "--json")
     faults = json.loads(done.out)["faults"]
     assert done.code == 1 and any("dropout.draws is recorded as" in fault for fault in faults), faults
@@ -157,10 +160,10 @@ def planted_run(path: Path, spec: StudySpec = TINY) -> tuple[dict, Context]:
 
 
 def test_faults_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A run whose luck is not what its recipes say: what is recorded are the keys that the run held."""
-    good, other, calls = Context.luck_of, Streams(root_key(2, "study")).replicate(0), []
+    """A run whose randomness is not what its recipes say: what is recorded are the keys that the run held."""
+    good, other, calls = Context.keys_of, Streams(root_key(2, "study")).replicate(0), []
 
-    def planted(self: Context, live: Any, replicate: int, exchanged: Any) -> Luck:
+    def planted(self: Context, live: Any, replicate: int, exchanged: Any) -> RunKeys:
         found = good(self, live, replicate, exchanged)
         if found.dropout is None:  # the deterministic regime draws batches and masks
             return found._replace(order=other.stream("order"), dropout=other.stream("dropout"))
@@ -223,14 +226,14 @@ def test_an_altered_mask_is_named(opened: tuple[dict, Context], monkeypatch: pyt
 def test_a_walk_names_what_belongs_to_no_stream(opened: tuple[dict, Context], monkeypatch: pytest.MonkeyPatch):
     _, ctx = opened
     state = init_state(ctx.config, key=Streams(root_key(0)).at("init", 0))
-    live = ctx.luck_of(("dropout",), 0, {})
+    live = ctx.keys_of(("dropout",), 0, {})
     trajectory = next(
         t for t in ctx.cells.trajectories if t.regime == "stochastic" and t.probe.label["operator"] == "unwidened"
     )
     ledger = check.derived_ledger(ctx, trajectory.probe)
     ledger = {"dropout": ledger["dropout"]}
     assert program_faults(walked(state, ctx, live)[0], ledger) == []
-    quiet = ctx.luck_of((), 0, {})
+    quiet = ctx.keys_of((), 0, {})
     assert walked(state, ctx, quiet)[0] == []
     good = layers.rms_norm
 
@@ -289,15 +292,15 @@ def _in_a_program(tmp_path: Path) -> None:
 def test_a_key_used_twice_is_named_in_every_form(form: Callable[[Path], None], tmp_path: Path):
     """Forms that JAX's own checker, which is on, lets pass."""
     recorded = Recorded({})
-    with Witness().watching(recorded.give) as asked:
+    with Interceptor().watching(recorded.give) as asked:
         form(tmp_path)
     assert any("served twice" in fault for fault in recorded.faults(asked))
 
 
 def test_a_key_used_once_is_no_fault():
-    ledger = {"order": draws.entry("study", 1, ["order"], "", (0, 1), [{"at": [[]], "draw": draws.integers(4, 9)}])}
+    ledger = {"order": entry("study", 1, ["order"], "", (0, 1), [{"at": [[]], "draw": integers(4, 9)}])}
     recorded = Recorded(ledger)
-    with Witness().watching(recorded.give) as asked:
+    with Interceptor().watching(recorded.give) as asked:
         streams = Streams(root_key(1, "study"))
         for step in range(2):
             drawn = jax.random.randint(streams.at("order", step), (4,), 0, 9, dtype=jnp.int32)

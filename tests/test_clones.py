@@ -15,6 +15,6 @@ def test_clones_stay_identical_without_dropout_and_part_with_it(name: str):
     source = under_way(MODELS[name])
     plan = doubled(source)
     wide = widen(source, plan, operator="exact_copy", key=KEY)
-    still, apart = (advance(wide, 128, feed=FEED, luck=live, batch_size=4) for live in (DETERMINISTIC, STOCHASTIC))
+    still, apart = (advance(wide, 128, feed=FEED, run_keys=live, batch_size=4) for live in (DETERMINISTIC, STOCHASTIC))
     assert clones_identical(still.params, plan) and tree_escape(still.params, plan) == 0.0
     assert not clones_identical(apart.params, plan) and tree_escape(apart.params, plan) > 0

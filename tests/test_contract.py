@@ -42,7 +42,7 @@ def test_a_planted_fault_makes_its_row_fail(row: str, tmp_path: Path):
     if row == "B4" and runtime.cores() == 1:
         pytest.fail("this test needs two cores: with one the missing pin changes nothing")
     bench = Bench(tmp_path, program=(sys.executable, str(ROOT / "tests" / "planted.py"), row))
-    plain = {} if row in ("B2", "B3") else bench.specimen("the plain run")[0]
+    plain = {} if row in ("B2", "B3") else bench.reference_run("the plain run")[0]
     result = doctor._examine(bench, ROWS[row], plain)
     assert result.verdict == "fails" and result.compared, result
     assert "was" in (result.failed or "") and "is" in (result.failed or ""), result
@@ -79,8 +79,8 @@ def test_no_run_starts_without_the_pin_of_the_racing_sum(tmp_path: Path):
 
 @pytest.mark.parametrize("name", CANARIES)
 def test_a_canary_that_sings_stops_everything(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(CANARIES, name, lambda: Seen(0, "a planted fault", "a mend"))
-    with pytest.raises(Exception, match=f"preflight: {name}: a planted fault: a mend"):
+    monkeypatch.setitem(CANARIES, name, lambda: Seen(0, "a planted fault", "a fix"))
+    with pytest.raises(Exception, match=f"preflight: {name}: a planted fault: a fix"):
         preflight(cache=tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -65,7 +65,7 @@ def test_every_kind_of_file_gives_the_same_stories(tmp_path):
     write_jsonl(mixed / "a.json", STORIES[:20])
     pq.write_table(pa.table({"n": list(range(20)), "text": STORIES[20:40]}), mixed / "b.parquet")
     (mixed / "c [1].text").write_text("\ufeff" + "\r\n\r\n".join(STORIES[40:]), encoding="utf-8", newline="")
-    (mixed / "README.md").write_text("not a story")
+    (mixed / "notes.csv").write_text("not a story")
     (mixed / ".hidden.txt").write_text("not a story")
 
     first = read(plain)

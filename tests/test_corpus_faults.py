@@ -72,7 +72,7 @@ def test_encodings(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl")
     assert "'klingon' is no text encoding" in fault(path, encoding="klingon")
     assert "'base64' is no text encoding" in fault(path, encoding="base64")
-    assert "convert it to UTF-8" in fault(path, encoding="utf-16")
+    assert "a.jsonl" in fault(path, encoding="utf-16")
 
 
 def test_damaged_gzip(tmp_path):
@@ -85,7 +85,7 @@ def test_damaged_gzip(tmp_path):
 
 def test_json_that_is_none(tmp_path):
     path = tmp_path / "a.jsonl"
-    for content, told in (
+    for content, described in (
         ('{"text": "one"}\n{"text": "two"\n{"text": "three"}\n', "line 2 of"),
         ('{"text": "one"}\n{"text": "tw', "line 2 of"),
         ("just words\n", "line 1 of"),
@@ -93,7 +93,7 @@ def test_json_that_is_none(tmp_path):
         ('{"text": "half \\ud83d of a pair"}\n', "a.jsonl"),
     ):
         path.write_text(content)
-        assert told in fault(path)
+        assert described in fault(path)
 
 
 def test_fields(tmp_path):
@@ -102,14 +102,14 @@ def test_fields(tmp_path):
     assert "record 1 of" in message
     assert "no field 'text' (fields there: tale, n)" in message
     assert "--data.text-field" in message
-    for content, told in (
+    for content, described in (
         ('{"text": "one"}\n{"tale": "two"}\n', "record 2 of"),
         ('{"text": 3}\n', "no text but int"),
         ('{"text": "one"}\n{"text": 3}\n', "a.jsonl"),
         ('{"text": ["one"]}\n', "no text but list"),
     ):
         path.write_text(content)
-        assert told in fault(path)
+        assert described in fault(path)
     pq.write_table(pa.table({"tale": ["one"], "n": [1]}), tmp_path / "a.parquet")
     assert "no field 'text' (fields there: tale, n)" in fault(tmp_path / "a.parquet")
     pq.write_table(pa.table({"text": [1.5]}), tmp_path / "a.parquet")

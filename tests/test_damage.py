@@ -17,7 +17,7 @@ from conftest import ROOT, growjax
 from growjax.config import canonical_json
 from growjax.digests import named_leaves
 from growjax.errors import CheckFailed, UserError
-from growjax.proof.compare import leaf_difference
+from growjax.proof.differences import leaf_difference
 from growjax.record.integrity import check_stored, read_receipt
 from growjax.record.store import _abstract, _read_leaves, as_tree, load_state
 
@@ -139,8 +139,8 @@ def test_nothing_but_the_error_is_said(smoke_run: Path, tmp_path: Path):
         path.write_bytes(flip(path.read_bytes(), rng.randrange(path.stat().st_size), rng.randrange(8)))
     done = subprocess.run([sys.executable, "-c", LOADS, *folders], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    told = done.stdout.splitlines()
-    assert len(told) > 4 and all("the checkpoint" in line for line in told), told
+    described = done.stdout.splitlines()
+    assert len(described) > 4 and all("the checkpoint" in line for line in described), described
 
 
 def test_damage_ends_verify_with_1(smoke_run: Path, tmp_path: Path):

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, growjax, sealed_again
+from conftest import ROOT, growjax, with_new_checksums
 
 from growjax.digests import leaf_digests, mix, total, words_hex, words_of
-from growjax.proof.compare import computed_otherwise, figure_difference, leaf_difference, ulps_apart
 from growjax.proof.diff import diff
+from growjax.proof.differences import computed_otherwise, figure_difference, leaf_difference, ulps_apart
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state, save_state
@@ -58,7 +58,7 @@ def test_diff_finds_the_element_from_digests(smoke_run: Path, tmp_path: Path, mo
 
 
 def test_runs_that_share_no_cell_are_not_the_same():
-    done = growjax("diff", str(ROOT / "artifacts" / "smoke"), str(ROOT / "artifacts" / "luck"))
+    done = growjax("diff", str(ROOT / "artifacts" / "smoke"), str(ROOT / "artifacts" / "crossed"))
     assert done.code == 1 and "nothing was compared" in done.out and "no difference" not in done.out, done.err
 
 
@@ -77,14 +77,14 @@ def test_how_a_cell_was_compiled_is_no_part_of_its_result(smoke_run: Path, tmp_p
     assert trained and all(len(cell["module"]) == 64 for cell in trained)
     for cell in trained:
         cell["module"] = "0" * 64
-    other = sealed_again(receipt, tmp_path / "other")
+    other = with_new_checksums(receipt, tmp_path / "other")
     found = diff(smoke_run, other)
     assert found.difference is None and found.compared == len(receipt["cells"])
     assert read_receipt(other)["results"] == receipt["results"] and read_receipt(other)["root"] != receipt["root"]
     receipt = read_receipt(other)
     changed = next(cell for cell in receipt["cells"] if cell["kind"] == "probe")
     changed["digests"]["state"] = "1" * 64
-    found = diff(smoke_run, sealed_again(receipt, tmp_path / "changed"))
+    found = diff(smoke_run, with_new_checksums(receipt, tmp_path / "changed"))
     assert found.difference is not None and any("another module" in note for note in found.notes)
 
 

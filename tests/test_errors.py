@@ -1,4 +1,4 @@
-"""Bad input: one line that names the fault and the mend, exit code 2, nothing half-written."""
+"""Bad input: one line that names the fault and the hint, exit code 2, nothing half-written."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from conftest import ROOT, Finished, growjax
 from growjax.cli import main
 from growjax.errors import UserError
 from growjax.files import explain, whole_directory
+from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
 
 
@@ -72,8 +73,8 @@ def command(
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_wrong_arguments(name: str, command: Callable[..., Finished], tmp_path: Path):
-    words, told = ARGUMENTS[name]
-    refused(command(*words, *(("--out", "run") if words[0] == "study" else ())), told)
+    words, described = ARGUMENTS[name]
+    refused(command(*words, *(("--out", "run") if words[0] == "study" else ())), described)
     assert not list(tmp_path.rglob("result.json")) and not list(tmp_path.rglob(".*.tmp"))
 
 
@@ -92,12 +93,30 @@ CORPORA = {
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_wrong_corpora(name: str, command: Callable[..., Finished], tmp_path: Path):
-    content, told = CORPORA[name]
+    content, described = CORPORA[name]
     (tmp_path / "corpus.txt").write_bytes(content)
-    refused(command(*SMOKE, "--data.corpus", "corpus.txt", "--out", "run"), told)
+    refused(command(*SMOKE, "--data.corpus", "corpus.txt", "--out", "run"), described)
     assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob(".*.tmp"))
-    # mended, the same command runs: the refusal left nothing in its way
-    assert {p.name for p in (tmp_path / "run").iterdir()} <= {"receipt.json", "cells", "data"}
+    # fixed, the same command runs: the refusal left nothing in its way
+    assert [p.name for p in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+def test_a_command_that_is_corrected_goes_on(command: Callable[..., Finished], tmp_path: Path):
+    """Refused for its corpus, or for what the corpus makes of its options, a study leaves no run behind; one that was
+    there before stays, and so does what is none of a run's."""
+    words = (*SMOKE, "--out", "run", "--data.eval-batches", "1", "--data.batch-size", "2", "--data.corpus", "c.txt")
+    (tmp_path / "c.txt").write_text("\n\n".join(f"The cat number {n} ran home." for n in range(400)))
+    refused(command(*words, "--deterministic-replicates", "999"), "999 replicates", "--deterministic-replicates")
+    refused(command(*words, "--data.seq-len", "500"), "--data.seq-len")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.txt"]
+    (tmp_path / "run").mkdir()
+    RunDir(tmp_path / "run").begin({"schema": 0})
+    before = (tmp_path / "run" / "receipt.json").read_bytes()
+    refused(command(*words, "--data.seq-len", "500"), "--out")
+    assert (tmp_path / "run" / "receipt.json").read_bytes() == before
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    refused(command(*words, "--data.seq-len", "500", "--force"), "thesis.txt")
+    assert (tmp_path / "run" / "thesis.txt").exists()
 
 
 def test_a_corpus_that_changed_since(smoke_run: Path, tmp_path: Path):
@@ -194,11 +213,11 @@ def test_a_full_disk(verb: str, smoke_run: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "described"),
     [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission"), (errno.EDQUOT, "quota")],
 )
-def test_faults_of_the_system_are_told(number: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Raised where a folder is being filled, bare or inside another library's error: told, and nothing left behind."""
+def test_faults_of_the_system_are_told(number: int, described: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Raised where a folder is being filled, bare or inside another library's error; nothing is left behind."""
     monkeypatch.setattr("time.sleep", lambda _: None)  # no other thread still writes here
     plain = OSError(number, os.strerror(number), "a/file")
     wrapped = ValueError("tensorstore says no")
@@ -209,7 +228,7 @@ def test_faults_of_the_system_are_told(number: int, told: str, tmp_path: Path, m
             raise error
         assert not list(tmp_path.iterdir())
         line = explain(error)
-        assert isinstance(line, UserError) and told in str(line)
+        assert isinstance(line, UserError) and described in str(line)
 
 
 def test_a_read_only_place():

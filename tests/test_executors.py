@@ -135,7 +135,7 @@ def test_a_graph_that_cannot_be_filled_is_refused():
 
 
 class Told(InProcess):
-    """Delivers what it is told to."""
+    """Delivers what it is given."""
 
     def __init__(self, *deliveries: Delivery):
         super().__init__([], records)

@@ -11,7 +11,7 @@ from growing import BASE, FEED, KEY, MODELS, STOCHASTIC, doubled, on, under_way
 from growjax.errors import UserError
 from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen
-from growjax.measure import clones_identical, compare, tree_escape
+from growjax.measure import clones_identical, divergences, tree_escape
 from growjax.streams import root_key
 from growjax.train.optim import schedule
 from growjax.train.state import StepKeys, TrainState, train_step
@@ -27,8 +27,8 @@ def source(request: pytest.FixtureRequest) -> TrainState:
 def test_exact_copies_in_float32(source: TrainState):
     plan = doubled(source)
     wide = widen(source, plan, operator="exact_copy", key=KEY)
-    told = compare((source.config.model, source.params), (plan.target, wide.params), FEED.evaluation)
-    assert abs(told["kl"]) < 1e-9  # nats per token; only float32 rounding is left
+    described = divergences((source.config.model, source.params), (plan.target, wide.params), FEED.evaluation)
+    assert abs(described["kl"]) < 1e-9  # nats per token; only float32 rounding is left
     assert tree_escape(wide.params, plan) == 0.0 and clones_identical(wide.params, plan)
 
 
@@ -42,7 +42,7 @@ def test_a_step_without_keys_draws_nothing(source: TrainState):
 
 
 @pytest.mark.parametrize(
-    ("fields", "mend"),
+    ("fields", "hint"),
     [
         ({"d_model": 8}, "reachable d_model is 16"),
         ({"head_dim": 6}, "reachable head_dim is"),
@@ -54,8 +54,8 @@ def test_a_step_without_keys_draws_nothing(source: TrainState):
         ({"vocab_size": 30}, "reachable vocab_size is 37"),
     ],
 )
-def test_unreachable_targets_name_the_nearest_reachable(fields: dict, mend: str):
-    with pytest.raises(UserError, match=mend):
+def test_unreachable_targets_name_the_nearest_reachable(fields: dict, hint: str):
+    with pytest.raises(UserError, match=hint):
         make_plan(BASE, BASE.replace(**fields))
 
 
@@ -98,9 +98,9 @@ def test_new_tokens_leave_the_logits_of_the_old(name: str, operator: str):
         target = target.replace(d_model=16)  # under LayerNorm zeros in the residual stream keep nothing
     plan = make_plan(source.config.model, target)
     wide = widen(source, plan, operator=operator, key=KEY)
-    told = compare((source.config.model, source.params), (wide.config.model, wide.params), FEED.evaluation)
+    described = divergences((source.config.model, source.params), (wide.config.model, wide.params), FEED.evaluation)
     # float64 rounding of logits of order 1
-    assert told["logit_max"] < 1e-12 and 0 < told["kl"] < np.log(41 / 37) * 2
+    assert described["logit_max"] < 1e-12 and 0 < described["kl"] < np.log(41 / 37) * 2
     table, mu = wide.params["embedding"], wide.opt_state.mu["embedding"]
     # float64: jax and NumPy sum 37 rows in orders of their own
     assert table.shape[0] == 41 and np.allclose(table[37:], table[:37].mean(axis=0), rtol=1e-12)

@@ -49,7 +49,7 @@ def test_damage_is_made_anew(tmp_path: Path, name: str):
     file = next((tmp_path / "keep").iterdir()) / name
     file.write_bytes(file.read_bytes()[:-2])
     assert made.into(tmp_path / "b") == first and made.times == 2
-    assert made.into(tmp_path / "c") == first and made.times == 2  # and mended
+    assert made.into(tmp_path / "c") == first and made.times == 2  # and fixed
 
 
 def test_a_place_that_cannot_be_written_costs_nothing(tmp_path: Path):

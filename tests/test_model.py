@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,7 @@ def test_every_parameter_names_its_axes(config: ModelConfig):
     for spec, shape in zip(specs, shapes, strict=True):
         assert len(spec.dims) == len(shape.shape)
     params = init_params(config, key=streams().at("init", 0))
-    assert jax.tree.map(lambda p: p.shape, params) == jax.tree.map(lambda s: s.shape, param_shapes(config))
+    chex.assert_trees_all_equal_shapes_and_dtypes(params, param_shapes(config))
     assert count_params(config) == sum(p.size for p in jax.tree.leaves(params))
 
 
@@ -107,7 +108,7 @@ def test_streams_do_not_move_each_other():
     }
     assert len(words) == 27
     with pytest.raises(ValueError, match="no stream"):
-        one.at("luck", 0)
+        one.at("crossed", 0)
     with pytest.raises(TypeError, match="typed key"):
         Streams(jnp.zeros(2, jnp.uint32))
 

@@ -20,7 +20,7 @@ from growjax.grow.copying import new_entries
 from growjax.grow.plan import WidthPlan, make_plan
 from growjax.grow.registry import operators, parse_operator
 from growjax.grow.widen import widen
-from growjax.measure import compare, escapes, law_parts, tree_escape
+from growjax.measure import divergences, escapes, law_parts, tree_escape
 from growjax.model.axes import map_specs
 from growjax.model.decoder import param_specs
 from growjax.streams import root_key
@@ -34,7 +34,7 @@ KEPT = 1e-12  # largest logit difference in float64: rounding
 def gap(source: TrainState, wide: TrainState) -> float:
     """Largest logit difference over the source's vocabulary."""
     models = ((s.config.model, s.params) for s in (source, wide))
-    return compare(*models, FEED.evaluation)["logit_max"]
+    return divergences(*models, FEED.evaluation)["logit_max"]
 
 
 def reaches(name: str, plan: WidthPlan) -> bool:
@@ -140,7 +140,8 @@ def test_mupscale_is_the_published_form():
     """arXiv 2602.10545, written down on its own for k = 2 in muP's parametrisation, where the head keeps its weights
     and the logits are divided by k: there every first moment is m/k and every second v/k^2; hidden matrices have lr/k
     and eps/k and wd k, embeddings, gains and biases lr, eps/k and wd. Here the head is H = H_muP / k, so that its
-    gradient, and with it its moments and epsilon, are k times as large and its rate is 1/k of muP's."""
+    gradient, and with it its moments and epsilon, are k times as large, its rate is 1/k of muP's, and its squares
+    count 1/k^2 times in the global norm."""
     k, source = 2, source_of("rms untied")
     wide = widen(source, doubled(source), operator="mupscale:sigma=0", key=KEY)
     law: Any = wide.law
@@ -164,7 +165,8 @@ def test_mupscale_is_the_published_form():
     a, b = source.opt_state, wide.opt_state
     trees = (wide.params, a.mu, b.mu, a.nu, b.nu, law.lr, law.decay, law.eps)
     jax.tree_util.tree_map_with_path(check, source.params, *trees)
-    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(law.clip))  # the paper leaves clipping alone
+    for path, leaf in jax.tree_util.tree_flatten_with_path(law.clip)[0]:  # muP's own gradients, clipped plainly
+        assert np.all(leaf == (1 / k**2 if path[-1].key == "head" else 1)), path
 
 
 @pytest.mark.parametrize(

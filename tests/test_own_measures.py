@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Entry
 from own_measures import drop, norm_ratio, nothing, update_norm
 
 from growjax.cli.tables import print_study
@@ -19,7 +20,7 @@ from growjax.measure.registry import OWN, value_of
 from growjax.proof.diff import diff
 from growjax.record.rundir import RunDir
 from growjax.report.page import write_report
-from growjax.report.words import definitions
+from growjax.report.sentences import definitions
 from growjax.study.runner import run_study
 from growjax.study.spec import UNWIDENED, StudySpec, presets
 from growjax.study.summary import summarise
@@ -190,18 +191,6 @@ def test_a_study_names_the_measure_that_fails(tmp_path: Path) -> None:
     finally:
         unregister_measure("fails")
     assert len(run_study(spec, RunDir(tmp_path / "run"))["cells"]) == 3  # the same command goes on
-
-
-class Entry:
-    """An entry point as `importlib.metadata` gives it."""
-
-    def __init__(self, name: str, found: Any):
-        self.name, self.value, self._found = name, "package:object", found
-
-    def load(self) -> Any:
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,12 @@ def test_a_command_starts_again_in_its_own_place(given: str):
     env = {**os.environ, "GLIBC_TUNABLES": given, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-c", ASK, "two words", ""]
     with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as process:
-        told = json.loads(process.communicate(timeout=60)[0])
-    assert told == [process.pid, pages.with_large_pages(given), ["two words", ""]]
+        described = json.loads(process.communicate(timeout=60)[0])
+    assert described == [process.pid, pages.with_large_pages(given), ["two words", ""]]
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
-    for told in (None, "musl 1.2", "glibc 2.31"):
-        monkeypatch.setattr(os, "confstr", lambda _, told=told: told)
+    for described in (None, "musl 1.2", "glibc 2.31"):
+        monkeypatch.setattr(os, "confstr", lambda _, described=described: described)
         pages.start_again()

@@ -16,7 +16,7 @@ from growjax import runtime
 from growjax.config import ModelConfig, TrainConfig
 from growjax.model.products import after
 from growjax.streams import Streams, root_key
-from growjax.train.loop import Feed, luck, traced_run
+from growjax.train.loop import Feed, run_keys, traced_run
 from growjax.train.state import StepKeys, init_state, train_step
 
 PROGRAM = """
@@ -95,7 +95,7 @@ def lowered(platform: str) -> str:
     model = ModelConfig(d_model=64, n_layers=2, n_heads=2, n_kv_heads=1, vocab_size=320, dtype="bfloat16")
     state = jax.eval_shape(lambda: init_state(TrainConfig(model=model), key=Streams(root_key(0)).at("init", 0)))
     feed = Feed(jnp.zeros((100, 65), jnp.uint16), jnp.zeros((2, 4, 65), jnp.uint16))
-    live = luck(Streams(root_key(0)), ("order", "dropout"))
+    live = run_keys(Streams(root_key(0)), ("order", "dropout"))
     traced = jax.jit(traced_run(batch_size=4, max_steps=8, max_evals=3)).trace(state, feed, live, 0, 2, 4)
     return traced.lower(lowering_platforms=(platform,)).as_text()
 

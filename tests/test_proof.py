@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Shown, growjax, sealed_again
+from conftest import ROOT, Shown, growjax, with_new_checksums
 
 from growjax import runtime
 from growjax.errors import NotComparable, UserError
@@ -23,17 +23,17 @@ from growjax.record.rundir import RunDir
 
 def test_verified_cells_make_a_run_of_their_own(smoke_run: Path, shown: Shown):
     """Some cells and their ancestors; the new run is kept for `diff`, which finds no difference."""
-    told = shown.said("verify")
-    assert told["outcome"] == "identical" and 3 < told["checked"] < told["cells"] == told["stored"]
+    described = shown.said("verify")
+    assert described["outcome"] == "identical" and 3 < described["checked"] < described["cells"] == described["stored"]
     again = shown.folder / "runs" / "again"
-    assert len(RunDir(again).receipt()["cells"]) == told["checked"] and diff(smoke_run, again).difference is None
+    assert len(RunDir(again).receipt()["cells"]) == described["checked"] and diff(smoke_run, again).difference is None
 
 
 def altered(run: Path, out: Path, change: Any) -> Path:
-    """A receipt with something else in it, sealed as if it had been recorded so."""
+    """A receipt with something else in it, with a checksum as if it had been recorded so."""
     receipt = read_receipt(run)
     change(receipt, {cell["id"]: cell for cell in receipt["cells"]})
-    return sealed_again(receipt, out)
+    return with_new_checksums(receipt, out)
 
 
 def first_of(cells: dict[str, Any], kind: str) -> Any:
@@ -83,9 +83,9 @@ def test_verify_names_the_first_difference(smoke_run: Path, tmp_path: Path):
         "verify", str(altered(smoke_run, tmp_path / "run", change)), "--cells", "1", "--workers", "1", "--json"
     )
     assert done.code == 1, done.err + done.out
-    told = json.loads(done.out)
-    assert told["outcome"] == "different"
-    found = told["difference"]
+    described = json.loads(done.out)
+    assert described["outcome"] == "different"
+    found = described["difference"]
     assert (found["cell"], found["step"], found["leaf"]) == (named["cell"], 7, "blocks/wk")
     assert found["ulps"] == 2 and "eval_loss[1]" in found["what"]
 

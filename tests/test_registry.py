@@ -1,4 +1,4 @@
-"""How operators are composed, registered and told."""
+"""How operators are composed, registered and reported."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import Shown, growjax
+from conftest import Entry, Shown, growjax
 from growing import BASE, DATA, KEY, MODELS, doubled, under_way
 
 from growjax.errors import UserError
 from growjax.grow import registry
-from growjax.grow.operator import Operator, always, never
+from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan, make_plan
+from growjax.grow.promises import always, never
 from growjax.grow.registry import operators, parse_operator, parts, register_operator, unregister_operator
 from growjax.grow.widen import widen
 from growjax.streams import Streams, root_key
@@ -40,14 +41,14 @@ def test_operators_are_told_apart():
         with pytest.raises(UserError):
             parse_operator(text)
     source = under_way(MODELS["rms tied"], steps=1)
-    for text, told in (
+    for text, described in (
         ("perturbed:sigma=-1", "operator perturbed: sigma is -1"),
         ("perturbed:cancel=twice", "operator perturbed: noise cannot cancel over 'twice'"),
         ("exact_copy+moments:become=none", "operator moments: moments cannot become 'none'"),
         ("ligo:steps=0", "operator ligo: steps is 0"),
         ("sparkling:rewarm=0", "operator sparkling: rewarm is 0"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=described):
             widen(source, doubled(source), operator=text, key=KEY, data=DATA)
     with pytest.raises(UserError, match="another source"):
         widen(source, make_plan(MODELS["layer tied"], MODELS["layer tied"].replace(d_ff=30)), key=root_key(0))
@@ -91,20 +92,8 @@ def test_an_operator_from_outside(monkeypatch: pytest.MonkeyPatch):
             register_operator(name, fn)
 
 
-class Entry:
-    """An entry point as `importlib.metadata` gives it."""
-
-    def __init__(self, name: str, found: Any):
-        self.name, self.value, self._found = name, "package:object", found
-
-    def load(self) -> Any:
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
-
-
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "described"),
     [
         (Operator("halved", halved, "registered", "unpublished", never), None),
         (Operator("other", halved, "registered", "unpublished", always), "is no Operator of that name"),
@@ -112,7 +101,7 @@ class Entry:
         (ImportError("no module"), r"cannot be loaded \(ImportError: no module\)"),
     ],
 )
-def test_entry_points(found: Any, told: str | None, monkeypatch: pytest.MonkeyPatch):
+def test_entry_points(found: Any, described: str | None, monkeypatch: pytest.MonkeyPatch):
     def entries(*, group: str) -> list[Entry]:
         assert group == "growjax.operators"
         return [Entry("halved", found)]
@@ -120,10 +109,10 @@ def test_entry_points(found: Any, told: str | None, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(registry.importlib.metadata, "entry_points", entries)
     registry._installed.cache_clear()
     try:
-        if told is None:
+        if described is None:
             assert operators()["halved"] is found
         else:
-            with pytest.raises(UserError, match=told):
+            with pytest.raises(UserError, match=described):
                 operators()
     finally:
         monkeypatch.undo()
@@ -131,13 +120,13 @@ def test_entry_points(found: Any, told: str | None, monkeypatch: pytest.MonkeyPa
 
 
 def test_widen_tells_what_holds(smoke_run: Path, tmp_path: Path):
-    def told(operator: str, *words: str) -> dict[str, Any]:
+    def described(operator: str, *words: str) -> dict[str, Any]:
         out = tmp_path / operator.partition(":")[0]
         done = growjax("widen", str(smoke_run), "--operator", operator, "--out", str(out), "--json", *words)
         assert done.code == 0, done.err
         return json.loads(done.out)
 
-    lockstep = told("lockstep")
+    lockstep = described("lockstep")
     assert all(lockstep["law"].values()) and not lockstep["escape"]["dead"]
     # nats per token; only float32 rounding is left
     assert lockstep["stored"] == lockstep["zero_step"] and lockstep["zero_step"]["kl"] < 1e-9
@@ -150,9 +139,9 @@ def test_widen_tells_what_holds(smoke_run: Path, tmp_path: Path):
 
 
 def test_the_operators_verb_measures(shown: Shown):
-    told = shown.said("operators")
-    rows = {row["name"]: row for row in told["operators"]}
-    assert {part["name"] for part in told["parts"]} == set(parts())
+    described = shown.said("operators")
+    rows = {row["name"]: row for row in described["operators"]}
+    assert {part["name"] for part in described["parts"]} == set(parts())
     for row in rows.values():
         assert row["zero_step"] < KEPT and row["summary"] and row["paper"]
     assert rows["lockstep"]["first_step"] < KEPT and rows["lockstep"]["trajectory"] < 1e-11  # rounding of 20 steps

@@ -171,15 +171,15 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 def test_page_is_whole_and_self_contained(full: tuple[Path, dict[str, Any], list[Path]]) -> None:
     directory, summary, paths = full
     parser = checked(directory)
-    told = "".join(parser.words)
-    assert summary["title"] in told
+    described = "".join(parser.words)
+    assert summary["title"] in described
     for name in {row["candidate"] for row in summary["curves"]}:
-        assert name in told
+        assert name in described
     assert sorted(paths) == sorted(p for p in directory.rglob("*") if p.is_file())
     assert {p.stem for p in (directory / "figures").iterdir()} == {
         "curves", "gaps", "flops", "ranks", "utility", "escape", "sources"
     }  # fmt: skip
-    assert "> 98.3 k" in told
+    assert "> 98.3 k" in described
 
 
 def test_same_summary_same_bytes(full: tuple[Path, dict[str, Any], list[Path]], tmp_path: Path) -> None:
@@ -207,16 +207,16 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
 def test_conclusion_names_winners_only_where_separated(
     full: tuple[Path, dict[str, Any], list[Path]], tmp_path: Path
 ) -> None:
-    told = "".join(checked(full[0]).conclusion)
-    assert f"{LONG} is first at 2 of 2 source states" in told
+    described = "".join(checked(full[0]).conclusion)
+    assert f"{LONG} is first at 2 of 2 source states" in described
     summary = synthetic(2, 5)
     for row in summary["pairs"]:
         row["separated"] = False
     summary["pairs"][0] |= {"separated": True, "low": 0.0}
     write_report(tmp_path, summary)
-    told = "".join(checked(tmp_path).conclusion)
-    assert "not separated" in told
-    assert not any(row["candidate"] in told for row in summary["curves"] if not row["control"])
+    described = "".join(checked(tmp_path).conclusion)
+    assert "not separated" in described
+    assert not any(row["candidate"] in described for row in summary["curves"] if not row["control"])
 
 
 @pytest.mark.parametrize("section", ["all", "ranking", "curves", "pairs", "preservation", "probes", "sources"])
@@ -277,6 +277,6 @@ def test_names_are_escaped(tmp_path: Path) -> None:
             row["candidate"] = nasty if row["candidate"] == "exact_copy" else row["candidate"]
     summary["notes"] = ["<script>x</script>"]
     write_report(tmp_path, summary)
-    told = "".join(checked(tmp_path).words)
-    assert nasty in told
-    assert "<script>x</script>" in told
+    described = "".join(checked(tmp_path).words)
+    assert nasty in described
+    assert "<script>x</script>" in described

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, growjax, sealed_again
+from conftest import ROOT, growjax, with_new_checksums
 
 from experiments.matched import compared
 from growjax import config
@@ -83,7 +83,7 @@ def test_receipts_of_an_earlier_schema(smoke_run: Path, tmp_path: Path):
     """`report` and `diff` read them; `audit`, `verify` and a study to go on with say in a line which version does."""
     receipt = read_receipt(smoke_run)
     receipt["config"] = StudySpec.from_dict(receipt["config"]).every_field()
-    old = sealed_again({**receipt, "schema": 2}, tmp_path / "old")
+    old = with_new_checksums({**receipt, "schema": 2}, tmp_path / "old")
     assert growjax("report", str(old)).code == 0 and (old / "report" / "index.html").exists()
     found = growjax("diff", str(old), str(smoke_run))
     assert found.code == 0 and "schema was 2, now 3" in found.out, found.err

@@ -10,11 +10,11 @@ from typing import Any
 
 import edits
 import pytest
-from conftest import ROOT, growjax, sealed_again
+from conftest import ROOT, growjax, with_new_checksums
 
 from growjax.errors import UserError
-from growjax.proof.compare import Difference
 from growjax.proof.diff import diff
+from growjax.proof.differences import Difference
 from growjax.proof.verify import _code_notes
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
@@ -69,7 +69,7 @@ PLANTED = [
     (edits.a_default_argument, "growjax.grow.parts"),
     (edits.the_order_of_calls, "growjax.study.fill"),
     (edits.a_call, "growjax.model.loss"),
-    (edits.swapped_operands, "growjax.measure.compare"),
+    (edits.swapped_operands, "growjax.measure.divergence"),
     (edits.a_removed_statement, "growjax.train.state"),
     (edits.a_field_default, "growjax.config"),
     (edits.a_condition, "growjax.data.tokens"),
@@ -99,7 +99,7 @@ def test_a_module_that_comes_or_goes_is_named(copy: Path):
 
 
 def test_the_modules_that_compute():
-    names = {"model.decoder", "train.loop", "grow.registry", "grow.law", "data.tokens", "measure.compare", "streams"}
+    names = {"model.decoder", "train.loop", "grow.registry", "grow.law", "data.tokens", "measure.divergence", "streams"}
     assert {f"growjax.{name}" for name in names} <= OWN.keys()
     assert not [name for name in OWN if name.split(".")[1] in ("cli", "report", "proof", "__main__")]
     for module in OWN:  # what no import statement shows would not be followed
@@ -114,7 +114,7 @@ def planted(run: Path, out: Path, change: Callable[[dict, dict], None]) -> Path:
     """A run's receipt with something else in it, as if it had been recorded so."""
     receipt = read_receipt(run)
     change(receipt, next(cell for cell in receipt["cells"] if cell["kind"] == "source"))
-    return sealed_again(receipt, out)
+    return with_new_checksums(receipt, out)
 
 
 def other_fill(receipt: dict, source: dict) -> None:

@@ -184,11 +184,11 @@ def test_stored_states_are_what_their_cells_say(smoke_run: Path):
 
 
 def test_widen_by_command(shown: Shown):
-    told = shown.said("widen")
+    described = shown.said("widen")
     # nats per token; only float32 rounding is left
-    assert abs(told["zero_step"]["kl"]) < 1e-9 and told["stored"] == told["zero_step"]
-    assert told["after"]["parameters"] > told["before"]["parameters"]
-    assert load_state(shown.folder / told["directory"]).config.model.d_model == 72
+    assert abs(described["zero_step"]["kl"]) < 1e-9 and described["stored"] == described["zero_step"]
+    assert described["after"]["parameters"] > described["before"]["parameters"]
+    assert load_state(shown.folder / described["directory"]).config.model.d_model == 72
 
 
 def test_train_makes_the_state_that_a_study_makes(smoke_run: Path, tmp_path: Path):

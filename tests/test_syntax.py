@@ -81,7 +81,7 @@ def test_what_is_another(name: str):
 
 
 def test_every_python_gives_the_same_digest():
-    """Made once, under 3.11: of every piece of text above, and of strings that versions take apart differently."""
+    """Made once, under 3.11: of every piece of text above, and of strings that versions splits differently."""
     pieces = [*SAME.values(), *OTHER.values(), ("f'a{{b}}{c!r:>{d}}{e:}{f=}'", "-1e400j; '\\ud800 \u00e9'; u'k'")]
     text = "".join(canonical(each)[0] for pair in pieces for each in pair)
     assert (

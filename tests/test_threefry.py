@@ -30,9 +30,11 @@ def test_the_published_known_answers(key: threefry.Key, counter: threefry.Key, o
 
 
 def test_it_imports_no_jax_and_none_of_the_key_code():
-    told = "import sys, growjax.audit.draws; print(sorted({m.split('.')[0] for m in sys.modules} & {'jax', 'jaxlib'}),"
+    described = (
+        "import sys, growjax.audit.draws; print(sorted({m.split('.')[0] for m in sys.modules} & {'jax', 'jaxlib'}),"
+    )
     told += " 'growjax.streams' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", described], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == ["[]", "False"], done.stderr
 
 

@@ -70,7 +70,7 @@ def program(given: Record) -> Record:
     tokens = windows(size, 64)
     feed = loop.Feed(jnp.asarray(tokens[8:]), jnp.asarray(tokens[:4].reshape(2, 2, -1)))
     state, programs = first_state(given, given.get("seed", 0)), Programs()
-    live = loop.luck(Streams(root_key(1, "study")), ("order", "dropout"))
+    live = loop.run_keys(Streams(root_key(1, "study")), ("order", "dropout"))
     sizes: Any = {"max_steps": 8, "max_evals": 3, "batch_size": size.batch, "programs": programs}
     began = time.perf_counter()
     loop.compile_run(state, feed, live, **sizes)
@@ -119,7 +119,7 @@ def pool(given: Record) -> Record:
     size = size_of(given)
     tokens = windows(size, 64)
     feed = loop.Feed(jnp.asarray(tokens[8:]), jnp.asarray(tokens[:8].reshape(2, 4, -1)))
-    live = loop.luck(Streams(root_key(1, "study")), ("order", "dropout"))
+    live = loop.run_keys(Streams(root_key(1, "study")), ("order", "dropout"))
     states = [first_state(given, seed) for seed in range(count)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     numbers = [jnp.asarray(n, jnp.int32) for n in (0, 2, steps // 2)]

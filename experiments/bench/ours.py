@@ -22,7 +22,7 @@ from growjax.data.batches import window_ids  # noqa: E402
 from growjax.digests import named_leaves  # noqa: E402
 from growjax.streams import Streams, root_key  # noqa: E402
 from growjax.train import shards as sharded  # noqa: E402
-from growjax.train.loop import Feed, Luck, copy_state, luck, run, traced_run  # noqa: E402
+from growjax.train.loop import Feed, RunKeys, copy_state, run, run_keys, traced_run  # noqa: E402
 from growjax.train.optim import schedule  # noqa: E402
 from growjax.train.programs import Programs  # noqa: E402
 from growjax.train.state import TrainState, init_state  # noqa: E402
@@ -69,7 +69,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
     train = jnp.asarray(windows(size))
     held_out = jnp.asarray(windows(size, 8 * size.batch, seed=1).reshape(8, size.batch, -1))
     tiny = Feed(train, held_out[:1, :1])
-    live, programs = luck(Streams(root_key(1, "study")), ("order", "dropout")), Programs()
+    live, programs = run_keys(Streams(root_key(1, "study")), ("order", "dropout")), Programs()
     sizes: dict[str, Any] = {"max_steps": 128, "max_evals": 17}
 
     def steps(count: int) -> None:
@@ -81,7 +81,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
             run(copy_state(state), tiny, live, batch_size=size.batch, programs=programs, **grid)
 
     def losses() -> list[float]:
-        fixed = Luck(None, None, jnp.asarray(0, jnp.int32))
+        fixed = RunKeys(None, None, jnp.asarray(0, jnp.int32))
         done = run(
             copy_state(state), tiny, fixed, batch_size=size.batch, segments=1, segment_steps=CHECKED, programs=programs
         )
@@ -92,9 +92,12 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
         run(copy_state(state), feed, live, batch_size=size.batch, programs=programs, **grid)
 
     def pool(candidates: int, count: int, every: int, lane: int, lanes: int) -> None:
-        """This lane's part of all candidates in both regimes; the states are at hand, as widening leaves them."""
-        tasks = [(c, live) for c in range(candidates) for live in (Luck(None, None, jnp.asarray(0, jnp.int32)), luck(
-            Streams(root_key(1, "study")), ("order", "dropout")))]  # fmt: skip
+        """This worker's part of all candidates in both regimes; the states are at hand, as widening leaves them."""
+        both = (
+            RunKeys(None, None, jnp.asarray(0, jnp.int32)),
+            run_keys(Streams(root_key(1, "study")), ("order", "dropout")),
+        )
+        tasks = [(c, live) for c in range(candidates) for live in both]
         grid = {"segments": count // every, "segment_steps": every, **sizes}
         for _, one in tasks[lane::lanes]:
             run(copy_state(state), Feed(train, held_out), one, batch_size=size.batch, programs=programs, **grid)
@@ -113,7 +116,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
     return Peer(steps, losses, more)
 
 
-def parts_of_sharded(state: TrainState, feed: Feed, live: Luck, size: Size, shards: int) -> dict[str, float]:
+def parts_of_sharded(state: TrainState, feed: Feed, live: RunKeys, size: Size, shards: int) -> dict[str, float]:
     """Median seconds of what a step over virtual shards is made of, each by itself, computed on the first device."""
     here, there = jax.devices()[:2]
     zero = jnp.asarray(0, jnp.int32)

@@ -25,9 +25,9 @@ def row(peers: Peers, size: Size, kinds: list[str], count: int, rounds: int, ste
             found[kind] = asked(team[:1], "losses")[0]
         seconds = turns(teams, rounds, "steps", steps)
         if own == "growjax":
-            told = {"rates": asked(teams[own], "rate"), "memory": asked(teams[own][:1], "memory")[0]}
+            described = {"rates": asked(teams[own], "rate"), "memory": asked(teams[own][:1], "memory")[0]}
         else:
-            told = {"parts": asked(teams[own][:1], "parts")[0]}
+            described = {"parts": asked(teams[own][:1], "parts")[0]}
     step = {kind: statistics.median(values) / steps for kind, values in seconds.items()}
     figures: Figures = {
         "processes": count,
@@ -39,9 +39,9 @@ def row(peers: Peers, size: Size, kinds: list[str], count: int, rounds: int, ste
         },
         "seconds, round by round": seconds,
     }
-    if "parts" in told:
-        return {**figures, "growjax by parts, each alone, seconds": told["parts"]}
-    rates, memory = told["rates"], told["memory"]
+    if "parts" in described:
+        return {**figures, "growjax by parts, each alone, seconds": described["parts"]}
+    rates, memory = described["rates"], described["memory"]
     product = statistics.mean(r["product GFLOP/s"] for r in rates)
     counted = memory["state"] + memory["gradients"] + memory["saved activations"]
     return {
@@ -88,7 +88,7 @@ def pool(peers: Peers, rounds: int) -> Figures:
 def pool_sizes(peers: Peers, rounds: int) -> Figures:
     """How a pool's time grows with candidates and cores, its programs kept from a run before."""
     peers.share(QUICK)
-    settings = {"2 candidates, 2 lanes": (2, 2), "4 candidates, 2 lanes": (4, 2), "4 candidates, 1 lane": (4, 1)}
+    settings = {"2 candidates, 2 workers": (2, 2), "4 candidates, 2 workers": (4, 2), "4 candidates, 1 worker": (4, 1)}
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     with tempfile.TemporaryDirectory() as cache:
         for number in range(rounds + 1):
@@ -132,12 +132,12 @@ def get(self, *words):
         stop()
     return made
 loop.Programs.get = get
-main(["study", "--lanes", "1", "--out", sys.argv[1]])
+main(["study", "--workers", "1", "--out", sys.argv[1]])
 """
 
 
 def starts(rounds: int) -> Figures:
-    """Seconds until the help is there, and until a quick study's first training step can begin (one lane)."""
+    """Seconds until the help is there, and until a quick study's first training step can begin (one worker)."""
     helps = []
     for _ in range(rounds):
         began = time.perf_counter()

@@ -3,29 +3,32 @@ instead of keys; and what does not hold, by name."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from growjax.audit import draws
-from growjax.audit.again import Comparison
-from growjax.audit.draws import Ledger
 from growjax.audit.inject import Injector
 from growjax.audit.programs import Programs
-from growjax.audit.shared import common_luck, differences, reuse, told
+from growjax.audit.rederive import Comparison
+from growjax.audit.shared import common_keys, described, differences, reuse
 from growjax.audit.tree import tree
 from growjax.config import json_digest
-from growjax.errors import UserError
-from growjax.record.cells import Recipe
+from growjax.data.tokens import INFO
+from growjax.draws import Ledger, key_hex
+from growjax.errors import CheckFailed, UserError
+from growjax.record.cells import Recipe, ledger_of
+from growjax.record.integrity import finished_receipt, recorded_tokens
+from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.rundir import RunDir
+from growjax.record.types import Receipt
 from growjax.schema import SCHEMA, reads
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.ledgers import candidate_ledger, trained_ledger
-from growjax.study.spec import StudySpec
+from growjax.study.summary import check_corpus, check_whole, spec_of
 
 Record = dict[str, Any]
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
@@ -39,21 +42,28 @@ def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
     else:
         run = ctx.account(recipe)
         ledger = trained_ledger(ctx, run, ctx.keys(run))
-    return {name: {**entry, "key": draws.key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}
+    return {name: {**entry, "key": key_hex(draws.stream_key(entry))} for name, entry in ledger.items()}
 
 
-def open_run(run: RunDir) -> tuple[Record, Context]:
+def open_run(run: RunDir) -> tuple[Receipt, Context]:
     """Receipt and context of a run that has come to its end."""
-    receipt = run.receipt()
-    if "inputs" not in receipt or "config" not in receipt:
-        raise UserError(f"the run in {run.path} has not come to its end", "run its command again, it goes on")
+    receipt = finished_receipt(run.path)
     if receipt["schema"] != SCHEMA:
         raise UserError(
             f"the run in {run.path} has receipt schema {receipt['schema']}",
             f"audit it with {reads(receipt['schema'])}",
         )
-    spec = StudySpec.from_dict(receipt["config"])
-    return receipt, make_context(spec, run, prepare_tokens(run.data, spec))
+    spec = spec_of(receipt)
+    check_whole(receipt, spec)
+    run.check_own("data", "report")
+    if (run.data / INFO).exists():
+        tokens = recorded_tokens(run.data)
+    else:
+        check_corpus(spec, None)
+        tokens = prepare_tokens(run.data, spec)
+    if tokens.digest != receipt["inputs"]["tokens"]:
+        raise CheckFailed(f"the tokens in {run.data} are not those that the receipt names")
+    return receipt, make_context(spec, run, tokens)
 
 
 class Ledgers(NamedTuple):
@@ -67,8 +77,8 @@ class Ledgers(NamedTuple):
     faults: list[str]
 
 
-def check_ledgers(receipt: Record, ctx: Context) -> Ledgers:
-    """Every ledger derived from its recipe and compared with the recorded one; keys used twice; luck not shared."""
+def check_ledgers(receipt: Receipt, ctx: Context) -> Ledgers:
+    """Every ledger derived from its recipe and compared with the recorded one; keys used twice; keys not shared."""
     cells = {cell["id"]: cell for cell in receipt["cells"]}
     recipes = ctx.cells.known
     faults = [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
@@ -78,34 +88,34 @@ def check_ledgers(receipt: Record, ctx: Context) -> Ledgers:
         if name in cells:
             ledger = derived_ledger(ctx, recipe)
             derived[name] = {**cells[name], "digests": {**cells[name]["digests"], "ledger": ledger}}
-            stored = cells[name]["digests"].get("ledger", {} if recipe.kind == "data" else None)
-            told_ = [f"{told(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
-            faults += [f"{told(cells[name])} has no ledger"] if stored is None else told_
+            stored = ledger_of(cells[name]) if recipe.kind != "data" else {}
+            described_ = [f"{described(cells[name])}: {fault}" for fault in differences(stored, ledger, "")]
+            faults += [f"{described(cells[name])} has no ledger"] if stored is None else described_
     use = reuse(derived.values())
     # As recorded, since what candidates really had is the question here.
-    compared, unequal = common_luck(c for c in cells.values() if c["digests"].get("ledger") is not None)
+    compared, unequal = common_keys(c for c in cells.values() if ledger_of(c) is not None)
     return Ledgers(derived, use.keys, use.shared, compared, faults + use.faults + unequal)
 
 
-def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) -> Record:
+def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: None) -> Record:
     """Audits a run. `inject`: which cells are run again with injected draws, `some`, `all` or `none`.
 
     Returns plain data: `faults` (one line for each thing that does not hold), counts, for each cell its streams with
     the digests of all bits drawn, and the tree of streams.
     """
     receipt, ctx = open_run(run)
-    tell("deriving ledgers")
+    notify("deriving ledgers")
     ledgers = check_ledgers(receipt, ctx)
     derived = ledgers.cells
     faults = [*receipt_faults(receipt, run), *ledgers.faults]
 
-    tell("deriving every draw twice")
+    notify("deriving every draw twice")
     both = Comparison()
     for cell in derived.values():
         both.ledger(cell["digests"]["ledger"])
     faults += both.faults
 
-    tell("walking programs")
+    notify("walking programs")
     programs = Programs(ctx, derived)
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
@@ -114,7 +124,7 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
     injector, chosen = Injector(ctx, derived), _chosen(derived, recipes, inject)
     injected = states = 0
     for number, name in enumerate(chosen):
-        tell(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
+        notify(f"running cells with their draws as data: {number + 1} of {len(chosen)}")
         found = injector.cell(recipes[name])
         injected += found.served
         states += found.compared
@@ -133,7 +143,7 @@ def audit(run: RunDir, *, inject: str = "some", tell: Tell = lambda text: None) 
             "words of those, equal one by one": both.words,
             "keys that served": ledgers.keys,
             "keys that several cells shared on purpose": ledgers.shared,
-            "comparisons whose luck was common": ledgers.compared,
+            "comparisons under common randomness": ledgers.compared,
             "programs walked": programs.count,
             "random primitives in them, each of a stream": programs.primitives,
             "cells run with draws as data": len(chosen),
@@ -154,7 +164,7 @@ def _cell(cell: Record, both: Comparison) -> Record:
     return {**{name: cell[name] for name in labels}, "streams": streams}
 
 
-def receipt_faults(receipt: Record, run: RunDir) -> list[str]:
+def receipt_faults(receipt: Receipt, run: RunDir) -> list[str]:
     """What the receipt itself shows: its root, the environment's seed offset, ledgers beside the cells."""
     body = {name: value for name, value in receipt.items() if name != "root"}
     faults = [] if json_digest(body) == receipt.get("root") else ["the receipt's root is not the digest of its content"]
@@ -163,12 +173,12 @@ def receipt_faults(receipt: Record, run: RunDir) -> list[str]:
         faults.append(f"the environment shifted every seed: JAX_RANDOM_SEED_OFFSET was {offset}, not 0")
     for cell in receipt["cells"]:
         try:
-            stored = json.loads((run.cells / cell["id"] / "result.json").read_text(encoding="utf-8"))
-            same = stored["digests"].get("ledger") == cell["digests"].get("ledger")
-        except (OSError, ValueError, KeyError, AttributeError):
+            stored = parse(read_bytes(run.cells / cell["id"] / "result.json", RECORD_BYTES).decode(), run.cells)
+            same = ledger_of(typed_cell(stored, str(run.cells))) == ledger_of(cell)
+        except (OSError, ValueError, UserError):
             same = False
         if not same:
-            faults.append(f"{told(cell)}: its ledger in the receipt is not the one stored with the cell")
+            faults.append(f"{described(cell)}: its ledger in the receipt is not the one stored with the cell")
     return faults
 
 

@@ -1,72 +1,20 @@
-"""What is drawn, as plain data, and its derivation in NumPy. Imports no jax and nothing of growjax that makes keys.
+"""What a ledger says is drawn (`growjax.draws`), derived in NumPy.
 
-A ledger names streams; a stream has a key path, a first and a last step, and sites; a site has paths below the step's
-key and says what is drawn at each. All of it is JSON.
+Imports no jax and nothing of growjax that makes keys.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from growjax.audit import threefry
 from growjax.audit.threefry import Key
-
-Path = Sequence[str | int]
-"""What is folded into a key, one after the other: names stand for their tags, numbers for themselves."""
-
-Draw = dict[str, Any]
-"""distribution (mask, integers, normal, uniform), shape, dtype, and the distribution's own numbers."""
-
-Ledger = dict[str, dict[str, Any]]
-"""By stream: root (purpose and seed), path, key (hexadecimal, as the run held it), first, last, sites, draws, words."""
-
-
-def mask(shape: Iterable[int], rate: float) -> Draw:
-    """A dropout mask of that shape: four entries for each 64-bit word drawn."""
-    return {"distribution": "mask", "shape": list(shape), "dtype": "uint64", "rate": rate}
-
-
-def integers(count: int, high: int, dtype: str = "int32") -> Draw:
-    """Whole numbers from 0 to below `high`."""
-    return {"distribution": "integers", "shape": [count], "dtype": dtype, "high": high}
-
-
-def normals(shape: Iterable[int], dtype: str = "float32") -> Draw:
-    """Standard normals."""
-    return {"distribution": "normal", "shape": list(shape), "dtype": dtype}
-
-
-def uniforms(count: int, low: float, high: float, dtype: str = "float64") -> Draw:
-    """Uniforms from `low` to below `high`."""
-    return {"distribution": "uniform", "shape": [count], "dtype": dtype, "low": low, "high": high}
-
-
-def bits_shape(draw: Draw) -> tuple[int, ...]:
-    """The shape of the random words behind a draw (behind each of two keys, for integers)."""
-    *rest, last = draw["shape"]
-    return (*rest, (last + 3) // 4) if draw["distribution"] == "mask" else (*rest, last)
-
-
-def width_of(draw: Draw) -> int:
-    """How many bits each random word behind a draw has."""
-    return 64 if draw["dtype"] in ("float64", "int64", "uint64") else 32
-
-
-def words_of(draw: Draw) -> int:
-    """How many 32-bit words a draw takes."""
-    keys = 2 if draw["distribution"] == "integers" else 1
-    return keys * width_of(draw) // 32 * math.prod(bits_shape(draw))
-
-
-def values_of(draw: Draw) -> int:
-    """How many values a draw gives."""
-    return math.prod(draw["shape"])
+from growjax.draws import Draw, Ledger, Path, bits_shape, width_of
 
 
 def below(key: Key, path: Path) -> Key:
@@ -84,11 +32,6 @@ def root(purpose: str, seed: int) -> Key:
 def stream_key(entry: dict[str, Any]) -> Key:
     """A stream's key, from its root's name and seed and its path alone."""
     return below(root(entry["root"]["purpose"], entry["root"]["seed"]), entry["path"])
-
-
-def key_hex(key: Iterable[int]) -> str:
-    """A key as 16 hexadecimal digits."""
-    return "".join(f"{int(word):08x}" for word in key)
 
 
 def served_keys(key: Key, draw: Draw) -> list[Key]:
@@ -154,23 +97,8 @@ def served(ledger: Ledger, steps: range | None = None) -> Iterator[Served]:
                     yield Served(stream, step, tuple(path), key, site["draw"])
 
 
-def entry(purpose: str, seed: int, path: Path, key: str, steps: tuple[int, int], sites: list[dict]) -> dict[str, Any]:
-    """A stream's entry in a ledger. `steps`: the first and the last."""
-    times = steps[1] - steps[0] + 1
-    return {
-        "root": {"purpose": purpose, "seed": seed},
-        "path": list(path),
-        "key": key,
-        "first": steps[0],
-        "last": steps[1],
-        "sites": sites,
-        "draws": times * sum(len(s["at"]) * values_of(s["draw"]) for s in sites),
-        "words": times * sum(len(s["at"]) * words_of(s["draw"]) for s in sites),
-    }
-
-
 class Digests:
-    """Digests of drawn bits. Cells that share luck share draws, so each draw is derived once."""
+    """Digests of drawn bits. Cells that share randomness share draws, so each draw is derived once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Key, str], bytes] = {}

@@ -1,4 +1,4 @@
-"""Cells run again with their recorded draws as data instead of keys: the state digests tell whether the bits agree.
+"""Cells run again with their recorded draws as data instead of keys: the state digests say whether the bits agree.
 
 Words that come from the host make another program. A CPU's bits do not depend on that. An accelerator's compiler fuses
 around a draw, and not around a call of the host, so there the keys that asked and the words they got are what can be
@@ -8,14 +8,15 @@ compared, and states are not.
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from growjax.audit.shared import told
+from growjax.audit.interceptor import Interceptor, Recorded
+from growjax.audit.shared import described
 from growjax.audit.threefry import Key
-from growjax.audit.witness import Recorded, Witness
 from growjax.digests import total, words_hex
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
@@ -48,9 +49,13 @@ class Injector:
 
     def __init__(self, ctx: Context, cells: dict[str, Record]):
         self.ctx, self.cells = ctx, cells
-        self.witness = Witness()
         self.states = jax.default_backend() == "cpu"
         """Whether an injected program's states have the recorded bits on this device."""
+
+    @cached_property
+    def interceptor(self) -> Interceptor:
+        """Made when the first cell is run: an audit that runs none asks nothing of jax's inside."""
+        return Interceptor()
 
     def cell(self, recipe: Recipe, altered: Altered | None = None) -> Injected:
         """One cell again. `altered` replaces recorded words by key: what a test plants."""
@@ -58,13 +63,13 @@ class Injector:
         recorded = Recorded(cell["digests"]["ledger"], altered)
         asked, faults = (self._candidate if recipe.kind == "candidate" else self._trained)(cell, recorded)
         faults = faults if self.states else []
-        found = [f"{told(cell)}: {fault}" for fault in (*recorded.faults(asked), *faults)]
+        found = [f"{described(cell)}: {fault}" for fault in (*recorded.faults(asked), *faults)]
         return Injected(len(asked), self.states, found)
 
     def _candidate(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
         ctx, parameters = self.ctx, cell["parameters"]
         before = load_state(ctx.run.cells / cell["parents"][0])
-        with self.witness.watching(recorded.give) as asked:
+        with self.interceptor.watching(recorded.give) as asked:
             state = widen(
                 before,
                 ctx.plan,
@@ -83,10 +88,10 @@ class Injector:
         if run.first > run.begun:
             before, parent = state_at(ctx, recipe, run.first), self.cells[cell["parents"][0]]
             if state_digest(before) != parent["digests"]["state"]:
-                raise CheckFailed(f"{told(parent)} does not come out here as it was recorded: see verify")
+                raise CheckFailed(f"{described(parent)} does not come out here as it was recorded: see verify")
         elif run.origin is not None:
             before = origin_state(ctx, run)
-        with self.witness.watching(recorded.give) as asked:
+        with self.interceptor.watching(recorded.give) as asked:
             start = origin_state(ctx, run) if before is None else before  # a first state is drawn under watch
             faults = self._steps(cell, start, run)
         return asked, faults

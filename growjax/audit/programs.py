@@ -7,16 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from growjax.audit import draws, threefry
-from growjax.audit.draws import Ledger
-from growjax.audit.ledger import LAYERED
-from growjax.audit.shared import told
+from growjax.audit import threefry
+from growjax.audit.shared import described
 from growjax.audit.walk import Found, program_draws, twice
+from growjax.draws import Ledger, bits_shape
 from growjax.record.cells import CONTINUED
 from growjax.record.store import load_state
 from growjax.study.account import recipe_of
 from growjax.study.context import Context
-from growjax.train.loop import Luck, run_fingerprint, traced_run
+from growjax.study.ledgers import LAYERED
+from growjax.train.loop import RunKeys, run_fingerprint, traced_run
 from growjax.train.shards import sharded_fingerprint, traced_sharded
 from growjax.train.state import TrainState
 
@@ -33,7 +33,7 @@ def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
     for stream, entry in ledger.items():
         for site in entry["sites"]:
             for path in site["at"]:
-                shape = draws.bits_shape(site["draw"])
+                shape = bits_shape(site["draw"])
                 names = tuple(threefry.name_tag(p) if isinstance(p, str) else p for p in path)
                 if len(path) > 1 and path[-2] in LAYERED:
                     names = (*names[:-1], "varying")
@@ -43,12 +43,12 @@ def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
     return found
 
 
-def walked(state: TrainState, ctx: Context, live: Luck) -> tuple[list[Found], str]:
+def walked(state: TrainState, ctx: Context, live: RunKeys) -> tuple[list[Found], str]:
     """Every random primitive of the training program of a state under these keys, and the program's fingerprint."""
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     batch_size, shards = ctx.spec.data.batch_size, ctx.spec.shards
     number = jnp.zeros((), jnp.int32)
-    of_luck = Luck(*(None if key is None else name for name, key in live._asdict().items()))  # pyright: ignore[reportArgumentType]
+    of_luck = RunKeys(*(None if key is None else name for name, key in live._asdict().items()))  # pyright: ignore[reportArgumentType]
     of_feed: Any = jax.tree.map(lambda _: "tokens", ctx.feed)
     if shards > 1:
         programs = traced_sharded(state.config, batch_size=batch_size, shards=shards)
@@ -102,7 +102,7 @@ class Programs:
             ("state", state_cell["id"]), lambda: load_state(self.ctx.run.cells / state_cell["id"])
         )
         names = self.ctx.account(recipe_of(cell)).streams
-        live = self.ctx.luck_of(names, 0, {})
+        live = self.ctx.keys_of(names, 0, {})
         leaves, structure = jax.tree.flatten(state)
         key = (structure, tuple((x.shape, x.dtype) for x in leaves), tuple(names))
         if key not in self._known:
@@ -112,4 +112,4 @@ class Programs:
         faults = program_faults(found, cell["digests"]["ledger"], sharded=self.ctx.spec.shards > 1)
         if fingerprint != cell["digests"]["program"]:
             faults.append("the program that filled it is not the one walked here")
-        return [f"{told(cell)}: {fault}" for fault in faults]
+        return [f"{described(cell)}: {fault}" for fault in faults]

@@ -1,18 +1,19 @@
-"""Whether a key served twice, and whether candidates that are compared shared their luck: from ledgers alone."""
+"""Whether a key served twice, and whether candidates that are compared shared their randomness: from ledgers alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.threefry import Key
+from growjax.draws import key_hex
 from growjax.record.cells import CONTINUED
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 
 
-def told(cell: Record) -> str:
+def described(cell: Record) -> str:
     """A cell, for people."""
     names = (cell["source"], cell["operator"], cell["regime"])
     replicate = "" if cell["replicate"] is None else f", replicate {cell['replicate']}"
@@ -22,14 +23,14 @@ def told(cell: Record) -> str:
 def owner(cell: Record) -> tuple:
     """Cells of one owner follow each other: none of their keys may serve twice.
 
-    Cells of different owners that name the same draw share it on purpose: that is what common luck is.
+    Cells of different owners that name the same draw share it on purpose: that is what common randomness is.
     """
     if cell["kind"] == "source":
         return "source", cell["parameters"]["seed"]
     if cell["kind"] == "candidate":
         return "candidate", cell["id"]
-    luck = sorted(cell["parameters"].get("exchanged", {}).items())
-    return "continued", cell["source"], cell["operator"], cell["regime"], cell["replicate"], tuple(luck)
+    run_keys = sorted(cell["parameters"].get("exchanged", {}).items())
+    return "continued", cell["source"], cell["operator"], cell["regime"], cell["replicate"], tuple(run_keys)
 
 
 class Use(NamedTuple):
@@ -58,18 +59,16 @@ def reuse(cells: Iterable[Record]) -> Use:
             place = (entry["root"]["purpose"], entry["root"]["seed"], *entry["path"], one.step, *one.path)
             for number, key in enumerate(draws.served_keys(one.key, one.draw)):
                 if places.setdefault(key, (*place, number)) != (*place, number):
-                    faults.append(f"{told(cell)}: key {draws.key_hex(key)} of {one.place} serves {places[key]} as well")
+                    faults.append(f"{described(cell)}: key {key_hex(key)} of {one.place} serves {places[key]} as well")
                 if (key, mine) in used:
-                    faults.append(f"{told(cell)}: key {draws.key_hex(key)} of {one.place} served this run before")
+                    faults.append(f"{described(cell)}: key {key_hex(key)} of {one.place} served this run before")
                 used.add((key, mine))
                 owners.setdefault(key, set()).add(mine)
-    faults += [
-        f"key {draws.key_hex(key)} serves {places[key]}, and other keys hang from it" for key in parents & set(places)
-    ]
+    faults += [f"key {key_hex(key)} serves {places[key]}, and other keys hang from it" for key in parents & set(places)]
     return Use(len(places), sum(len(o) > 1 for o in owners.values()), faults)
 
 
-def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
+def common_keys(cells: Iterable[Record]) -> tuple[int, list[str]]:
     """(comparisons, faults): that all candidates of a source, regime, replicate and kind drew from the same keys.
 
     Batches must be the same draws altogether; masks come from the same keys, and differ in shape for the unwidened.
@@ -77,10 +76,10 @@ def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
     groups: dict[tuple, list[Record]] = {}
     for cell in cells:
         if cell["kind"] in CONTINUED:
-            luck = cell["replicate"]
-            if cell["kind"] == "crossed":  # its number counts the luck of widening as well
-                luck = tuple(sorted(cell["parameters"]["exchanged"].items()))
-            groups.setdefault((cell["kind"], cell["source"], cell["regime"], luck), []).append(cell)
+            run_keys = cell["replicate"]
+            if cell["kind"] == "crossed":  # its number counts the randomness of widening as well
+                run_keys = tuple(sorted(cell["parameters"]["exchanged"].items()))
+            groups.setdefault((cell["kind"], cell["source"], cell["regime"], run_keys), []).append(cell)
     faults = []
     for found in groups.values():
         found.sort(key=lambda cell: cell["id"])
@@ -91,12 +90,12 @@ def common_luck(cells: Iterable[Record]) -> tuple[int, list[str]]:
                 fields = ("key", "path", "root", "first")
                 same = a and b and all(a[f] == b[f] for f in fields)
                 if not same or (stream == "order" and a["sites"] != b["sites"]):
-                    what = "batches" if stream == "order" else f"luck in {stream}"
-                    faults.append(f"{told(cell)} and {told(found[0])} are compared and had different {what}")
+                    what = "batches" if stream == "order" else f"randomness in {stream}"
+                    faults.append(f"{described(cell)} and {described(found[0])} are compared and had different {what}")
     return len(groups), faults
 
 
-def differences(stored: Any, derived: Any, name: str) -> list[str]:
+def differences(stored: object, derived: object, name: str) -> list[str]:
     """Each field in which a stored ledger is not the derived one."""
     if isinstance(stored, dict) and isinstance(derived, dict):
         found: list[str] = []
@@ -112,6 +111,6 @@ def differences(stored: Any, derived: Any, name: str) -> list[str]:
     return [] if stored == derived else [f"{name} is recorded as {_brief(stored)} and derives to {_brief(derived)}"]
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = str(value)
     return text if len(text) < 80 else f"{text[:77]}..."

@@ -7,6 +7,7 @@ from typing import Any
 
 from growjax.audit import draws
 from growjax.audit.draws import Digests
+from growjax.draws import key_hex
 
 Record = dict[str, Any]
 
@@ -14,7 +15,7 @@ Record = dict[str, Any]
 def tree(cells: Iterable[Record], digests: Digests) -> list[Record]:
     """A row for each key that a stream has in a run: its place, the cells it is live in, and its sites.
 
-    A site has, for each step it draws at, the key and the first 12 digits of the bits' digest. Cells that share luck
+    A site has, for each step it draws at, the key and the first 12 digits of the bits' digest. Cells that share keys
     share the row; a site of another shape (the unwidened source's) is a site of its own.
     """
     rows: dict[tuple, Record] = {}
@@ -36,6 +37,6 @@ def tree(cells: Iterable[Record], digests: Digests) -> list[Record]:
             })  # fmt: skip
             if one.step not in site["steps"]:
                 bits = digests.one(one.key, one.draw).hex()[:12]
-                site["steps"][one.step] = f"{draws.key_hex(one.key)} {bits}"
+                site["steps"][one.step] = f"{key_hex(one.key)} {bits}"
     order = sorted(rows.values(), key=lambda row: (row["root"]["purpose"], row["root"]["seed"], str(row["path"])))
     return [{**row, "sites": list(row["sites"].values())} for row in order]

@@ -120,7 +120,7 @@ class _Walk:
             taken = range(len(equation.outvars)) if name == "unstack" else [start[0] if start else "?"]
             return [values[0]._replace(path=(*values[0].path[:-1], f"split {i}")) for i in taken]
         if name == "scan":
-            # told from the shapes, as the parameters that count them have other names in other versions of jax
+            # reported from the shapes, as the parameters that count them have other names in other versions of jax
             body = params["jaxpr"]
             results = len(equation.outvars)
             sliced = _of_other_rank(equation.invars, body.jaxpr.invars)
@@ -146,13 +146,13 @@ class _Walk:
 
     def call(self, nested: list[Any], values: list[Value], around: tuple[int, ...], results: int) -> list[Value]:
         """A program within an equation, whatever the equation is called."""
-        told: list[Value] | None = None
+        described: list[Value] | None = None
         for inner in nested:
             takes = len((inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner).invars)
             given = values if takes == len(values) else [Value(loops=_loops(values))] * takes
             found = self.inside(inner, given, around)
-            told = found if told is None and len(found) == results else told
-        return told or [Value(loops=_loops(values))] * results
+            described = found if described is None and len(found) == results else described
+        return described or [Value(loops=_loops(values))] * results
 
     def inside(self, inner: Any, values: Sequence[Value], around: tuple[int, ...]) -> list[Value]:
         if isinstance(inner, ClosedJaxpr):

@@ -108,18 +108,18 @@ def _main(pipe: Connection, device: int, begin: Callable[..., Any], arguments: t
         jax.config.update("jax_cuda_visible_devices", str(device))  # read when jax looks for its devices
         context = begin(*arguments)
     except Exception as error:
-        failed = _told(error)
+        failed = _described(error)
     with contextlib.suppress(EOFError, OSError):
         while True:
             name, argument, given = pipe.recv()
             try:
                 delivery = Delivery(name, error=failed) if failed else Delivery(name, fill(context, argument, given))
             except Exception as error:
-                delivery = Delivery(name, error=_told(error))
+                delivery = Delivery(name, error=_described(error))
             pipe.send(delivery)
 
 
-def _told(error: Exception) -> Exception:
+def _described(error: Exception) -> Exception:
     """An error as another process can raise it."""
     if isinstance(error, (UserError, CheckFailed)):
         return error

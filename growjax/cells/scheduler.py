@@ -36,7 +36,7 @@ def fill(
     """Fills every cell of a graph once, and puts its record into `records` by its id.
 
     `records` holds those of the cells that are full at the beginning. `accept` looks at each record that an executor
-    delivers and raises where it is not what it should be. `done` is told of each unit that has ended. Raises the error
+    delivers and raises where it is not what it should be. `done` is given each unit that has ended. Raises the error
     of the first unit that fails, `CheckFailed` where a unit's records are not those of its cells, or come twice and are
     not the same.
     """

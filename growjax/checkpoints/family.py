@@ -140,8 +140,8 @@ def _comparable(model: ModelConfig) -> dict[str, Any]:
     return fields | model.architecture._asdict()
 
 
-def _refused(key: str, value: Any, mend: str) -> UserError:
-    return UserError(f"config.json: {key} is {value!r:.80}", mend)
+def _refused(key: str, value: Any, hint: str) -> UserError:
+    return UserError(f"config.json: {key} is {value!r:.80}", hint)
 
 
 def _typed(given: Given, key: str, kind: type, default: Any) -> Any:

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import importlib
+import io
 import keyword
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax import runtime, settings
+from growjax.errors import CheckFailed, NotComparable, UserError, one_line
+from growjax.interrupts import LINE, Interrupted
 
 VERBS = {
     "train": "train a source model and keep its full state at named steps",
@@ -34,38 +37,47 @@ def usage() -> str:
     return f"usage: python -m growjax VERB [options]\n\n{rows}\n\npython -m growjax VERB --help lists a verb's options."
 
 
-def main(argv: Sequence[str], *, notes: Sequence[str] = ()) -> int:
-    """Runs a verb; returns the exit code. `notes` are lines about the pins, for stderr."""
+def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], None] = lambda: None) -> int:
+    """Runs a verb; returns the exit code. `notes` are lines about the pins, for stderr; `ready` is called once modules
+    are imported."""
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
-    for note in notes:
-        print(f"growjax: {note}", file=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
+        settings.refuse(os.environ)
+        for note in notes:
+            print(f"growjax: {note}", file=sys.stderr)
         if argv[0] not in VERBS:
             raise UserError(f"no verb is named {argv[0]!r}", f"choose one of {', '.join(VERBS)}")
-        module = argv[0] + "_" * keyword.iskeyword(argv[0])
-        return importlib.import_module(f"growjax.cli.{module}").run(list(argv[1:]))
+        verb = importlib.import_module(f"growjax.cli.{argv[0]}{'_' * keyword.iskeyword(argv[0])}")
+        ready()
+        return verb.run(list(argv[1:]))
     except UserError as error:
         return _say(error, 2)
     except CheckFailed as error:
         return _say(error, 1)
     except NotComparable as error:
         return _say(error, 3)
-    except KeyboardInterrupt:
-        return _say("interrupted: finished cells are kept, and the same command goes on", 130)
+    except KeyboardInterrupt as error:
+        if not isinstance(error, Interrupted):
+            print(LINE, file=sys.stderr)
+            return 130
+        error.say()
+        return error.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
         from growjax.files import explain
 
-        told = explain(error)
-        if told is None:
+        described = explain(error) or runtime.blamed(error)
+        if described is None:
             raise
-        return _say(told, 2)
+        return _say(described, 2)
 
 
 def _say(what: object, code: int) -> int:
-    print(f"growjax: {what}", file=sys.stderr)
+    print(f"growjax: {one_line(what)}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""Arguments: tyro over frozen dataclasses, with every fault told in one line."""
+"""Arguments: tyro over frozen dataclasses, with every fault reported in one line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from growjax.domains import normalise
 from growjax.errors import UserError
 
 T = TypeVar("T")
@@ -29,11 +30,13 @@ class Common:
 
 def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None) -> T:
     """The arguments of a verb. A wrong one raises `UserError`; `--help` prints and exits."""
+    if any("\0" in word for word in argv):
+        raise UserError("an argument holds a NUL character", "leave it out")
     said = io.StringIO()
     start: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            given = tyro.cli(
                 kind,
                 prog=f"python -m growjax {verb}",
                 args=argv,
@@ -44,6 +47,8 @@ def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None
         if end.code in (0, None):
             raise
         raise UserError(one_line(said.getvalue()), f"see python -m growjax {verb} --help") from None
+    normalise(given)
+    return given
 
 
 def one_line(text: str) -> str:

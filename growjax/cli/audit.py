@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 
@@ -14,6 +14,8 @@ from growjax.cli.arguments import parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console
 from growjax.errors import UserError
+from growjax.record.cells import ledger_of
+from growjax.record.integrity import open_receipt
 from growjax.record.rundir import RunDir
 
 
@@ -29,7 +31,7 @@ class AuditArguments:
     inject: Literal["some", "all", "none"] = "some"
     """Cells to run again with their recorded draws in place of keys: one of each kind, all, or none."""
     against: Path | None = None
-    """Another run: tell in which streams the two differ, and check nothing."""
+    """Another run: say in which streams the two differ, and check nothing."""
     cell: str = ""
     """With --step: show what this cell drew at that step, and check nothing."""
     step: int = 0
@@ -51,11 +53,11 @@ def run(argv: list[str]) -> int:
         return _show(directory, given)
     runtime.start()
     with ProgressWatch() as watch:
-        result = audit(directory, inject=given.inject, tell=lambda text: watch.phase(text, 1, 1))
+        result = audit(directory, inject=given.inject, notify=lambda text: watch.phase(text, 1, 1))
         page = write_audit(directory.report, result)
     if given.json:
-        told = {name: value for name, value in result.items() if name != "streams"}
-        print(json.dumps({"directory": str(directory.path), **told}, sort_keys=True))
+        described = {name: value for name, value in result.items() if name != "streams"}
+        print(json.dumps({"directory": str(directory.path), **described}, sort_keys=True))
     else:
         _print(result, page)
     return 0 if result["holds"] else 1
@@ -68,17 +70,17 @@ def _print(result: dict[str, Any], page: Path) -> None:
     for dtype, far in sorted(result["normal_distance"].items()):
         out.print(f"{far:>14.1f}  ulps between {dtype} normals by JAX and derived, at most", highlight=False)
     for fault in result["faults"]:
-        out.print(f"does not hold: {fault}", highlight=False, soft_wrap=True, markup=False)
+        out.print(f"does not hold: {fault}", highlight=False, soft_wrap=True)
     out.print("every draw is accounted for" if result["holds"] else f"{len(result['faults'])} things do not hold")
     out.print(f"page  {page}", highlight=False, soft_wrap=True)
 
 
 def _compare(directory: RunDir, given: AuditArguments) -> int:
-    """Which streams' luck differs between two runs."""
+    """Which streams' randomness differs between two runs."""
     from growjax.audit.against import against
 
     assert given.against is not None
-    found = against(directory.receipt(), RunDir(given.against).receipt())
+    found = against(open_receipt(directory.path), open_receipt(given.against))
     if given.json:
         print(json.dumps(found, sort_keys=True))
         return 0
@@ -92,13 +94,15 @@ def _compare(directory: RunDir, given: AuditArguments) -> int:
 def _show(directory: RunDir, given: AuditArguments) -> int:
     """What one cell drew at one step, from its ledger, derived without JAX."""
     from growjax.audit import draws
+    from growjax.draws import key_hex
 
-    cells = {cell["id"]: cell for cell in directory.receipt()["cells"]}
+    cells = {cell["id"]: cell for cell in open_receipt(directory.path)["cells"]}
     if given.cell not in cells:
-        raise UserError(f"no cell of this run is named {given.cell!r}", "take an id from the receipt or the page")
-    found = draws.served(cells[given.cell]["digests"].get("ledger", {}), range(given.step, given.step + 1))
+        raise UserError(f"no cell of this run is named {given.cell[:40]!r}", "take an id from the receipt or the page")
+    ledger = cast(draws.Ledger, ledger_of(cells[given.cell]) or {})
+    found = draws.served(ledger, range(given.step, given.step + 1))
     rows = [
-        {"stream": one.stream, "site": "/".join(map(str, one.path)), "key": draws.key_hex(one.key), "draw": one.draw,
+        {"stream": one.stream, "site": "/".join(map(str, one.path)), "key": key_hex(one.key), "draw": one.draw,
          "first": draws.values(one.key, one.draw).reshape(-1)[:8].tolist()}
         for one in found
     ]  # fmt: skip
@@ -108,9 +112,7 @@ def _show(directory: RunDir, given: AuditArguments) -> int:
     out = console()
     for row in rows:
         what = f"{row['draw']['distribution']} {row['draw']['shape']}"
-        out.print(
-            f"{row['stream']} {row['site']}  {row['key']}  {what}  {row['first']} ...", highlight=False, markup=False
-        )
+        out.print(f"{row['stream']} {row['site']}  {row['key']}  {what}  {row['first']} ...", highlight=False)
     if not rows:
         out.print(f"cell {given.cell} drew nothing at step {given.step}", highlight=False)
     return 0

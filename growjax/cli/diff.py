@@ -12,6 +12,7 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
+from growjax.errors import one_line
 
 if TYPE_CHECKING:
     from growjax.proof.diff import Found
@@ -36,14 +37,14 @@ def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     given = parse(DiffArguments, argv, verb="diff")
     runtime.start()
-    from growjax.proof.diff import diff, told
+    from growjax.proof.diff import described, diff
 
     found = diff(given.a, given.b, corpus=given.corpus)
     if given.json:
-        print(json.dumps({"a": str(given.a), "b": str(given.b), **told(found)}, sort_keys=True))
+        print(json.dumps({"a": str(given.a), "b": str(given.b), **described(found)}, sort_keys=True))
     else:
         for line in (_verdict(found), *found.notes):
-            console().print(line, highlight=False, soft_wrap=True)
+            console().print(one_line(line), highlight=False, soft_wrap=True)
     return 0 if found.difference is None and found.compared else 1
 
 

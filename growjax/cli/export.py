@@ -12,6 +12,7 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
+from growjax.cli.widen import check_out, find_state
 from growjax.errors import UserError
 
 
@@ -40,11 +41,10 @@ def run(argv: list[str]) -> int:
     given = parse(ExportArguments, argv, verb="export")
     if given.max_shard_mb <= 0:
         raise UserError(f"--max-shard-mb is {given.max_shard_mb}", "give a positive number")
-    check_out(given.out, force=given.force)
+    check_out(given.out, force=given.force, holds="config.json", kind="Hugging Face folder")
     runtime.start()
     from growjax.checkpoints import kept, save
     from growjax.checkpoints.extras import with_tokenizer
-    from growjax.cli.widen import find_state
     from growjax.record.store import load_state, state_digest
 
     folder = find_state(given.source)
@@ -69,14 +69,6 @@ def run(argv: list[str]) -> int:
         line = f"{given.out}: {told['architectures'][0]} in {told['dtype']}: {', '.join(files)}"
         console().print(line, highlight=False, soft_wrap=True)
     return 0
-
-
-def check_out(out: Path, *, force: bool) -> None:
-    """Raises `UserError` where a Hugging Face folder cannot be written there."""
-    if out.exists() and not force:
-        raise UserError(f"{out} is there already", "choose another --out, or replace it with --force")
-    if out.exists() and not (out / "config.json").exists():
-        raise UserError(f"--force will not replace {out}, which is no Hugging Face folder", "choose another --out")
 
 
 def _history(folder: Path, digest: str) -> Any:

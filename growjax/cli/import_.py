@@ -12,6 +12,7 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
+from growjax.cli.widen import check_out
 from growjax.files import whole_directory
 
 
@@ -34,7 +35,6 @@ def run(argv: list[str]) -> int:
     given = parse(ImportArguments, argv, verb="import")
     runtime.start()
     from growjax.checkpoints import keep, load
-    from growjax.cli.widen import check_out
     from growjax.model.decoder import count_params
     from growjax.record.store import save_state
 

@@ -49,11 +49,11 @@ def run(argv: list[str]) -> int:
         {"name": part.name, "paper": part.paper, "options": part.options, "summary": part.summary}
         for part in parts().values()
     ]
-    told = {"model": {"dialect": given.dialect, "steps": given.steps}, "operators": rows, "parts": listed}
+    described = {"model": {"dialect": given.dialect, "steps": given.steps}, "operators": rows, "parts": listed}
     if given.json:
-        print(json.dumps(told, sort_keys=True))
+        print(json.dumps(described, sort_keys=True))
     else:
-        _print(told)
+        _print(described)
     return 0
 
 
@@ -64,11 +64,11 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
     from growjax.grow.operator import GrowthData
     from growjax.grow.plan import make_plan
     from growjax.grow.registry import parse_operator
-    from growjax.grow.widen import widen
+    from growjax.grow.widen import followed_plan, widen
     from growjax.measure.preservation import escapes, preservation
     from growjax.streams import Streams, root_key
     from growjax.study.context import make_feed, prepare_tokens
-    from growjax.train.loop import advance, luck
+    from growjax.train.loop import advance, run_keys
     from growjax.train.programs import Programs
     from growjax.train.state import init_state
 
@@ -81,9 +81,9 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
         config = spec.train_config(tokens.tokenizer().get_vocab_size())
         plan = make_plan(config.model, spec.to.of(config.model))
         streams = Streams(root_key(0))
-        start, fixed = init_state(config, key=streams.at("init", 0)), luck(streams, ())  # as the trajectories go on
-        source = advance(start, given.steps, feed=feed, luck=fixed, batch_size=batch_size, programs=programs)
-        rows = []
+        start, fixed = init_state(config, key=streams.at("init", 0)), run_keys(streams, ())  # as the trajectories go on
+        source = advance(start, given.steps, feed=feed, run_keys=fixed, batch_size=batch_size, programs=programs)
+        key, rows = root_key(spec.study_seed, "study"), []
         for number, text in enumerate(texts):
             status.update(f"measuring {text} ({number + 1} of {len(texts)})")
             operator = parse_operator(text).operator
@@ -96,27 +96,28 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
             }
             data = GrowthData(feed.train, batch_size)
             try:
-                wide = widen(source, plan, operator=text, key=root_key(spec.study_seed, "study"), data=data)
+                wide = widen(source, plan, operator=text, key=key, data=data)
+                followed = followed_plan(plan, config.optim, operator=text, key=key)
             except UserError as error:
                 rows.append({**row, "refused": error.fault})
                 continue
             kept = preservation(source, wide, feed=feed, steps=given.steps, batch_size=batch_size, programs=programs)
-            seen = escapes(wide, plan, feed.evaluation[0])
+            seen = escapes(wide, followed, feed.evaluation[0])
             rows.append({**row, **kept._asdict(), "escape": seen._asdict(), "dead": seen.dead})
     return rows
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(described: dict[str, Any]) -> None:
     from rich.table import Table
 
-    out, steps = console(), told["model"]["steps"]
+    out, steps = console(), described["model"]["steps"]
     table = Table(
         title="Largest logit difference from the source after 0, 1 and "
         f"{steps} steps, in float64 and without dropout (under 1e-10: preserved)"
     )
     for name in ("operator", "paper", "0", "1", str(steps), "escape", "what it does"):
         table.add_column(name, justify="right" if name.isdigit() or name == "escape" else "left")
-    for row in told["operators"]:
+    for row in described["operators"]:
         if "refused" in row:
             table.add_row(row["name"], row["paper"], "-", "-", "-", "-", f"refused here: {row['refused']}")
             continue
@@ -125,7 +126,7 @@ def _print(told: dict[str, Any]) -> None:
         table.add_row(row["name"], row["paper"], *marks, escape, row["summary"] + _options(row["options"]))
     out.print(table)
     parts = Table("part", "paper", "what it does", title="Parts, to be added to an operator: NAME+PART:option=value")
-    for row in told["parts"]:
+    for row in described["parts"]:
         parts.add_row(row["name"], row["paper"], row["summary"] + _options(row["options"]))
     out.print(parts)
 

@@ -11,7 +11,7 @@ import tyro
 
 from growjax.cli.arguments import parse
 from growjax.cli.tables import print_study
-from growjax.errors import UserError
+from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
 
 
@@ -32,10 +32,8 @@ def run(argv: list[str]) -> int:
 
     given = parse(ReportArguments, argv, verb="report")
     directory = RunDir(given.run)
-    receipt = directory.receipt()
-    if "inputs" not in receipt:
-        raise UserError(f"the run in {given.run} has not come to its end", "run its command again, it goes on")
-    summary = summarise(receipt)
+    summary = summarise(finished_receipt(directory.path))
+    directory.check_own("report", "report/figures", "report/tables")
     write_report(directory.report, summary)
     if given.json:
         print(json.dumps({"directory": str(directory.path), **summary}, sort_keys=True))

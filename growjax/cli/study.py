@@ -14,6 +14,7 @@ from growjax.cli.arguments import Common, option_value, parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import print_study
 from growjax.errors import UserError
+from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
 from growjax.study.spec import StudySpec, presets
 
@@ -40,7 +41,7 @@ def run(argv: list[str]) -> int:
     given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=known[name]))
     directory = RunDir(given.out or Path("runs") / name)
     with ProgressWatch() as watch:
-        receipt = run_study(
+        run_study(
             given.spec,
             directory,
             workers=given.workers or runtime.workers(given.spec.shards),
@@ -49,7 +50,7 @@ def run(argv: list[str]) -> int:
             keep=runtime.tokens_directory(),
         )
         watch.phase("drawing the report", 1, 1)
-        summary = summarise(receipt)
+        summary = summarise(finished_receipt(directory.path))
         write_report(directory.report, summary)
         watch.done(1)
     if given.json:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from growjax.study.rows import Summary
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
@@ -15,21 +16,21 @@ def _number(value: float | None, form: str = ".4f") -> str:
 
 
 def console() -> Console:
-    """stdout; a pipe gets rows that are not folded."""
-    out = Console()
-    return out if out.is_terminal else Console(width=160)
+    """stdout, which takes every text as it is; a pipe gets rows that are not folded."""
+    out = Console(markup=False, emoji=False)
+    return out if out.is_terminal else Console(width=160, markup=False, emoji=False)
 
 
-def print_sources(out: Console, summary: dict[str, Any]) -> None:
+def print_sources(out: Console, summary: Summary) -> None:
     """Validation loss of each source state beside the unigram entropy of its tokens."""
     table = Table("source", "validation loss", "unigram entropy", "gain", title="Source states (nats per token)")
     for row in summary["sources"]:
         loss, entropy = row["validation_loss"], row["unigram_entropy"]
-        table.add_row(row["name"], _number(loss), _number(entropy), _number(entropy - loss))
+        table.add_row(row["name"], _number(loss), _number(entropy), _number(None if loss is None else entropy - loss))
     out.print(table)
 
 
-def print_study(path: Path, summary: dict[str, Any]) -> None:
+def print_study(path: Path, summary: Summary) -> None:
     """Sources, rankings and the way to the page."""
     from growjax.measure.registry import other_measures
 
@@ -40,7 +41,7 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
     for regime in dict.fromkeys(row["regime"] for row in summary["ranking"]):
         table = Table(title=f"{regime}: AUC of the validation loss (nats per token, lower is better)")
         heads = ("source", "lag", "rank", "candidate", "AUC", "sd", "final loss", "n", "tokens saved")
-        for name in (*heads, *(escape(m.title) for m in others)):
+        for name in (*heads, *(m.title for m in others)):
             table.add_column(name, justify="left" if name in ("source", "candidate") else "right")
         rows = [row for row in summary["ranking"] if row["regime"] == regime]
         rows.sort(key=lambda row: (row["source"], row["lag"], row["rank"] is None, row["rank"] or 0))
@@ -63,10 +64,12 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
     for pair in summary["pairs"]:
         if pair["lag"] == longest:
             verdict = "separated" if pair["separated"] else "not separated"
-            interval = "" if pair["low"] is None else f" [{pair['low']:+.4f}, {pair['high']:+.4f}]"
+            interval = (
+                "" if pair["low"] is None or pair["high"] is None else f" [{pair['low']:+.4f}, {pair['high']:+.4f}]"
+            )
             out.print(
                 f"{pair['source']}, {pair['regime']}: {pair['best']} before {pair['second']} by "
-                f"{pair['difference']:.4f}{interval}: {verdict}",
+                f"{_number(pair['difference'])}{interval}: {verdict}",
                 highlight=False,
             )
     _print_luck(out, summary)
@@ -75,20 +78,20 @@ def print_study(path: Path, summary: dict[str, Any]) -> None:
     )
 
 
-def _print_luck(out: Console, summary: dict[str, Any]) -> None:
-    """What decides who wins, and the regimes told apart, where the study asked for them."""
+def _print_luck(out: Console, summary: Summary) -> None:
+    """What decides who wins, and the regimes as a factorial, where the study asked for them."""
     for found in summary["attribution"]:
         outcomes = [*found["outcomes"], *([found["difference"]] if found["difference"] else [])]
-        table = Table("outcome", "mean AUC", title=f"{found['source']}: standard deviation of AUC by luck (nats)")
+        table = Table("outcome", "mean AUC", title=f"{found['source']}: standard deviation of AUC by stream (nats)")
         for term in outcomes[0]["terms"]:
             table.add_column(term["term"], justify="right")
         for row in outcomes:
             table.add_row(row["outcome"], _number(row["mean"]), *(_number(t["sd"], ".5f") for t in row["terms"]))
         out.print(table)
         best = ", ".join(f"{r['candidate']} {100 * r['share']:.0f} %" for r in found["best"])
-        out.print(f"best when all luck is redrawn: {best}", highlight=False)
-    for found in summary["regimes_apart"]:
-        corners = ("neither", "order", "dropout", "both")
+        out.print(f"best when all streams are redrawn: {best}", highlight=False)
+    for found in summary["regimes_factorial"]:
+        corners: tuple[Literal["neither", "order", "dropout", "both"], ...] = ("neither", "order", "dropout", "both")
         table = Table("candidate", *corners, title=f"{found['source']}: AUC (rank) with order or dropout random")
         for row in found["rows"]:
             cells = (f"{row[c]['auc']:.4f} ({row[c]['rank']})" for c in corners)

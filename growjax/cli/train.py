@@ -11,6 +11,7 @@ from growjax.cli.arguments import Common, parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console, print_sources
 from growjax.config import DataConfig, ModelConfig, OptimConfig
+from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
 from growjax.study.spec import StudySpec, presets
 
@@ -55,7 +56,7 @@ def run(argv: list[str]) -> int:
     )
     directory = RunDir(given.out)
     with ProgressWatch() as watch:
-        receipt = run_study(
+        run_study(
             spec,
             directory,
             workers=given.workers or runtime.workers(given.shards),
@@ -63,11 +64,12 @@ def run(argv: list[str]) -> int:
             watch=watch,
             keep=runtime.tokens_directory(),
         )
+    receipt = finished_receipt(directory.path)
     summary = summarise(receipt)
     states = {c["source"]: str(directory.cells / c["id"]) for c in receipt["cells"] if c["kind"] == "source"}
     if given.json:
-        told = {"sources": summary["sources"], "states": states, "root": receipt["root"]}
-        print(json.dumps({"directory": str(given.out), **told}, sort_keys=True))
+        described = {"sources": summary["sources"], "states": states, "root": receipt["root"]}
+        print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
         return 0
     out = console()
     print_sources(out, summary)

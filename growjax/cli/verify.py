@@ -15,7 +15,7 @@ from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console
-from growjax.errors import UserError
+from growjax.errors import UserError, one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class VerifyArguments:
 
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
-    from growjax.proof.verify import told, verify
+    from growjax.proof.verify import described, verify
 
     given = parse(VerifyArguments, argv, verb="verify")
     if given.out is not None and given.out.exists():
@@ -58,12 +58,12 @@ def run(argv: list[str]) -> int:
             watch=watch,
         )
     if given.json:
-        print(json.dumps({"run": str(given.run), **told(verdict)}, sort_keys=True))
+        print(json.dumps({"run": str(given.run), **described(verdict)}, sort_keys=True))
     else:
         said = f"{verdict.outcome}: {verdict.checked} of {verdict.cells} cells computed again"
         if verdict.stored:
             said += f", {verdict.stored} checked where they are stored"
         lines = [said, *verdict.notes, *([f"first difference: {verdict.difference}"] if verdict.difference else [])]
         for line in lines:
-            console().print(line, highlight=False, soft_wrap=True)
+            console().print(one_line(line), highlight=False, soft_wrap=True)
     return 0 if verdict.outcome == "identical" else 1

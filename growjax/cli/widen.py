@@ -1,4 +1,4 @@
-"""`widen`: one wide start from one trained state, told about before and after it is written."""
+"""`widen`: one wide start from one trained state, described before and after it is written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.config import DataConfig
 from growjax.errors import CheckFailed, UserError
-from growjax.files import whole_directory, write_text
+from growjax.files import require_path, whole_directory, write_text
 from growjax.study.spec import TargetWidths
 
 
@@ -30,9 +30,10 @@ class WidenArguments:
     """NAME or NAME:option=value,..."""
     to: TargetWidths = TargetWidths()
     seed: int = 1
-    """Root of the operator's own luck."""
+    """Root of the operator's own randomness."""
     tokens: Path | None = None
-    """Folder of the tokens to measure on (RUN/data); found beside the source if not given."""
+    """Folder of the tokens to measure on (RUN/data), of the source's own tokenizer; the source's own tokens, known by
+    their digest, if not given."""
     force: bool = False
     """Replace what stands at --out, if it is a state."""
     json: bool = False
@@ -43,36 +44,39 @@ def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     given = parse(WidenArguments, argv, verb="widen")
     runtime.start()
-    from growjax.data.tokens import open_tokens
     from growjax.grow.operator import GrowthData
     from growjax.grow.plan import make_plan
-    from growjax.grow.widen import widen
+    from growjax.grow.widen import followed_plan, widen
     from growjax.record.store import load_state, save_state
+    from growjax.record.tokens_of import origin_of, tokens_for
     from growjax.streams import root_key
 
-    source_dir = find_state(given.source)
     check_out(given.out, force=given.force)
+    source_dir = find_state(given.source)
     state = load_state(source_dir)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
-    tokens = open_tokens(given.tokens or _tokens_beside(source_dir))
+    tokens = tokens_for(source_dir, given.tokens, state.config.model.vocab_size)
     windows = _windows(tokens, state.config.model.max_seq_len)
     data = GrowthData(_training_windows(tokens, windows), windows.shape[1])
-    wide = widen(state, plan, operator=given.operator, key=root_key(given.seed, "study"), data=data)
-    told = _describe(plan, given.operator, state, wide, windows)
+    operator, key = given.operator, root_key(given.seed, "study")
+    wide = widen(state, plan, operator=operator, key=key, data=data)
+    followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
+    described = _describe(followed, given.operator, state, wide, windows)
+    described["origin"] = origin_of(tokens)._asdict()
     if not given.json:
-        _print(told)
+        _print(described)
     with whole_directory(given.out, replace=given.force) as folder:
-        told["digest"] = save_state(folder, wide)
-        told["stored"] = _measure(state, load_state(folder), windows)
-        if told["stored"] != told["zero_step"]:
+        described["digest"] = save_state(folder, wide)
+        described["stored"] = _measure(state, load_state(folder), windows)
+        if described["stored"] != described["zero_step"]:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
-        write_text(folder / "widen.json", json.dumps(told, sort_keys=True) + "\n")
+        write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
     if given.json:
-        print(json.dumps({"directory": str(given.out), **told}, sort_keys=True))
+        print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
     else:
         out = console()
         out.print(f"read back from {given.out}: the same figures", highlight=False, soft_wrap=True)
-        out.print(f"state {told['digest']}", highlight=False, soft_wrap=True)
+        out.print(f"state {described['digest']}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -90,19 +94,13 @@ def find_state(path: Path) -> Path:
     raise UserError(f"{path} holds no state", "name a run directory, or a folder with state.json in it")
 
 
-def check_out(out: Path, *, force: bool) -> None:
-    """Raises `UserError` where a state cannot be written there."""
+def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = "state") -> None:
+    """Raises `UserError` where a folder cannot be written: with --force it may replace one of its own kind."""
+    require_path(out)
     if out.exists() and not force:
         raise UserError(f"{out} is there already", "choose another --out, or replace it with --force")
-    if out.exists() and not (out / "state.json").exists():
-        raise UserError(f"--force will not replace {out}, which is no state", "choose another --out")
-
-
-def _tokens_beside(source: Path) -> Path:
-    for folder in (source / "data", source.parent.parent / "data"):
-        if (folder / "tokens.json").exists():
-            return folder
-    raise UserError(f"no tokens lie beside {source} to measure on", "name them with --tokens RUN/data")
+    if out.exists() and not (out / holds).exists():
+        raise UserError(f"--force will not replace {out}, which is no {kind}", "choose another --out")
 
 
 def _windows(tokens: Any, seq_len: int) -> Any:
@@ -127,9 +125,9 @@ def _training_windows(tokens: Any, windows: Any) -> Any:
 
 
 def _measure(source: Any, wide: Any, windows: Any) -> dict[str, float]:
-    from growjax.measure.compare import compare
+    from growjax.measure.divergence import divergences
 
-    return compare((source.config.model, source.params), (wide.config.model, wide.params), windows)
+    return divergences((source.config.model, source.params), (wide.config.model, wide.params), windows)
 
 
 def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> dict[str, Any]:
@@ -160,26 +158,27 @@ def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> 
     }
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(described: dict[str, Any]) -> None:
     from rich.table import Table
 
     out = console()
-    plan = Table("axis", "old", "new", "copies", "", title=f"{told['operator']}: which positions are copied")
-    for row in told["plan"]:
+    plan = Table("axis", "old", "new", "copies", "", title=f"{described['operator']}: which positions are copied")
+    for row in described["plan"]:
         plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"], row["exact"])
     out.print(plan)
     sizes = Table("", "before", "after", title="what it costs")
     for name in ("parameters", "flops_per_token", "state_bytes"):
-        sizes.add_row(name.replace("_", " "), f"{told['before'][name]:,.0f}", f"{told['after'][name]:,.0f}")
+        sizes.add_row(name.replace("_", " "), f"{described['before'][name]:,.0f}", f"{described['after'][name]:,.0f}")
     out.print(sizes)
     for holds, word in ((True, "holds for"), (False, "does not hold for")):
-        parts = [name for name, value in told["law"].items() if value is holds]
+        parts = [name for name, value in described["law"].items() if value is holds]
         if parts:
             out.print(f"the law of the exact trajectory {word} {', '.join(parts)}", highlight=False, soft_wrap=True)
     out.print(
-        f"the schedule stands at step {told['schedule']['step']} of {told['schedule']['horizon']}", highlight=False
+        f"the schedule stands at step {described['schedule']['step']} of {described['schedule']['horizon']}",
+        highlight=False,
     )
-    escape = told["escape"]
+    escape = described["escape"]
     out.print(
         f"escape from the cloned subspace: weights {escape['weights']:.3g}, gradients {escape['gradients']:.3g}, "
         f"activations {escape['activations']:.3g}",
@@ -192,7 +191,7 @@ def _print(told: dict[str, Any]) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    zero = told["zero_step"]
+    zero = described["zero_step"]
     out.print(
         f"at step 0, on held-out tokens: KL {zero['kl']:.3g} nats per token, largest logit difference "
         f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})",

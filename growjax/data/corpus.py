@@ -1,21 +1,23 @@
 """From a corpus name to stories on two sides, with a record of where they came from.
 
 `corpus` is `builtin`, a file, a folder, a pattern, `hf:NAME` or `hf:NAME:SPLIT`. Every fault in what was given is a
-`UserError` that names the file. Files are read through the `datasets` library, streaming, so nothing is cached.
+`UserError` that names the file. The hub is read through the `datasets` library, streaming, so nothing is cached.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from growjax.config import DataConfig
 from growjax.data import grammar
-from growjax.data.files import file_record, file_stories, find, first_line, quiet, texts
+from growjax.data.files import file_record, file_stories, find, first_line
+from growjax.data.records import texts
 from growjax.errors import UserError
 
 BUILTIN_STORIES = 20000
@@ -49,7 +51,7 @@ def stories_digest(*sides: Iterable[str]) -> str:
 
 
 def read_stories(config: DataConfig) -> Corpus:
-    """The stories of `config.corpus`, stripped, none empty, at most `config.stories` (0: all), on two sides.
+    """The stories of `config.corpus`, as they are, none blank, at most `config.stories` (0: all), on two sides.
 
     Raises `UserError` for everything that can be wrong with the corpus, also where a side would be empty.
     """
@@ -63,11 +65,11 @@ def read_stories(config: DataConfig) -> Corpus:
                 break
     finally:
         stories.close()
-    for side, name, mend in ((train, "train", "lower"), (validation, "validate", "raise")):
+    for side, name, hint in ((train, "train", "lower"), (validation, "validate", "raise")):
         if not side:
             raise UserError(
                 f"not one of the {len(train) + len(validation)} stories of {config.corpus} is there to {name} on",
-                f"give more stories, or {mend} --data.validation-fraction (it is {config.validation_fraction})",
+                f"give more stories, or {hint} --data.validation-fraction (it is {config.validation_fraction})",
             )
     return Corpus(train, validation, source, stories_digest(train, validation))
 
@@ -95,26 +97,49 @@ def _open(config: DataConfig) -> tuple[dict[str, Any], Generator[str, None, None
     return source, file_stories(config)
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[Any]:
+    """The `datasets` module, without bars, messages and the count of uses it sends out, for as long as this lasts."""
+    import datasets.config
+    from huggingface_hub.utils import logging as hub_logging
+
+    level, hub_level = datasets.logging.get_verbosity(), hub_logging.get_verbosity()
+    bars, counts = datasets.are_progress_bars_disabled(), datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL + 1)
+    hub_logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    # it is sent even where a local file is read, which would then wait for the network
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    try:
+        yield datasets
+    finally:
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counts
+        datasets.logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
+        if not bars:
+            datasets.enable_progress_bars()
+
+
 def _hub(config: DataConfig) -> tuple[dict[str, Any], Any]:
     name, _, split = config.corpus.removeprefix("hf:").partition(":")
     split = split or "train"
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or Path(name).exists():
         raise UserError(f"{name!r} is no name of a data set on the hub", "give hf:OWNER/NAME, or a plain path")
     try:
-        with quiet() as datasets:
+        with _quiet() as datasets:
             builder = datasets.load_dataset_builder(name)
     except Exception as error:
-        mend = "check the name and the network, or give a file"
-        raise UserError(f"data set {name} cannot be loaded from the hub ({first_line(error)})", mend) from error
+        hint = "check the name and the network, or give a file"
+        raise UserError(f"data set {name} cannot be loaded from the hub ({first_line(error)})", hint) from error
     return {"kind": "hf", "name": name, "split": split, "fingerprint": getattr(builder, "hash", None)}, builder
 
 
 def _hub_stories(config: DataConfig, split: str, builder: Any) -> Generator[str, None, None]:
     try:
-        with quiet():
+        with _quiet():
             yield from texts(config.corpus, builder.as_streaming_dataset(split), config.text_field)
     except UserError:
         raise
     except Exception as error:
-        mend = "check the split and the network, or give a file"
-        raise UserError(f"{config.corpus} cannot be read ({first_line(error)})", mend) from error
+        hint = "check the split and the network, or give a file"
+        raise UserError(f"{config.corpus} cannot be read ({first_line(error)})", hint) from error

@@ -97,12 +97,12 @@ def unigram_entropy(tokens: np.ndarray) -> float:
     return round(-math.fsum(share * math.log(share) for share in shares), 9)
 
 
-def _require_windows(side: str, tokens: int, needed: int, what: str, config: DataConfig, mend: str) -> None:
+def _require_windows(side: str, tokens: int, needed: int, what: str, config: DataConfig, hint: str) -> None:
     there = n_windows(tokens, config.seq_len)
     if there < needed:
         raise UserError(
             f"the {side} side has {tokens} tokens, {there} windows of {config.seq_len} + 1, but {what} takes {needed}",
-            f"lower {mend}, or give more stories (--data.stories, --data.corpus)",
+            f"lower {hint}, or give more stories (--data.stories, --data.corpus)",
         )
 
 
@@ -168,29 +168,29 @@ def open_tokens(directory: Path) -> TokenFile:
     Raises `UserError` where tokens.json is missing or unreadable, `CheckFailed` where a file is damaged.
     """
     path = directory / INFO
-    mend = "prepare the tokens again"
+    hint = "prepare the tokens again"
     try:
         info = json.loads(path.read_bytes())
         files, tokens = info["files"], info["tokens"]
         expected = {name: str(files[name]) for name in FILES}
         counts = int(tokens["train"]), int(tokens["validation"])
     except FileNotFoundError as error:
-        raise UserError(f"{directory} holds no {INFO}", mend) from error
+        raise UserError(f"{directory} holds no {INFO}", hint) from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})", mend) from error
+        raise UserError(f"{path} cannot be read ({error.strerror})", hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no record of tokens", mend) from error
+        raise UserError(f"{path} is no record of tokens", hint) from error
     for name, digest in expected.items():
         try:
             with (directory / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise CheckFailed(f"{directory / name} cannot be read ({error.strerror}): {mend}") from error
+            raise CheckFailed(f"{directory / name} cannot be read ({error.strerror}): {hint}") from error
         if found != digest:
-            raise CheckFailed(f"{directory / name} is damaged (SHA-256 {found[:12]}, not {digest[:12]}): {mend}")
+            raise CheckFailed(f"{directory / name} is damaged (SHA-256 {found[:12]}, not {digest[:12]}): {hint}")
     for side, count in zip(("train", "validation"), counts, strict=True):
         if count < 1 or (directory / f"{side}.bin").stat().st_size != 2 * count:
-            raise CheckFailed(f"{path} counts {count} tokens in {side}.bin, which holds another number: {mend}")
+            raise CheckFailed(f"{path} counts {count} tokens in {side}.bin, which holds another number: {hint}")
     train, validation = (
         np.memmap(directory / f"{side}.bin", dtype="<u2", mode="r", shape=(count,))
         for side, count in zip(("train", "validation"), counts, strict=True)

@@ -7,12 +7,13 @@ cloned by the law. The function is kept where every old value is read once in al
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.draws import Sites, normals, uniforms
 from growjax.grow.copying import along, copy_leaf, without
 from growjax.grow.law import gauges, leaf_law
 from growjax.grow.plan import AxisMap, WidthPlan
@@ -143,6 +144,19 @@ def mixtures(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
     return starts
 
 
+def mixture_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+    """What `mixtures` draws."""
+    sites: Sites = []
+    for axis in grown(plan):
+        axis_map = plan.maps[axis]
+        rounds = without_gaps(axis_map.copy_number[np.flatnonzero(axis_map.is_new)])
+        for number, size in enumerate(np.bincount(rounds).tolist()):
+            # where the mean is kept, the vector of ones is taken out of what is mixed
+            size -= components(plan.source).norm.subtracts_mean and axis == "embed" and size > 1
+            sites.append(([axis, number], normals((size, size), "float64")))
+    return sites
+
+
 def without_gaps(numbers: np.ndarray) -> np.ndarray:
     """The same numbers, counted from 0 without gaps."""
     return np.unique(numbers, return_inverse=True)[1]
@@ -185,3 +199,8 @@ def uneven_splits(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
             kept[len(whole) :] = 0.0  # a norm's bias is not 0 there; zeros under RMSNorm may be read by anything
         starts[axis] = Start(matrix, kept, gain)
     return starts
+
+
+def split_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+    """What `uneven_splits` draws."""
+    return [([axis, 0], uniforms(plan.maps[axis].new, 0.5, 1.5)) for axis in grown(plan)]

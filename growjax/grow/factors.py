@@ -25,6 +25,7 @@ import numpy as np
 
 from growjax.config import OptimConfig
 from growjax.errors import UserError
+from growjax.grow.copying import new_entries
 from growjax.grow.law import leaf_law, stretch
 from growjax.grow.plan import WidthPlan
 from growjax.model.axes import ParamSpec, map_specs
@@ -93,3 +94,33 @@ def times_factors(first: LawFactors | None, second: LawFactors) -> LawFactors:
         return second
     products = [jax.tree.map(jnp.multiply, a, b) for a, b in zip(first[:4], second[:4], strict=True)]
     return LawFactors(*products, warm=first.warm if second.warm is None else second.warm)
+
+
+def warmed_again(factors: LawFactors | None, plan: WidthPlan, steps: int) -> LawFactors | None:
+    """With a warm-up of that many steps (0: none) in every entry with a new coordinate, by the entry's own count; what
+    old entries were warming up stays."""
+    if steps == 0 and (factors is None or factors.warm is None):
+        return factors
+    old = factors.warm if factors is not None and factors.warm is not None else no_warm(plan)
+    warm = map_specs(
+        lambda spec, w: jnp.where(new_entries(spec, plan), jnp.int32(steps), w), param_specs(plan.source), old
+    )
+    return (factors or no_factors(plan))._replace(warm=warm)
+
+
+def no_warm(plan: WidthPlan) -> Any:
+    """int32 trees that broadcast to the target's parameters: no entry warms up."""
+    return map_specs(lambda spec: jnp.zeros((1,) * len(spec.dims), jnp.int32), param_specs(plan.source))
+
+
+def anew(factors: LawFactors | None, plan: WidthPlan) -> LawFactors | None:
+    """The optimizer's own constants (factors of 1) in every entry with a new coordinate, where units are no copies of
+    what an earlier growth gave factors to."""
+    if factors is None:
+        return None
+    specs = param_specs(plan.source)
+
+    def one(spec: ParamSpec, factor: jax.Array) -> jax.Array:
+        return jnp.where(new_entries(spec, plan), jnp.ones((), factor.dtype), factor)
+
+    return LawFactors(*(map_specs(one, specs, tree) for tree in factors[:4]), warm=factors.warm)

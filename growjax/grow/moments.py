@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,12 +85,4 @@ def started_moments(opt_state: OptState, plan: WidthPlan, starts: dict[str, Star
         nu=map_specs(lambda s, leaf: copy_leaf(leaf, s, plan, factor(s) ** 2), specs, opt_state.nu),
         count=clone_counts(opt_state.count, plan),
         schedule_step=opt_state.schedule_step,
-    )
-
-
-def warm_again(plan: WidthPlan, steps: int) -> Any:
-    """int32 trees that broadcast to the target's parameters: `steps` in new entries, 0 in old ones."""
-    return map_specs(
-        lambda spec: jnp.asarray(new_entries(spec, plan) * steps, jnp.int32),
-        param_specs(plan.source),
     )

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.draws import Sites, normals
 from growjax.grow.copying import along
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import ParamSpec
-from growjax.model.decoder import param_specs
+from growjax.model.decoder import named_params, param_specs
 from growjax.streams import at_site
 
 CANCEL = ("inputs", "both", "none")
@@ -36,27 +37,61 @@ def _less_mean(noise: jax.Array, axis_map: AxisMap, position: int) -> jax.Array:
     return (less * along(scale, position, noise.ndim)).astype(noise.dtype)
 
 
-def input_noise(params: Any, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array) -> Any:
-    """Adds normal noise of `sigma` times each leaf's root mean square to every parameter that reads a cloned axis.
+def _pairs(axis_map: AxisMap) -> AxisMap:
+    """The copies of each position two by two; a last odd one stands alone."""
+    pair = axis_map.index + axis_map.old * (axis_map.copy_number // 2)
+    names, index = np.unique(pair, return_inverse=True)
+    return AxisMap(axis_map.axis, len(names), index.astype(np.int64))
 
-    `inputs`: it sums to zero over the copies of each input, so copies that carry equal values add nothing and the
-    function is kept while the copies' own weights differ. `both`: over the copies of each output as well, in
+
+def _sides(spec: ParamSpec, plan: WidthPlan) -> tuple[list[int], list[int]]:
+    """Positions of the grown axes that a parameter reads, and of those that it writes."""
+    reads, writes = ([i for i in spec.positions(r) if plan.maps[spec.dims[i].axis].grown] for r in ("reads", "writes"))
+    return reads, writes
+
+
+def _noisy(spec: ParamSpec, plan: WidthPlan, cancel: str) -> bool:
+    """Whether a parameter is given noise."""
+    inputs, outputs = _sides(spec, plan)
+    return bool(inputs and {"both": outputs, "pairs": spec.is_matrix}.get(cancel, True))
+
+
+def noise_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+    """What `input_noise` draws: a normal for every entry of the parameters that are given noise."""
+    found = named_params(plan.target)
+    return [
+        ([path, 0], normals(x.shape, x.dtype.name))
+        for path, spec, x in found
+        if _noisy(spec, plan, options.get("cancel", "inputs"))
+    ]
+
+
+def input_noise(
+    params: Any, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array, stacked: bool = False
+) -> Any:
+    """Adds normal noise of `sigma` times the root mean square to every parameter that reads a cloned axis.
+
+    The root mean square is that of each matrix, each layer's by itself; with `stacked` that of all layers together.
+    `inputs`: the noise sums to zero over the copies of each input, so copies that carry equal values add nothing and
+    the function is kept while the copies' own weights differ. `both`: over the copies of each output as well, in
     parameters that have such; gradients then cancel too, and the noise is dead: nothing ever comes of it (as long as
-    no dropout tells the copies apart). `none`: it does not cancel. `key` is the perturb stream's at step 0; every
-    parameter is a site of its own.
+    no dropout distinguishes the copies). `pairs`: in matrices alone, of each pair of copies one has the noise and the
+    other its negative, and a last odd copy none. `none`: it does not cancel. `plan` is the one that the copies were
+    made by. `key` is the perturb stream's at step 0; every parameter is a site of its own.
     """
 
     def one(path: Any, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
-        maps = [plan.maps[d.axis] for d in spec.dims]
-        inputs, outputs = ([i for i in spec.positions(role) if maps[i].grown] for role in ("reads", "writes"))
-        if not inputs or (cancel == "both" and not outputs):
+        if not _noisy(spec, plan, cancel):
             return leaf
+        maps, (inputs, outputs) = [plan.maps[d.axis] for d in spec.dims], _sides(spec, plan)
         site = jax.tree_util.keystr(path, simple=True, separator="/")
-        scale = sigma * jnp.sqrt(jnp.mean(jnp.square(leaf)))
+        rows = None if stacked else tuple(i for i, d in enumerate(spec.dims) if d.axis != "layers")
+        scale = sigma * jnp.sqrt(jnp.mean(jnp.square(leaf), axis=rows, keepdims=not stacked))
         noise = scale * jax.random.normal(at_site(key, site), leaf.shape, leaf.dtype)
         # Copies along one input axis carry equal values, so cancelling along the first is enough.
-        for position in {"inputs": inputs[:1], "both": (*inputs[:1], *outputs[:1]), "none": ()}[cancel]:
-            noise = _less_mean(noise, maps[position], position)
+        along_axes = {"inputs": inputs[:1], "pairs": inputs[:1], "both": (*inputs[:1], *outputs[:1]), "none": ()}
+        for position in along_axes[cancel]:
+            noise = _less_mean(noise, _pairs(maps[position]) if cancel == "pairs" else maps[position], position)
         return leaf + noise
 
     specs = param_specs(plan.source)

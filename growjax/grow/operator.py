@@ -1,29 +1,25 @@
-"""What an operator is, and what it may promise.
+"""What an operator is, what a part is, and what they say of themselves.
 
-An operator is a pure function `(state, plan, *, streams, **options) -> TrainState`, from a source state to a full
-training state of the target's shape. `streams` hang from the candidate's own root key; only `perturb`, `structure` and
-`init` may be drawn from, at step 0. One that names `data` among its arguments is given windows to train on.
-
-A part is a function `(state, source, plan, *, streams, **options) -> TrainState` that changes a candidate: operators
-and parts are composed by `growjax.grow.registry.parse_operator`.
+An operator makes a candidate of a source state (`OperatorFunction`), a part changes a candidate (`PartFunction`); they
+are composed by `growjax.grow.registry.parse_operator`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
 from growjax.config import OptimConfig
+from growjax.draws import Sites
 from growjax.errors import UserError
-from growjax.grow.factors import law_factors
-from growjax.grow.noise import CANCEL
 from growjax.grow.plan import WidthPlan
-from growjax.model.components import components
+from growjax.streams import Streams
 from growjax.train.state import TrainState
 
 Check = Callable[[WidthPlan, OptimConfig, dict[str, Any]], None]
@@ -32,11 +28,12 @@ Check = Callable[[WidthPlan, OptimConfig, dict[str, Any]], None]
 Promise = Callable[[WidthPlan, dict[str, Any]], bool]
 """Whether the source's function is kept under a plan and options: logits over the source's vocabulary to rounding."""
 
+Draws = Mapping[str, Callable[[WidthPlan, dict[str, Any]], Sites]]
+"""By stream, what is drawn from it at step 0 under a plan and options, as sites of `growjax.draws`."""
 
-Draws = Mapping[str, Callable[[WidthPlan, dict[str, Any]], list[tuple[list[str | int], dict[str, Any]]]]]
-"""By stream, what an operator draws from it at step 0 under a plan and options: paths below the step's key, each with
-a draw of `growjax.audit.draws` (as in `(["embedding", 0], normals(shape, dtype))` for a key `at_site(key,
-"embedding")`)."""
+Follows = Callable[[WidthPlan, Streams], WidthPlan]
+"""The plan that an operator really follows, of the one it is given: the same source and widths, perhaps other copies.
+What it draws from the streams is among the operator's `draws`."""
 
 
 class GrowthData(NamedTuple):
@@ -47,81 +44,103 @@ class GrowthData(NamedTuple):
     batch_size: int
 
 
-def always(plan: WidthPlan, options: dict[str, Any]) -> bool:
-    """The function is kept under every plan."""
-    return True
+class OperatorFunction(Protocol):
+    """Makes a candidate: a pure function from a source state to a full training state of the target's shape.
+
+    Options are further keyword arguments, each with a default of type bool, int, float or str (or None besides). It may
+    draw from the streams `perturb`, `structure` and `init`, at step 0 alone, and its `Operator` says what (`draws`).
+
+    Args:
+        state: the source, its vocabulary grown already. Its arrays are the caller's: read them, donate none.
+        plan: `plan.source` is the source's model, `plan.target` the candidate's; maps of every axis. It is what the
+            operator's `follows` made of the caller's plan.
+        streams: below the candidate's own root key.
+
+    Returns:
+        The candidate: parameters and moments of `plan.target`'s shapes in its `param_dtype`, counts, schedule step,
+        step, and the optimizer's factors or None.
+
+    Raises:
+        UserError: where it cannot be done; better reported by the operator's `check`, which runs before anything else.
+
+    Example:
+        >>> from growjax.grow.building import clone
+        >>> def halved(state, plan, *, streams, by: float = 0.5):
+        ...     "The exact copy at a part of its size."
+        ...     new = clone(state, plan)
+        ...     return new.replace(params=jax.tree.map(lambda p: p * by, new.params))
+        >>> Operator("halved", halved, "registered", "unpublished", lambda plan, options: options["by"] == 1).options
+        {'by': 0.5}
+    """
+
+    def __call__(self, state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState: ...
 
 
-def never(plan: WidthPlan, options: dict[str, Any]) -> bool:
-    """The function is not kept."""
+class LearningFunction(Protocol):
+    """An `OperatorFunction` that trains, and so is given tokens as well.
+
+    Args:
+        state, plan, streams: as for an `OperatorFunction`.
+        data: the training windows and the batch size.
+
+    Returns:
+        The candidate.
+
+    Raises:
+        UserError: where it cannot be done.
+
+    Example:
+        `growjax.grow.operators.ligo.ligo`.
+    """
+
+    def __call__(self, state: TrainState, plan: WidthPlan, *, streams: Streams, data: GrowthData) -> TrainState: ...
+
+
+class PartFunction(Protocol):
+    """Changes a candidate, with the source at hand. Options, draws and errors are as for an `OperatorFunction`.
+
+    Args:
+        state: the candidate so far.
+        source: the state that it was made of, its vocabulary grown already.
+        plan: the plan that the operator followed.
+        streams: the part's own, below the candidate's root key.
+
+    Returns:
+        The candidate, changed.
+
+    Raises:
+        UserError: where it cannot be done; better reported by the part's `check`.
+
+    Example:
+        `growjax.grow.parts.reset`.
+    """
+
+    def __call__(self, state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState: ...
+
+
+def as_given(plan: WidthPlan, streams: Streams) -> WidthPlan:
+    """The plan is followed as it is."""
+    return plan
+
+
+def never_needed(options: dict[str, Any]) -> bool:
+    """A part that does not ask what the operator copied."""
     return False
-
-
-def where_clones_are_exact(plan: WidthPlan, options: dict[str, Any]) -> bool:
-    """Kept, but for uneven copies of what the plan says must be copied evenly."""
-    return plan.exact
-
-
-def where_zeros_are_exact(plan: WidthPlan, options: dict[str, Any]) -> bool:
-    """Kept, but for zeros in the residual stream under LayerNorm, which shift its mean."""
-    return not (components(plan.source).norm.subtracts_mean and plan.maps["embed"].grown)
-
-
-def unless_noise_shows(plan: WidthPlan, options: dict[str, Any]) -> bool:
-    """Kept where clones are exact and the noise cancels."""
-    return options["cancel"] != "none" and where_clones_are_exact(plan, options)
 
 
 def check_nothing(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     """Every plan and every option will do."""
 
 
-def check_noise(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
-    """A size that is one, and a way to cancel."""
-    need(options["sigma"] >= 0, f"sigma is {options['sigma']}", "give a number of at least 0")
-    cancel = options.get("cancel", "none")
-    need(cancel in CANCEL, f"noise cannot cancel over {cancel!r}", f"choose one of {', '.join(CANCEL)}")
-
-
-def check_law(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
-    """The optimizer has a law under this plan."""
-    law_factors(plan, optim)
-
-
-def check_steps(option: str) -> Check:
-    """That option counts steps."""
-
-    def check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
-        need(options[option] >= 1, f"{option} is {options[option]}", "give at least 1 step")
-
-    return check
-
-
-def check_whole_multiples(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
-    """Every axis grows by a whole multiple."""
-    for axis_map in plan.maps.values():
-        need(
-            not axis_map.uneven or axis_map.axis == "vocab",
-            f"it is defined for whole multiples, and {axis_map.axis} grows from {axis_map.old} to {axis_map.new}",
-            f"grow it to {axis_map.old * -(-axis_map.new // axis_map.old)}, or choose exact_copy",
-        )
-
-
 _HIDDEN = ("streams", "data")
 _BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-class Operator(NamedTuple):
-    """An operator or a part, and what `growjax operators` tells of it."""
+class Told:
+    """What operators and parts say of themselves by their function's signature and docstring."""
 
     name: str
-    fn: Callable[..., TrainState]
-    family: str
-    paper: str
-    keeps: Promise
-    check: Check = check_nothing
-    draws: Draws | None = None
-    """None for growjax's own, whose draws `growjax.audit.growth` declares, and for those that draw nothing."""
+    fn: Any
 
     @property
     def summary(self) -> str:
@@ -139,11 +158,6 @@ class Operator(NamedTuple):
         """Whether it must be given data."""
         return "data" in inspect.signature(self.fn).parameters
 
-    @property
-    def from_source(self) -> bool:
-        """Whether what it makes owes anything to the source."""
-        return self.family != "control"
-
     def read_options(self, text: str) -> dict[str, Any]:
         """`option=value,option=value` as values; raises `UserError` for what it does not take."""
         known, hints = self.options, typing.get_type_hints(self.fn)
@@ -151,8 +165,8 @@ class Operator(NamedTuple):
         for word in filter(None, text.split(",")):
             option, equals, value = word.partition("=")
             if option not in known or not equals:
-                told = ", ".join(f"{k}={v}" for k, v in known.items()) or "none"
-                raise UserError(f"operator {self.name} does not take {word!r}", f"its options are: {told}")
+                described = ", ".join(f"{k}={v}" for k, v in known.items()) or "none"
+                raise UserError(f"operator {self.name} does not take {word!r}", f"its options are: {described}")
             kind = _plain(hints[option])
             try:
                 values[option] = _BOOL[value.lower()] if kind is bool else kind(value)
@@ -164,14 +178,42 @@ class Operator(NamedTuple):
         return values
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Operator(Told):
+    """An operator, and what `growjax operators`, studies and audits are given it."""
+
+    name: str
+    fn: OperatorFunction | LearningFunction
+    family: str
+    """A few words for tables."""
+    paper: str
+    keeps: Promise
+    check: Check = check_nothing
+    draws: Draws = dataclasses.field(default_factory=dict)
+    control: bool = False
+    """Whether it is there to be compared with, and owes the source nothing: no warm start, and never selected."""
+    follows: Follows = as_given
+    clones: bool = True
+    """Whether new units are copies of old ones as the law has them (see `growjax.grow.law`). Parts that go by copies
+    are refused where they are not."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part(Told):
+    """A part, for compositions."""
+
+    name: str
+    fn: PartFunction
+    paper: str
+    keeps: Promise
+    check: Check = check_nothing
+    draws: Draws = dataclasses.field(default_factory=dict)
+    needs_clones: Callable[[dict[str, Any]], bool] = never_needed
+    """Whether, under these options, it goes by which units are copies of which."""
+
+
 def _plain(hint: Any) -> type:
     """The type to read a value as: of `float | None`, float."""
     if isinstance(hint, types.UnionType):
         hint = next(h for h in typing.get_args(hint) if h is not type(None))
     return hint
-
-
-def need(holds: bool, fault: str, mend: str) -> None:
-    """Raises `UserError` where something does not hold."""
-    if not holds:
-        raise UserError(fault, mend)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from growjax.config import OptimConfig
-from growjax.grow.factors import law_factors, no_factors, times_factors
-from growjax.grow.families import restarted
-from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments, warm_again
-from growjax.grow.noise import input_noise, sigma_of_snr
-from growjax.grow.operator import Operator, always, check_law, check_noise, check_steps, need, unless_noise_shows
+from growjax.errors import require
+from growjax.grow.building import restarted
+from growjax.grow.factors import copy_factors, law_factors, no_factors, times_factors, warmed_again
+from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments
+from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.operator import Part
 from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import always, check_law, check_noise, check_steps, unless_noise_shows
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -30,7 +32,7 @@ def noise(
     snr_db: float | None = None,
     cancel: str = "inputs",
 ) -> TrainState:
-    """Adds normal noise to what reads cloned axes: `sigma` of each parameter's rms, or `snr_db` decibels under it."""
+    """Adds normal noise to what reads cloned axes: `sigma` of each matrix's rms, or `snr_db` decibels under it."""
     size = sigma if snr_db is None else sigma_of_snr(snr_db)
     return state.replace(params=input_noise(state.params, plan, size, cancel, key=streams.at("perturb", 0)))
 
@@ -38,15 +40,20 @@ def noise(
 def moments(
     state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, become: str = "law"
 ) -> TrainState:
-    """Makes the moments `law` (scaled like gradients), `copied`, `zeroed` (counts too) or `refilled` (only m = 0)."""
-    become_of = {
-        "law": lambda: law_moments(source.opt_state, plan),
-        "copied": lambda: copied_moments(source.opt_state, plan),
-        "zeroed": lambda: fresh_moments(state.opt_state),
-        "refilled": lambda: refilled_moments(state.opt_state),
-    }
-    opt_state: Any = become_of[become]()
-    return state.replace(opt_state=opt_state)
+    """Makes the moments `law` (scaled like gradients), `copied`, `zeroed` (counts too) or `refilled` (only m = 0).
+
+    Counts come from the source or start anew with the moments, and with counts come the warm-ups that go by them.
+    """
+    carried = None if source.law is None else copy_factors(source.law, plan).warm
+    opt_state: Any
+    opt_state, warm = {
+        "law": lambda: (law_moments(source.opt_state, plan), carried),
+        "copied": lambda: (copied_moments(source.opt_state, plan), carried),
+        "zeroed": lambda: (fresh_moments(state.opt_state), None),
+        "refilled": lambda: (refilled_moments(state.opt_state), None if state.law is None else state.law.warm),
+    }[become]()
+    law: Any = None if state.law is None and warm is None else (state.law or no_factors(plan))._replace(warm=warm)
+    return state.replace(opt_state=opt_state, law=law)
 
 
 def reset(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
@@ -76,28 +83,32 @@ def law(
     eps: bool = True,
     clip: bool = True,
 ) -> TrainState:
-    """Scales the optimizer's constants by the law, or some of them: rates, decay, epsilon, clipping."""
-    whole, none = law_factors(plan, state.config.optim), no_factors(plan)
-    chosen = {name: getattr(whole if on else none, name) for name, on in
-              {"lr": lr, "decay": decay, "eps": eps, "clip": clip}.items()}  # fmt: skip
-    both: Any = times_factors(state.law, whole._replace(**chosen))
+    """Scales the optimizer's constants by the law, or some of them: rates, decay, epsilon, clipping.
+
+    The source's own constants, that is: what the operator made of those that are chosen is replaced.
+    """
+    carried = None if source.law is None else copy_factors(source.law, plan)
+    whole = times_factors(carried, law_factors(plan, state.config.optim))
+    chosen = {name: getattr(whole, name) for name, on in
+              {"lr": lr, "decay": decay, "eps": eps, "clip": clip}.items() if on}  # fmt: skip
+    both: Any = (state.law or no_factors(plan))._replace(**chosen)
     return state.replace(law=both)
 
 
 def rewarm(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, steps: int = 32) -> TrainState:
     """Lets the rate of new entries rise from 0 again over some steps, by each entry's own count (see `reset`)."""
-    both: Any = (state.law or no_factors(plan))._replace(warm=warm_again(plan, steps))
-    return state.replace(law=both)
+    law: Any = warmed_again(state.law, plan, steps)
+    return state.replace(law=law)
 
 
 def _check_moments(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     become = options["become"]
-    need(become in BECOME, f"moments cannot become {become!r}", f"choose one of {', '.join(BECOME)}")
+    require(become in BECOME, f"moments cannot become {become!r}", f"choose one of {', '.join(BECOME)}")
 
 
 def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
     horizon, warmup = options["horizon"], optim.warmup_steps
-    need(
+    require(
         horizon == 0 or horizon > warmup,
         f"a horizon of {horizon} does not hold the warm-up of {warmup} steps",
         f"give at least {warmup + 1}, or 0 for the source's own",
@@ -105,10 +116,16 @@ def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]
 
 
 PARTS = (
-    Operator("noise", noise, "part", "arXiv 2409.12903", unless_noise_shows, check_noise),
-    Operator("moments", moments, "part", "growjax", always, _check_moments),
-    Operator("reset", reset, "part", "arXiv 2604.04281", always),
-    Operator("schedule", schedule, "part", "growjax", always, _check_schedule),
-    Operator("law", law, "part", "growjax", always, check_law),
-    Operator("rewarm", rewarm, "part", "arXiv 2602.02472", always, check_steps("steps")),
-)
+    Part(
+        "noise", noise, "arXiv 2409.12903", unless_noise_shows, check_noise,
+        draws={"perturb": noise_sites}, needs_clones=lambda options: options["cancel"] != "none",
+    ),
+    Part(
+        "moments", moments, "growjax", always, _check_moments,
+        needs_clones=lambda options: options["become"] in ("law", "copied"),
+    ),
+    Part("reset", reset, "arXiv 2604.04281", always),
+    Part("schedule", schedule, "growjax", always, _check_schedule),
+    Part("law", law, "growjax", always, check_law, needs_clones=lambda options: True),
+    Part("rewarm", rewarm, "arXiv 2602.02472", always, check_steps("steps")),
+)  # fmt: skip

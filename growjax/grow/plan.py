@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from growjax.config import ModelConfig
+from growjax.config import Architecture, ModelConfig
 from growjax.errors import UserError
+from growjax.limits import require_room_for_model
 from growjax.model.components import components
 
 WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
@@ -107,14 +108,18 @@ class WidthPlan:
 
     def rows(self) -> list[PlanRow]:
         """Every axis, for a table."""
-        told, rows = self.inexact(), []
+        described, rows = self.inexact(), []
         for m in self.maps.values():
             kept = "as it was" if not m.grown else "exact"
             if m.axis == "vocab" and m.grown:
                 copies = "new rows: the mean row"
             else:
                 copies = " and ".join(f"x{c}" for c in sorted(set(m.counts.tolist())))
-            rows.append(PlanRow(m.axis, m.old, m.new, copies, f"not exact: {told[m.axis]}" if m.axis in told else kept))
+            rows.append(
+                PlanRow(
+                    m.axis, m.old, m.new, copies, f"not exact: {described[m.axis]}" if m.axis in described else kept
+                )
+            )
         return rows
 
     def __str__(self) -> str:
@@ -127,13 +132,22 @@ class WidthPlan:
 
 
 class PlanRow(NamedTuple):
-    """One axis of a plan, as it is told."""
+    """One axis of a plan, as it is reported."""
 
     axis: str
     old: int
     new: int
     copies: str
     exact: str
+
+
+def vocabulary_grown(plan: WidthPlan) -> WidthPlan:
+    """The plan that is left once new tokens are added, which is done before anything else."""
+    vocab = plan.maps["vocab"]
+    if not vocab.grown:
+        return plan
+    same = AxisMap("vocab", vocab.new, np.arange(vocab.new))
+    return WidthPlan(plan.source.replace(vocab_size=vocab.new), plan.target, {**plan.maps, "vocab": same})
 
 
 def nearest_multiple(value: int, unit: int) -> int:
@@ -158,7 +172,8 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     alone (LayerNorm, whose mean uneven ones would shift). Heads grow by whole heads, grouped queries by whole groups.
     The plan's target repeats the source's rotary table where heads grow longer.
     """
-    _check_same(source, target)
+    check_same(source, target)
+    require_room_for_model(target)
     for name in WIDTHS:
         old, new = getattr(source, name), getattr(target, name)
         if new < old:
@@ -219,15 +234,28 @@ class HeadMap(AxisMap):
         return (self.groups.is_new[:, None] | self.inner.is_new[None, :]).reshape(-1)
 
 
-def _check_same(source: ModelConfig, target: ModelConfig) -> None:
-    def of(config: ModelConfig) -> dict[str, Any]:
-        names = ("n_layers", "max_seq_len", "tie_embeddings", "qk_norm", "rope_theta")
-        return config.architecture._asdict() | {name: getattr(config, name) for name in names}
+_OF_PARTS = {"dialect", "bias", *Architecture._fields}
+"""Fields of `ModelConfig` that count by what they amount to."""
 
-    for (name, old), new in zip(of(source).items(), of(target).values(), strict=True):
-        if old != new:
+_ROTARY = "rope_dim"
+"""The field whose None stands for the head's length."""
+
+
+def check_same(source: ModelConfig, target: ModelConfig) -> None:
+    """Raises `UserError` where a target is other than its source in anything but its widths: every field of
+    `ModelConfig` that is not among `WIDTHS` must stay, one that is added later too."""
+
+    def of(config: ModelConfig) -> dict[str, Any]:
+        names = (field.name for field in dataclasses.fields(ModelConfig))
+        own = {name: getattr(config, name) for name in names if name not in (*WIDTHS, *_OF_PARTS)}
+        return config.architecture._asdict() | own
+
+    new = of(target)
+    for name, old in of(source).items():
+        also = source.head_dim if name == _ROTARY and old is None else old
+        if new[name] not in (old, also):
             raise UserError(
-                f"growth in width leaves {name} at {old}, not {new}", f"the nearest reachable {name} is {old}"
+                f"growth in width leaves {name} at {old}, not {new[name]}", f"the nearest reachable {name} is {old}"
             )
 
 

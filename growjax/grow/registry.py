@@ -10,26 +10,54 @@ import dataclasses
 import importlib.metadata
 import inspect
 import re
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from growjax.config import OptimConfig
+from growjax.draws import Sites
 from growjax.errors import UserError
-from growjax.grow.families import FAMILIES
-from growjax.grow.operator import Check, Draws, GrowthData, Operator, Promise, check_nothing, never
+from growjax.grow.operator import (
+    Check,
+    Draws,
+    Follows,
+    GrowthData,
+    LearningFunction,
+    Operator,
+    OperatorFunction,
+    Part,
+    Promise,
+    Told,
+    as_given,
+    check_nothing,
+)
+from growjax.grow.operators.bert2bert import AKI
+from growjax.grow.operators.families import FAMILIES
+from growjax.grow.operators.hypercloning import HYPERCLONING, HYPERCLONING_NOISY
+from growjax.grow.operators.lemon import LEMON
+from growjax.grow.operators.ligo import LIGO
+from growjax.grow.operators.mupscale import MUPSCALE
+from growjax.grow.operators.net2net import NET2NET
+from growjax.grow.operators.sparkling import SPARKLING
+from growjax.grow.operators.staged import STAGED
+from growjax.grow.operators.warmstarting import SHRINK_PERTURB
+from growjax.grow.operators.zero_pad import ZERO_PAD
 from growjax.grow.parts import PARTS
 from growjax.grow.plan import WidthPlan
-from growjax.grow.published import PUBLISHED
+from growjax.grow.promises import never
 from growjax.streams import Streams
 from growjax.train.state import TrainState
+
+BUILTIN = (
+    *FAMILIES, NET2NET, AKI, HYPERCLONING, HYPERCLONING_NOISY, LEMON, ZERO_PAD, SHRINK_PERTURB, MUPSCALE, STAGED, LIGO,
+    SPARKLING,
+)  # fmt: skip
 
 _REGISTERED: dict[str, Operator] = {}
 
 
 @lru_cache(maxsize=1)
 def _installed() -> dict[str, Operator]:
-    """Operators of installed packages. A broken one is told by name."""
+    """Operators of installed packages. A broken one is reported by name."""
     found = {}
     for entry in importlib.metadata.entry_points(group="growjax.operators"):
         try:
@@ -37,46 +65,64 @@ def _installed() -> dict[str, Operator]:
         except Exception as error:
             raise UserError(
                 f"the entry point {entry.name} = {entry.value} cannot be loaded ({type(error).__name__}: {error})",
-                "mend or uninstall the package that declares it",
+                "fix or uninstall the package that declares it",
             ) from None
         if not isinstance(operator, Operator) or operator.name != entry.name:
             raise UserError(
                 f"the entry point {entry.name} = {entry.value} is no Operator of that name",
-                "mend or uninstall the package that declares it",
+                "fix or uninstall the package that declares it",
             )
         found[entry.name] = operator
     return found
 
 
-def _builtin() -> dict[str, Operator]:
-    return {op.name: op for op in (*FAMILIES, *PUBLISHED)}
-
-
 def operators() -> dict[str, Operator]:
     """All operators by name."""
-    return {**_builtin(), **_installed(), **_REGISTERED}
+    return {**{op.name: op for op in BUILTIN}, **_installed(), **_REGISTERED}
 
 
-def parts() -> dict[str, Operator]:
+def parts() -> dict[str, Part]:
     """All parts by name."""
     return {part.name: part for part in PARTS}
 
 
 def register_operator(
     name: str,
-    fn: Callable[..., TrainState],
+    fn: OperatorFunction | LearningFunction,
     *,
     family: str = "registered",
     paper: str = "unpublished",
     keeps: Promise = never,
     check: Check = check_nothing,
     draws: Draws | None = None,
+    control: bool = False,
+    follows: Follows = as_given,
+    clones: bool = True,
 ) -> Operator:
     """Makes `fn(state, plan, *, streams, **options)` an operator of that name in this process.
 
-    `keeps` says under which plans the function is kept, `draws` what it draws from which stream (see
-    `growjax.grow.operator`): an audit names every draw that is not declared. Raises `UserError` for a name
-    that is taken or cannot be written on a command line, or a function without a docstring or `streams`.
+    Args:
+        name: letters, digits and underscores.
+        fn: see `growjax.grow.operator.OperatorFunction`.
+        family, paper: what tables say of it.
+        keeps: under which plans and options the function is kept.
+        check: raises `UserError` for what it cannot follow.
+        draws: what it draws from which stream; an audit names every draw that is not declared.
+        control: whether it is there to be compared with, and owes the source nothing.
+        follows: the plan that it really follows, where that is not the one it is given.
+        clones: whether new units are copies, as parts that go by copies ask.
+
+    Returns:
+        The operator.
+
+    Raises:
+        UserError: for a name that is taken or cannot be written on a command line, or a function without a docstring
+            or `streams`.
+
+    Example:
+        >>> from growjax.draws import normals
+        >>> reported = {"perturb": lambda plan, options: [(["embedding", 0], normals((512, plan.target.d_model)))]}
+        >>> register_operator("shifted", shifted, draws=reported)  # doctest: +SKIP
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise UserError(f"{name!r} cannot name an operator", "use letters, digits and underscores")
@@ -87,13 +133,20 @@ def register_operator(
             f"operator {name}: the function needs a docstring and a keyword argument `streams`",
             "write (state, plan, *, streams) and say what it keeps",
         )
-    _REGISTERED[name] = Operator(name, fn, family, paper, keeps, check, draws)
+    _REGISTERED[name] = Operator(name, fn, family, paper, keeps, check, draws or {}, control, follows, clones)
     return _REGISTERED[name]
 
 
 def unregister_operator(name: str) -> None:
     """Takes back what `register_operator` made; nothing happens where there is no such operator."""
     _REGISTERED.pop(name, None)
+
+
+class Drawn(NamedTuple):
+    """What an operator or a part draws at step 0 of one stream."""
+
+    stream: str
+    sites: Sites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,23 +156,52 @@ class Composition:
     text: str
     operator: Operator
     options: dict[str, Any]
-    parts: tuple[tuple[Operator, dict[str, Any]], ...]
+    parts: tuple[tuple[Part, dict[str, Any]], ...]
+
+    @property
+    def _steps(self) -> list[tuple[Operator | Part, dict[str, Any]]]:
+        """All of them, every option with its value."""
+        return [(op, {**op.options, **options}) for op, options in ((self.operator, self.options), *self.parts)]
+
+    @property
+    def streams(self) -> set[str]:
+        """The streams that may be drawn from, under some plan."""
+        return {stream for op, _ in self._steps for stream in op.draws}
+
+    def draws(self, plan: WidthPlan) -> list[tuple[int | None, Drawn]]:
+        """What is drawn under a plan (its vocabulary grown already): with the number of the part that draws it, None
+        for the operator itself."""
+        found: list[tuple[int | None, Drawn]] = []
+        for number, (op, options) in enumerate(self._steps):
+            drawn = [Drawn(stream, sites(plan, options)) for stream, sites in op.draws.items()]
+            found += [(number - 1 if number else None, one) for one in drawn if one.sites]
+        return found
 
     def keeps(self, plan: WidthPlan) -> bool:
         """Whether the function is kept under a plan, by what each of them promises."""
-        steps = ((self.operator, self.options), *self.parts)
-        return all(op.keeps(plan, {**op.options, **options}) for op, options in steps)
+        return all(op.keeps(plan, options) for op, options in self._steps)
 
-    def check(self, plan: WidthPlan, optim: OptimConfig) -> None:
-        """Raises `UserError` where this plan or these options will not do; computes nothing."""
-        for op, options in ((self.operator, self.options), *self.parts):
-            try:
-                op.check(plan, optim, {**op.options, **options})
-            except UserError as error:
-                raise UserError(f"operator {op.name}: {error.fault}", error.mend) from None
+    def follow(self, plan: WidthPlan, optim: OptimConfig, *, streams: Streams) -> WidthPlan:
+        """The plan that is really followed, by which parts go and by which a candidate is measured.
+
+        Raises `UserError` where plan, options, parts and optimizer will not do together. Widens nothing.
+        """
+        (operator, options), *parts = self._steps
+        assert isinstance(operator, Operator)
+        _checked(operator, plan, optim, options)
+        own = operator.follows(plan, streams)
+        for part, options in parts:
+            assert isinstance(part, Part)
+            if part.needs_clones(options) and not operator.clones:
+                raise UserError(
+                    f"{part.name} goes by which units are copies, and new units of {operator.name} are none",
+                    f"leave out +{part.name}, or choose an operator that copies, such as exact_copy",
+                )
+            _checked(part, own, optim, options)
+        return own
 
     def apply(self, state: TrainState, plan: WidthPlan, *, streams: Streams, data: GrowthData | None) -> TrainState:
-        """The candidate. Every part draws from streams of its own."""
+        """The candidate, by the plan that is really followed. Every part draws from streams of its own."""
         given = dict(self.options)
         if self.operator.trains:
             if data is None:
@@ -133,6 +215,16 @@ class Composition:
         return new
 
 
+def _checked(op: Operator | Part, plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+    try:
+        op.check(plan, optim, options)
+    except UserError as error:
+        raise UserError(f"operator {op.name}: {error.fault}", error.hint) from None
+
+
+Kind = TypeVar("Kind", bound=Told)
+
+
 def parse_operator(text: str) -> Composition:
     """What an operator's text means; raises `UserError`, with what there is, for what is not known."""
     first, *rest = re.split(r"\+(?=[A-Za-z_])", text)
@@ -140,7 +232,7 @@ def parse_operator(text: str) -> Composition:
     return Composition(text, operator, options, tuple(_one(word, parts(), "part") for word in rest))
 
 
-def _one(text: str, known: dict[str, Operator], kind: str) -> tuple[Operator, dict[str, Any]]:
+def _one(text: str, known: dict[str, Kind], kind: str) -> tuple[Kind, dict[str, Any]]:
     name, _, words = text.partition(":")
     if name not in known:
         raise UserError(f"no {kind} is named {name!r}", f"choose one of {', '.join(known)}")

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 
+from growjax.config import OptimConfig
 from growjax.errors import UserError
 from growjax.grow.operator import GrowthData
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import WidthPlan, check_same
 from growjax.grow.registry import parse_operator
 from growjax.grow.vocab import grow_vocab
 from growjax.streams import Streams
+from growjax.train.check import check_state
 from growjax.train.state import TrainState
 
 
@@ -26,14 +29,46 @@ def widen(
 ) -> TrainState:
     """The candidate that `operator` (as in `perturbed:sigma=0.05+moments:become=zeroed`) makes of `state`.
 
-    A pure pytree transform; `key` is the candidate's root key, of which the operator draws only its own streams at step
-    0. New tokens are added first, for every operator in the same way. `data` is for operators that train; `exchanged`
-    gives streams by name the luck of a replicate. Raises `UserError` for an unknown operator, a plan for another
-    source, or one that the operator cannot follow.
+    A pure pytree transform, whose arrays are its own; `key` is the candidate's root key, of which the operator draws
+    only its own streams at step 0. New tokens are added first, for every operator in the same way. `data` is for
+    operators that train; `exchanged` gives streams by name the randomness of a replicate. Raises `UserError` for an
+    unknown operator, a plan for another source or one that changes more than widths, what the operator cannot follow,
+    or a state whose arrays are not those of its configuration.
     """
     if plan.source != state.config.model:
         raise UserError("the plan is for another source model", "make the plan from this state's own configuration")
+    check_same(plan.source, plan.target)
+    check_state(state)
+    source, streams = state, Streams(key, exchanged)
     made = parse_operator(operator)
-    made.check(plan, state.config.optim)
-    state, plan = grow_vocab(state, plan)
-    return made.apply(state, plan, streams=Streams(key, exchanged), data=data)
+    own = made.follow(plan, state.config.optim, streams=streams)
+    state, own = grow_vocab(state, own)
+    return _own(made.apply(state, own, streams=streams, data=data), source)
+
+
+def _own(new: TrainState, source: TrainState) -> TrainState:
+    """The candidate with every array its own: none of the source's, and none twice, so that either may be donated."""
+    taken = {id(leaf) for leaf in jax.tree.leaves(source)}
+
+    def one(leaf: jax.Array) -> jax.Array:
+        leaf = jnp.copy(leaf) if id(leaf) in taken else leaf
+        taken.add(id(leaf))
+        return leaf
+
+    return jax.tree.map(one, new)
+
+
+def followed_plan(
+    plan: WidthPlan,
+    optim: OptimConfig,
+    *,
+    operator: str = "exact_copy",
+    key: jax.Array,
+    exchanged: Mapping[str, int] | None = None,
+) -> WidthPlan:
+    """The plan that `widen` follows with these arguments: the one it is given, but for operators that deal copies in a
+    way of their own (`net2net` draws them). A candidate's escape and law are measured by it.
+
+    Raises `UserError` where `widen` would, before anything is computed.
+    """
+    return parse_operator(operator).follow(plan, optim, streams=Streams(key, exchanged))

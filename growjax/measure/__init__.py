@@ -3,8 +3,8 @@
 `growjax.measure.builtin` lists those that a study takes, `growjax.measure.registry` adds other people's.
 """
 
-from growjax.measure.compare import compare
 from growjax.measure.curves import auc, steps_to_reach, tokens_saved
+from growjax.measure.divergence import divergences
 from growjax.measure.escape import activation_escape, clones_identical, gradient_escape, tree_escape
 from growjax.measure.inputs import Curve, MeasureInputs
 from growjax.measure.measure import Definition, Measure
@@ -21,7 +21,7 @@ __all__ = [
     "activation_escape",
     "auc",
     "clones_identical",
-    "compare",
+    "divergences",
     "escapes",
     "gradient_escape",
     "law_parts",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from growjax.config import ModelConfig
 from growjax.grow.plan import WidthPlan
-from growjax.measure.compare import compare
+from growjax.measure.divergence import divergences
 from growjax.model.decoder import Params
 
 
@@ -39,6 +39,7 @@ class MeasureInputs:
     config: ModelConfig
     """Of the candidate; the source's own where the source goes on unwidened."""
     plan: WidthPlan
+    """The one that the operator followed: its own copies."""
     params: Params
     """The candidate's parameters now."""
     params_before: Params
@@ -65,16 +66,16 @@ class MeasureInputs:
 
     @cached_property
     def against_source(self) -> dict[str, float]:
-        """`growjax.measure.compare` of the candidate with the source at the start: kl, logit_rms, logit_max, loss,
+        """`growjax.measure.divergence` of the candidate with the source at the start: kl, logit_rms, logit_max, loss,
         loss_gap."""
-        return compare((self.source_config, self.source), (self.config, self.params), self.windows)
+        return divergences((self.source_config, self.source), (self.config, self.params), self.windows)
 
     @cached_property
     def against_continued(self) -> dict[str, float] | None:
         """The same with the source continued for as long; None where `continued` is."""
         if self.continued is None:
             return None
-        return compare((self.source_config, self.continued), (self.config, self.params), self.windows)
+        return divergences((self.source_config, self.continued), (self.config, self.params), self.windows)
 
     @cached_property
     def change(self) -> Params:

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from growjax.config import TrainConfig
 from growjax.errors import UserError
 from growjax.grow.copying import clone_params
-from growjax.grow.factors import copy_factors, law_factors, no_factors, times_factors
+from growjax.grow.factors import copy_factors, law_factors, no_factors, no_warm, times_factors
 from growjax.grow.moments import law_moments
 from growjax.grow.plan import WidthPlan
-from growjax.measure.compare import compare
+from growjax.measure.divergence import divergences
 from growjax.measure.escape import activation_escape, gradient_escape, tree_escape
 from growjax.model.decoder import Params
 from growjax.streams import Streams, root_key
-from growjax.train.loop import Feed, advance, luck
+from growjax.train.loop import Feed, advance, run_keys
 from growjax.train.programs import Programs
 from growjax.train.state import TrainState, loss_fn
 
@@ -37,20 +37,23 @@ def preservation(
     source: TrainState, wide: TrainState, *, feed: Feed, steps: int, batch_size: int, programs: Programs
 ) -> Preservation:
     """Measured after 0, 1 and `steps` steps of both, without dropout, on the same batches."""
-    fixed = luck(Streams(root_key(0, "study")), ())
+    fixed = run_keys(Streams(root_key(0, "study")), ())
 
     def apart(n: int) -> float:
         a, b = (
-            advance(s, n, feed=feed, luck=fixed, batch_size=batch_size, programs=programs) if n else s
+            advance(s, n, feed=feed, run_keys=fixed, batch_size=batch_size, programs=programs) if n else s
             for s in (source, wide)
         )
-        return compare((a.config.model, a.params), (b.config.model, b.params), feed.evaluation)["logit_max"]
+        return divergences((a.config.model, a.params), (b.config.model, b.params), feed.evaluation)["logit_max"]
 
     return Preservation(apart(0), apart(1), apart(steps))
 
 
 def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str, bool]:
-    """Which parts of the exact-trajectory law a candidate follows, entry by entry; `lockstep` follows all."""
+    """Which parts of the exact-trajectory law a candidate follows, entry by entry; `lockstep` follows all.
+
+    `plan` is the one that the operator followed (`growjax.grow.widen.followed_plan`).
+    """
 
     def same(a: Any, b: Any) -> bool:
         if jax.tree.structure(a) != jax.tree.structure(b):
@@ -73,10 +76,13 @@ def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str
     except UserError:  # no law for this optimizer and plan
         law = None
     own = wide.law or no_factors(plan)
-    told = {"learning rates": "lr", "decay": "decay", "epsilon": "eps", "clipping": "clip"}
-    return parts | {
-        name: law is not None and same(getattr(law, field), getattr(own, field)) for name, field in told.items()
+    described = {"learning rates": "lr", "decay": "decay", "epsilon": "eps", "clipping": "clip"}
+    parts |= {
+        name: law is not None and same(getattr(law, field), getattr(own, field)) for name, field in described.items()
     }
+    warms = [no_warm(plan) if f is None or f.warm is None else f.warm for f in (carried, wide.law)]
+    parts["learning rates"] &= same(*warms)
+    return parts
 
 
 class Escapes(NamedTuple):
@@ -89,7 +95,7 @@ class Escapes(NamedTuple):
     @property
     def dead(self) -> bool:
         """Whether weights have left the subspace while values and gradients stay the narrow model's: nothing will ever
-        come of it, unless dropout tells the copies apart. A thousandth of the weights' escape counts as staying."""
+        come of it, unless dropout distinguishes the copies. A thousandth of the weights' escape counts as staying."""
         return self.weights > 1e-4 and max(self.gradients, self.activations) < 1e-3 * self.weights
 
 
@@ -99,7 +105,10 @@ def _gradient(params: Params, batch: tuple[jax.Array, jax.Array], *, config: Tra
 
 
 def escapes(wide: TrainState, plan: WidthPlan, windows_BT: jax.Array) -> Escapes:
-    """How far a candidate is from being clones, in weights, gradients and activations, on windows [B, T + 1]."""
+    """How far a candidate is from being clones, in weights, gradients and activations, on windows [B, T + 1].
+
+    `plan` is the one that the operator followed (`growjax.grow.widen.followed_plan`).
+    """
     tokens = windows_BT.astype(jnp.int32)
     gradient = _gradient(wide.params, (tokens[:, :-1], tokens[:, 1:]), config=wide.config)
     return Escapes(

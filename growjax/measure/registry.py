@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from growjax.errors import UserError
+from growjax.errors import UserError, require
 from growjax.measure.builtin import BUILTIN, DEFINITIONS
 from growjax.measure.inputs import Curve, MeasureInputs
 from growjax.measure.measure import PLACES, READINGS, Definition, Direction, Measure, Selects, Where
@@ -137,30 +137,28 @@ def _check(measure: Measure, known: tuple[Measure, ...]) -> None:
     """Raises `UserError` for what cannot be a measure beside those that are known."""
     name = measure.name
 
-    def need(holds: bool, fault: str, hint: str) -> None:
-        if not holds:
-            raise UserError(fault, hint)
-
-    need(isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*", name) is not None,
+    require(isinstance(name, str) and re.fullmatch(r"[A-Za-z_]\w*", name) is not None,
          f"{name!r} cannot name a measure", "use letters, digits and underscores")  # fmt: skip
     others = {(m.where, word) for m in known for word in (m.name, m.column)}
-    need(measure.where in PLACES, f"measure {name} is taken at {measure.where!r}", f"choose one of {', '.join(PLACES)}")
+    require(
+        measure.where in PLACES, f"measure {name} is taken at {measure.where!r}", f"choose one of {', '.join(PLACES)}"
+    )
     for word in (name, measure.column):
-        need(word not in OWN and (measure.where, word) not in others,
+        require(word not in OWN and (measure.where, word) not in others,
              f"a figure is named {word!r} already", "choose another name for the measure")  # fmt: skip
-    need(callable(measure.fn), f"measure {name}: {measure.fn!r} is no function", "give a function of MeasureInputs")
-    need(measure.direction in tuple(READINGS), f"measure {name} has direction {measure.direction!r}",
+    require(callable(measure.fn), f"measure {name}: {measure.fn!r} is no function", "give a function of MeasureInputs")
+    require(measure.direction in tuple(READINGS), f"measure {name} has direction {measure.direction!r}",
          f"choose one of {', '.join(READINGS)}")  # fmt: skip
-    need(measure.selects in (None, "smallest", "largest"), f"measure {name} selects {measure.selects!r}",
+    require(measure.selects in (None, "smallest", "largest"), f"measure {name} selects {measure.selects!r}",
          "choose smallest, largest or None")  # fmt: skip
-    need(measure.selects is None or measure.where != "continuation",
+    require(measure.selects is None or measure.where != "continuation",
          f"measure {name} of a continuation may not select", "take it at zero_step or probe")  # fmt: skip
     for field in ("title", "unit", "definition"):
         text = getattr(measure, field)
-        need(isinstance(text, str | Definition) and bool("".join(text).strip()), f"measure {name} has no {field}",
+        require(isinstance(text, str | Definition) and bool("".join(text).strip()), f"measure {name} has no {field}",
              "give it in words")  # fmt: skip
     selectors = {m.selector for m in known if m.selects}
-    need(measure.selects is None or measure.selector not in selectors,
+    require(measure.selects is None or measure.selector not in selectors,
          f"a selector is named {measure.selector!r} already", "choose another title for the measure")  # fmt: skip
 
 

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from growjax.config import ModelConfig
+from growjax.draws import Sites, normals
 from growjax.model import layers
 from growjax.model.attention import causal_attention
-from growjax.model.axes import Dim, Named, ParamSpec, is_named, keeps, map_specs, reads, scales, writes
+from growjax.model.axes import Dim, Named, ParamSpec, is_named, is_spec, keeps, map_specs, reads, scales, writes
 from growjax.model.components import Components, Weight, components
 from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
@@ -196,13 +197,33 @@ def init_params(config: ModelConfig, *, key: jax.Array) -> Params:
     def draw(path: Any, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
         if spec.init != "normal":
             return jnp.full(shape.shape, 1.0 if spec.init == "ones" else 0.0, shape.dtype)
-        std = config.init_std / (math.sqrt(2 * config.n_layers) if spec.residual else 1.0)
+        std = initial_deviation(config, spec)
         site = jax.tree_util.keystr(path, simple=True, separator="/")
         return std * jax.random.normal(at_site(key, site), shape.shape, shape.dtype)
 
     specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=lambda s: isinstance(s, ParamSpec))
     shapes = jax.tree.leaves(param_shapes(config))
     return jax.tree.unflatten(specs[1], [draw(p, s, shape) for (p, s), shape in zip(specs[0], shapes, strict=True)])
+
+
+def initial_deviation(config: ModelConfig, spec: ParamSpec) -> float:
+    """The standard deviation that a parameter which starts as normals is drawn with."""
+    return config.init_std / (math.sqrt(2 * config.n_layers) if spec.residual else 1.0)
+
+
+def init_sites(config: ModelConfig) -> Sites:
+    """What `init_params` draws: a normal for every parameter that starts as one; its path is its site."""
+    return [([path, 0], normals(x.shape, x.dtype.name)) for path, s, x in named_params(config) if s.init == "normal"]
+
+
+def named_params(config: ModelConfig) -> list[tuple[str, ParamSpec, jax.ShapeDtypeStruct]]:
+    """Path, spec, and shape with dtype, of every parameter."""
+    specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=is_spec)[0]
+    shapes = jax.tree.leaves(param_shapes(config))
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), spec, shape)
+        for (path, spec), shape in zip(specs, shapes, strict=True)
+    ]
 
 
 def count_params(config: ModelConfig) -> int:

@@ -22,7 +22,7 @@ YNN_MEND = (
     "run through `python -m growjax`, or set XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= (empty) before jax is "
     "imported, or use jaxlib 0.12"
 )
-RERUN_MEND = (
+RERUN_HINT = (
     "run through `python -m growjax` with no flags of your own; if it still fails, this backend is not to be used"
 )
 
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     """Arrays whose digest goes into the receipt."""
     fault: str | None
     """None where all is well."""
-    mend: str = RERUN_MEND
+    hint: str = RERUN_HINT
 
 
 def racing_sum(calls: int = 20) -> Seen:

@@ -25,7 +25,7 @@ RERUN = "run on a device that nobody else uses; if it still fails, this backend 
 def preflight(*, cache: Path | None = None) -> dict[str, Any]:
     """Runs the canaries, or finds that they have passed here before; returns what the receipt records of them.
 
-    Raises `CheckFailed`, with the canary and the mend, where one sings. `cache` is the folder of verdicts (by default
+    Raises `CheckFailed`, with the canary and the hint, where one sings. `cache` is the folder of verdicts (by default
     beside the compiled programs; without a place to write the canaries run every time).
     """
     folder = cache or runtime.cache_directory()
@@ -71,5 +71,5 @@ def canaries() -> dict[str, str]:
     seen = {name: canary() for name, canary in CANARIES.items()}
     for name, canary in seen.items():
         if canary.fault is not None:
-            raise CheckFailed(f"preflight: {name}: {canary.fault}: {canary.mend}")
+            raise CheckFailed(f"preflight: {name}: {canary.fault}: {canary.hint}")
     return {name: digest(canary.value) for name, canary in seen.items()}

@@ -1,4 +1,4 @@
-"""Runs specimens and small studies in processes of their own, in surroundings that a row of the contract names."""
+"""Runs reference runs and small studies in processes of their own, in surroundings that a row of the contract names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Bench:
     thorough: bool = False
     """Twenty kills instead of two, pools of 1, 2, 3 and 7 instead of two."""
     watch: Callable[[str], None] = lambda _: None
-    """Told what is being run."""
+    """Given a line on what is being run."""
 
     def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """This process's own, without pins: every process sets its own."""
@@ -58,9 +58,9 @@ class Bench:
     def ask(self) -> Record:
         """What the device here is, from a process of its own. Raises `CheckFailed` where a canary does not pass."""
         self.watch("the canaries")
-        return self._run("the canaries", [*self.program, "growjax.proof.specimen", '{"ask": true}'])
+        return self._run("the canaries", [*self.program, "growjax.proof.reference_run", '{"ask": true}'])
 
-    def specimen(
+    def reference_run(
         self,
         what: str,
         options: Record | None = None,
@@ -70,9 +70,9 @@ class Bench:
         cwd: Path | None = None,
         program: tuple[str, ...] | None = None,
     ) -> list[Record]:
-        """The digests of one process's specimens. Raises `CheckFailed` where it does not come to its end."""
+        """The digests of one process's reference runs. Raises `CheckFailed` where it does not come to its end."""
         self.watch(what)
-        words = [*(program or self.program), "growjax.proof.specimen", json.dumps(options or {})]
+        words = [*(program or self.program), "growjax.proof.reference_run", json.dumps(options or {})]
         if cores is not None:
             words = [sys.executable, "-c", _BIND, ",".join(map(str, cores)), *words]
         return self._run(what, words, env=env, cwd=cwd)

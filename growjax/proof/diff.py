@@ -2,26 +2,25 @@
 
 Digests after every step name step and leaf. The element follows from the state at that step, computed again from the
 last one that both runs share: one of the two runs' digests fits it, and where the other's differ by one element and a
-few units in the last place, the digest itself tells which (a sum of mixed words: each candidate change adds a number of
+few units in the last place, the digest itself says which (a sum of mixed words: each candidate change adds a number of
 its own, and only the right one gives the recorded sum).
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from growjax.data.tokens import INFO
 from growjax.digests import SECOND, leaf_digests, mix, named_leaves, salt, words_of
 from growjax.errors import CheckFailed, NotComparable, UserError
-from growjax.proof.compare import (
+from growjax.proof.differences import (
     Difference,
-    Record,
     cell_difference,
     cell_start,
     computed_otherwise,
@@ -30,14 +29,16 @@ from growjax.proof.compare import (
 )
 from growjax.proof.verify import check_comparable, in_order, model_of
 from growjax.record.cells import CONTINUED
-from growjax.record.integrity import read_receipt
+from growjax.record.integrity import open_receipt, recorded_tokens
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
 from growjax.record.store import as_tree, load_state
+from growjax.record.traces import Trace, read_trace
+from growjax.record.types import Begun, CellRecord, Receipt
 from growjax.source import source_notes
-from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.context import Context, make_context
 from growjax.study.replay import state_at
 from growjax.study.runner import run_study
-from growjax.study.spec import StudySpec
+from growjax.study.summary import check_corpus, spec_of
 from growjax.train.state import TrainState
 
 REACH = 4
@@ -68,7 +69,7 @@ def diff(a: Path, b: Path, *, corpus: str | None = None) -> Found:
 
 
 def _runs(a: Path, b: Path, corpus: str | None) -> Found:
-    left, right = read_receipt(a), read_receipt(b)
+    left, right = open_receipt(a), open_receipt(b)
     notes = [
         first_difference(left.get(part), right.get(part), part)
         for part in ("schema", "config", "pins")
@@ -92,44 +93,41 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
         why = computed_otherwise(cell, other)
         if why is not None:
             notes.append(f"cell {cell['id']}: {why}")
-        lines = [_trace(path, cell["id"]) for path in (a, b)]
-        if lines[0] and lines[1]:
-            found = _in_trace(found, lines[0], lines[1]) or found
+        traces = [read_trace(path / "cells" / cell["id"] / "metrics.jsonl") for path in (a, b)]
+        if traces[0] and traces[1]:
+            found = _in_trace(found, traces[0], traces[1]) or found
             if found.step is not None and found.element is None:
-                found = _element(found, cell, left, a, lines, corpus, notes)
+                found = _element(found, cell, left, a, (traces[0], traces[1]), corpus, notes)
         return Found(found, len(shared), notes)
     return Found(None, len(shared), notes)
 
 
-def _trace(run: Path, cell_id: str) -> list[Record]:
-    path = run / "cells" / cell_id / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _in_trace(found: Difference, a: list[Record], b: list[Record]) -> Difference | None:
+def _in_trace(found: Difference, a: Trace, b: Trace) -> Difference | None:
     """The first step whose line differs, the first leaf in it, and which part of the step it comes from."""
-    names = a[0]["leaves"]["params"]
-    for x, y in zip(a[1:], b[1:], strict=False):
-        if x == y or "step" not in x:
+    for x, y in zip(a.steps.values(), b.steps.values(), strict=False):
+        if x == y:
             continue
-        rows = np.flatnonzero(np.any(words_of(x["leaves"]) != words_of(y["leaves"]), axis=1))
+        mine, other = words_of(x["leaves"]), words_of(y["leaves"])
+        if mine.shape != other.shape or len(mine) != len(a.params):
+            return None
+        rows = np.flatnonzero(np.any(mine != other, axis=1))
         if x["exact"]["loss"] != y["exact"]["loss"]:
             part = "the forward pass: the losses differ"
         elif x["exact"]["grad_norm"] != y["exact"]["grad_norm"]:
             part = "the backward pass: the losses agree, the gradients' norms differ"
         else:
             part = "the update or what follows it: loss and gradients' norm agree"
-        return found._replace(step=x["step"], leaf=names[rows[0]] if len(rows) else None, what=part, ulps=None)
+        return found._replace(step=x["step"], leaf=a.params[rows[0]] if len(rows) else None, what=part, ulps=None)
     return None
 
 
 def _element(
     found: Difference,
-    cell: Record,
-    receipt: Record,
+    cell: CellRecord,
+    receipt: Receipt | Begun,
     run: Path,
-    lines: list[list[Record]],
-    corpus: Any,
+    traces: tuple[Trace, Trace],
+    corpus: str | None,
     notes: list[str],
 ) -> Difference:
     """The element too, from the state at that step, computed again here."""
@@ -140,7 +138,7 @@ def _element(
         notes.append(f"the element is not looked for: {error}")
         return found
     here = np.asarray(jax.jit(leaf_digests)(state.params))
-    rows = [words_of(next(x for x in side if x.get("step") == found.step)["leaves"]) for side in lines]
+    rows = [words_of(trace.steps[found.step or 0]["leaves"]) for trace in traces]
     fits = [np.array_equal(here, row) for row in rows]
     if not any(fits):
         notes.append("computed again here, the step gives neither run's digests")
@@ -155,16 +153,16 @@ def _element(
     return found._replace(leaf=leaf, element=element, ulps=float(ulps))
 
 
-def _state_at(cell: Record, receipt: Record, path: Path, step: int, corpus: str | None) -> TrainState:
+def _state_at(cell: CellRecord, receipt: Receipt | Begun, path: Path, step: int, corpus: str | None) -> TrainState:
     """The state of a cell after a step, from what the run stores, or from its ancestors computed again."""
-    spec = StudySpec.from_dict(receipt["config"])
+    spec = spec_of(receipt)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(path)
-        if not (run.data / "tokens.json").exists() or not any(run.cells.glob("*/state.json")):
+        if not (run.data / INFO).exists() or not any(run.cells.glob("*/state.json")):
+            check_corpus(spec, corpus)
             run = RunDir(Path(folder) / "again")
             run_study(spec, run, only=set(cell["parents"]), corpus=corpus)
-        ctx = make_context(spec, run, prepare_tokens(run.data, spec, corpus))
-        return _replayed(ctx, cell["id"], step)
+        return _replayed(make_context(spec, run, recorded_tokens(run.data)), cell["id"], step)
 
 
 def _replayed(ctx: Context, cell_id: str, step: int) -> TrainState:
@@ -197,6 +195,6 @@ def _solve(
                 yield path, tuple(int(i) for i in element), abs(off)
 
 
-def told(found: Found) -> dict[str, Any]:
+def described(found: Found) -> dict[str, object]:
     """What was found, as plain data."""
     return {**found._asdict(), "difference": found.difference and found.difference._asdict()}

@@ -1,5 +1,5 @@
-"""The bits contract, row by row, on this machine's own device: each row runs the specimen, or a small study, in other
-surroundings and compares every digest with those of the plain run. No row has a tolerance.
+"""The bits contract, row by row, on this machine's own device: each row runs the reference run, or a small study, in
+other surroundings and compares every digest with those of the plain run. No row has a tolerance.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Result(NamedTuple):
 
 
 def _again(bench: Bench, plain: Record) -> Compared:
-    first, second = bench.specimen("twice in one process", {"again": True})
+    first, second = bench.reference_run("twice in one process", {"again": True})
     yield "twice in one process", first, second
-    yield "a new process", plain, bench.specimen("a new process")[0]
+    yield "a new process", plain, bench.reference_run("a new process")[0]
 
 
 def _fresh(bench: Bench, plain: Record) -> Compared:
@@ -55,7 +55,7 @@ def _fresh(bench: Bench, plain: Record) -> Compared:
     yield from _again(bench, plain)
     for number in range(6):
         what = f"fresh process {number + 1} of 6, without a compilation cache"
-        yield what, plain, bench.specimen(what, env={"JAX_ENABLE_COMPILATION_CACHE": "false"})[0]
+        yield what, plain, bench.reference_run(what, env={"JAX_ENABLE_COMPILATION_CACHE": "false"})[0]
 
 
 def _killed(bench: Bench, plain: Record) -> Compared:
@@ -82,15 +82,15 @@ def _pool(bench: Bench, plain: Record) -> Compared:
 
 def _cores(bench: Bench, plain: Record) -> Compared:
     own = sorted(os.sched_getaffinity(0))
-    yield "one core", plain, bench.specimen("one core", cores=own[:1])[0]
-    yield f"all {len(own)} cores", plain, bench.specimen("all cores", cores=own)[0]
+    yield "one core", plain, bench.reference_run("one core", cores=own[:1])[0]
+    yield f"all {len(own)} cores", plain, bench.reference_run("all cores", cores=own)[0]
 
 
 def _devices(bench: Bench, plain: Record) -> Compared:
     runs = {}
     for number in (1, 2, 4, 8):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"} if number > 1 else {}
-        runs[number] = bench.specimen(f"{number} devices", {"shards": 8}, env=flags)[0]
+        runs[number] = bench.reference_run(f"{number} devices", {"shards": 8}, env=flags)[0]
         yield f"8 shards on {number} devices", runs[1], runs[number]
 
 
@@ -98,16 +98,16 @@ def _real_devices(bench: Bench, plain: Record) -> Compared:
     """The same with the accelerators there are, as many as can be seen at a time."""
     import jax
 
-    first = bench.specimen("1 device", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": "0"})[0]
+    first = bench.reference_run("1 device", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": "0"})[0]
     for number in (n for n in (1, 2, 4, 8) if n <= jax.device_count()):
         seen = ",".join(map(str, range(number)))
-        other = bench.specimen(f"{number} devices", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": seen})[0]
+        other = bench.reference_run(f"{number} devices", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": seen})[0]
         yield f"8 shards on {number} devices", first, other
 
 
 def _stored(bench: Bench, plain: Record) -> Compared:
     places = {"stored": str(bench.folder / "state"), "moved": str(bench.folder / "elsewhere")}
-    yield "stored, moved and loaded", plain, bench.specimen("stored, moved and loaded", places)[0]
+    yield "stored, moved and loaded", plain, bench.reference_run("stored, moved and loaded", places)[0]
 
 
 def _surroundings(bench: Bench, plain: Record) -> Compared:
@@ -121,19 +121,19 @@ def _surroundings(bench: Bench, plain: Record) -> Compared:
         "no compilation cache": {"XDG_CACHE_HOME": str(bench.folder / "cache")},
     }
     for name, env in changes.items():
-        yield name, plain, bench.specimen(name, env={"PYTHONHASHSEED": "random", **env}, cwd=there)[0]
+        yield name, plain, bench.reference_run(name, env={"PYTHONHASHSEED": "random", **env}, cwd=there)[0]
     for python in bench.pythons:
         version = subprocess.run([python, "-V"], capture_output=True, text=True).stdout.strip() or python
-        yield version, plain, bench.specimen(version, program=(python, *bench.program[1:]))[0]
+        yield version, plain, bench.reference_run(version, program=(python, *bench.program[1:]))[0]
 
 
 def _watching(bench: Bench, plain: Record) -> Compared:
     kept = [name for name in plain if name != "programs"]
     for every in (1, 2, 12):
-        other = bench.specimen(f"an evaluation every {every} steps", {"every": every})[0]
+        other = bench.reference_run(f"an evaluation every {every} steps", {"every": every})[0]
         yield f"an evaluation every {every} steps", [plain[k] for k in kept], [other[k] for k in kept]
     loud = {"TF_CPP_MIN_LOG_LEVEL": "0", "JAX_LOG_COMPILES": "1", "FORCE_COLOR": "1"}
-    yield "logging and progress", plain, bench.specimen("logging", env=loud)[0]
+    yield "logging and progress", plain, bench.reference_run("logging", env=loud)[0]
 
 
 ROWS = (
@@ -169,7 +169,7 @@ def rows_here(backend: str, devices: int) -> tuple[Row, ...]:
 
 def examine(bench: Bench, rows: tuple[Row, ...], done: Callable[[Result], None]) -> list[Result]:
     """Runs every row; `done` gets each result as it ends."""
-    plain, results = bench.specimen("the plain run")[0], []
+    plain, results = bench.reference_run("the plain run")[0], []
     for row in rows:
         results.append(_examine(bench, row, plain))
         done(results[-1])

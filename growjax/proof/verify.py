@@ -7,15 +7,15 @@ What a run directory still holds beside it is checked for damage first.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from growjax import runtime
 from growjax.config import ModelConfig
 from growjax.errors import CheckFailed, NotComparable, UserError
-from growjax.proof.compare import (
+from growjax.proof.differences import (
     Difference,
-    Record,
     cell_difference,
     cell_start,
     computed_otherwise,
@@ -23,14 +23,15 @@ from growjax.proof.compare import (
     tree_difference,
 )
 from growjax.record.cells import CONTINUED
-from growjax.record.integrity import check_stored, read_receipt
+from growjax.record.integrity import check_stored, finished_receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
+from growjax.record.types import Begun, CellRecord, Pins, Receipt, Tree
 from growjax.schema import SCHEMA, reads
 from growjax.source import changed_modules, source_notes
 from growjax.study.runner import Watch, run_study
-from growjax.study.spec import UNWIDENED, StudySpec
-from growjax.study.summary import models
+from growjax.study.spec import UNWIDENED
+from growjax.study.summary import check_corpus, models, spec_of
 
 
 class Verdict(NamedTuple):
@@ -48,13 +49,13 @@ class Verdict(NamedTuple):
     notes: list[str]
 
 
-def check_comparable(receipt: Record, *, here: Record | None = None, pins: Record | None = None) -> None:
+def check_comparable(receipt: Receipt | Begun, *, here: Tree | None = None, pins: Pins | None = None) -> None:
     """Raises `NotComparable`, with the field, where the receipt's bits cannot be expected here.
 
     The CPU's model is none of those fields: under the pins it should not matter, and `verify` says so where it does.
     `here` and `pins` are this process's own if not given.
     """
-    here, pins = here or runtime.environment(), pins or runtime.pins()
+    here, pins = here or runtime.environment(), pins or cast(Pins, runtime.pins())
     if receipt["schema"] != SCHEMA:
         raise NotComparable(
             f"not comparable: the receipt has schema {receipt['schema']}, which {reads(receipt['schema'])} verifies"
@@ -67,7 +68,7 @@ def check_comparable(receipt: Record, *, here: Record | None = None, pins: Recor
         raise NotComparable(f"not comparable: {first_difference(receipt['pins'], pins, 'pins')}")
 
 
-def choose(receipt: Record, words: tuple[str, ...]) -> set[str]:
+def choose(receipt: Receipt, words: tuple[str, ...]) -> set[str]:
     """Ids of the cells to compute again: `all`, so many, or the ids (or beginnings of them) that are named.
 
     A sample is the same in every call: the cells whose ids' SHA-256 come first.
@@ -81,7 +82,9 @@ def choose(receipt: Record, words: tuple[str, ...]) -> set[str]:
     for word in words:
         found = [i for i in ids if i.startswith(word)]
         if len(found) != 1:
-            raise UserError(f"{len(found)} cells have an id that begins with {word!r}", "give all, a number, or ids")
+            raise UserError(
+                f"{len(found)} cells have an id that begins with {word[:40]!r}", "give all, a number, or ids"
+            )
         chosen |= set(found)
     return chosen
 
@@ -100,14 +103,14 @@ def verify(
     Raises `CheckFailed` with the place where what was recorded is damaged, `NotComparable` with the field where bits
     cannot be compared here, `UserError` where the corpus is not to be had or `path` holds no receipt.
     """
-    receipt = read_receipt(path)
+    receipt = finished_receipt(path)
     stored = check_stored(path, receipt) if path.is_dir() else 0
-    if "inputs" not in receipt:
-        raise UserError(f"the run in {path} has not come to its end", "run its command again, it goes on")
     chosen = choose(receipt, cells)
     check_comparable(receipt)
-    spec = StudySpec.from_dict(receipt["config"])
-    again = run_study(spec, RunDir(out), workers=workers, watch=watch, only=chosen, corpus=corpus)
+    spec = spec_of(receipt)
+    check_corpus(spec, corpus)
+    run_study(spec, RunDir(out), workers=workers, watch=watch, only=chosen, corpus=corpus)
+    again = finished_receipt(out)
     if again["inputs"]["corpus_digest"] != receipt["inputs"]["corpus_digest"]:
         raise UserError(
             f"the corpus {corpus or spec.data.corpus} is not the one of the receipt "
@@ -130,7 +133,7 @@ def verify(
     return Verdict(outcome, len(receipt["cells"]), len(again["cells"]), stored, found, notes)
 
 
-def _code_notes(receipt: Record, again: Record, found: Difference | None) -> list[str]:
+def _code_notes(receipt: Receipt, again: Receipt, found: Difference | None) -> list[str]:
     """What is to be said of growjax's own modules where they are not those of the receipt."""
     old, new = receipt["source_code"], again["source_code"]
     modules = ", ".join(changed_modules(old, new))
@@ -140,13 +143,13 @@ def _code_notes(receipt: Record, again: Record, found: Difference | None) -> lis
     return [f"the programs are the same; host code in {modules} changed" if same else f"{modules} changed"]
 
 
-def _programs_agree(receipt: Record, again: Record, found: Difference) -> bool:
+def _programs_agree(receipt: Receipt, again: Receipt, found: Difference) -> bool:
     """Whether every cell computed again was recorded with the same program, that of the difference among them."""
     old, new = ({cell["id"]: cell["digests"].get("program") for cell in run["cells"]} for run in (receipt, again))
     return old.get(found.cell or "") is not None and all(old[name] == new[name] for name in old.keys() & new)
 
 
-def _first(receipt: Record, again: Record, path: Path, out: Path) -> Difference | None:
+def _first(receipt: Receipt, again: Receipt, path: Path, out: Path) -> Difference | None:
     """The first difference in the order in which cells are made."""
     recorded = {cell["id"]: cell for cell in receipt["cells"]}
     for cell in in_order(again["cells"]):
@@ -170,31 +173,28 @@ def _with_element(found: Difference, path: Path, out: Path) -> Difference:
     return found if element is None else found._replace(leaf=element.leaf, element=element.element, ulps=element.ulps)
 
 
-def in_order(cells: list[Record]) -> list[Record]:
+def in_order(cells: Sequence[CellRecord]) -> list[CellRecord]:
     """Cells, each after its parents."""
-    known, order, seen = {cell["id"]: cell for cell in cells}, [], set()
-
-    def visit(cell: Record) -> None:
-        if cell["id"] in seen:
-            return
-        seen.add(cell["id"])
-        for parent in cell["parents"]:
-            if parent in known:
-                visit(known[parent])
-        order.append(cell)
-
+    known = {cell["id"]: cell for cell in cells}
     kinds = ("data", "source", "candidate", *CONTINUED)
-    for cell in sorted(cells, key=lambda c: (kinds.index(c["kind"]) if c["kind"] in kinds else 9, c["id"])):
-        visit(cell)
-    return order
+    todo = sorted(cells, key=lambda c: (kinds.index(c["kind"]), c["id"]), reverse=True)
+    order: dict[str, CellRecord] = {}
+    while todo:
+        parents = [known[name] for name in todo[-1]["parents"] if name in known and name not in order]
+        if parents:
+            todo += reversed(parents)
+        else:
+            cell = todo.pop()
+            order.setdefault(cell["id"], cell)
+    return list(order.values())
 
 
-def model_of(receipt: Record, cell: Record) -> ModelConfig:
+def model_of(receipt: Receipt | Begun, cell: CellRecord) -> ModelConfig:
     """The model whose parameters a cell trains or holds."""
     source, target = models(receipt)
     return source if cell["kind"] in ("data", "source") or cell["operator"] == UNWIDENED else target
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def described(verdict: Verdict) -> dict[str, object]:
     """The verdict as plain data."""
     return {**verdict._asdict(), "difference": verdict.difference and verdict.difference._asdict()}

@@ -7,16 +7,18 @@ alike even where their bits differ. Everything else is a field: digests of what 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from growjax.config import json_digest
-from growjax.record.seals import exact, readable, sealed
+from growjax.record.checksums import exact, readable, with_checksum
+from growjax.record.types import CellRecord, Ledger, RunDigests, StateDigests, Tree
 
 CONTINUED = ("probe", "continuation", "crossed")
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""
 
 NOT_RESULT = ("digest", "module")
-"""Fields of a cell that are no part of its result: the seal, and the way in which its program was compiled."""
+"""Fields of a cell that are no part of its result: the checksum, and the way in which its program was compiled."""
 
 VERSION = 2
 """Of the recipes: raised when a recipe of the same text would give other results."""
@@ -48,9 +50,9 @@ class Cell:
     recipe: Recipe
     inputs: dict[str, str]
     """Digest of each input, by name: tokens, and each parent's output."""
-    digests: dict[str, Any]
+    digests: Mapping[str, object]
     """Digests of what came out."""
-    metrics: dict[str, Any]
+    metrics: Mapping[str, object]
     module: str | None = None
     """Digest of the optimized module of the program that trained it: how it was computed, and no part of its result."""
 
@@ -58,10 +60,10 @@ class Cell:
     def id(self) -> str:
         return self.recipe.id
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, as in `result.json` and in the receipt, sealed by a digest of its own."""
+    def to_dict(self) -> Tree:
+        """Plain data, as in `result.json` and in the receipt, with a digest of its own."""
         recipe = self.recipe
-        return sealed({
+        return with_checksum({
             "id": self.id,
             "kind": recipe.kind,
             "source": None,
@@ -81,6 +83,21 @@ class Cell:
         })  # fmt: skip
 
 
-def result_of(cell: dict[str, Any]) -> dict[str, Any]:
+def trained(cell: CellRecord) -> RunDigests | None:
+    """What came out of the training of a cell; None of one that trains nothing."""
+    return None if cell["kind"] == "data" or cell["kind"] == "candidate" else cell["digests"]
+
+
+def stored(cell: CellRecord) -> StateDigests | None:
+    """Digests of the state that a cell stores; None of one that stores none."""
+    return cell["digests"] if cell["kind"] == "source" or cell["kind"] == "candidate" else None
+
+
+def ledger_of(cell: CellRecord) -> Ledger | None:
+    """What a cell drew; None where that is not recorded."""
+    return None if cell["kind"] == "data" else cell["digests"].get("ledger")
+
+
+def result_of(cell: Mapping[str, object]) -> dict[str, object]:
     """What a recorded cell came to: its record without `NOT_RESULT`."""
     return {name: value for name, value in cell.items() if name not in NOT_RESULT}

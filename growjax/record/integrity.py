@@ -1,81 +1,150 @@
 """Damage to what was recorded, found and located before anything is believed or computed again.
 
-Every record is the canonical JSON of a dict sealed by a digest of the rest, so damage names its place without any
+Every record is the canonical JSON of a dict with a digest of the rest, so damage names its place without any
 other record: a cell of the receipt, one of its other parts, a line of a trace, a leaf of a state.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from growjax.config import canonical_json, json_digest
-from growjax.data.tokens import INFO, open_tokens
+from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import CheckFailed, UserError
-from growjax.record.seals import exact, is_sealed, read_sealed
-from growjax.record.store import load_state
+from growjax.record.checksums import exact, has_checksum, read_checked
+from growjax.record.reader import RECEIPT_BYTES, RECORD_BYTES, file_digest, parse, read_bytes, typed, typed_receipt
+from growjax.record.store import load_state, read_info
+from growjax.record.types import (
+    Begun,
+    CandidateCell,
+    CellRecord,
+    DataCell,
+    Json,
+    Receipt,
+    SourceCell,
+    TokensInfo,
+    Tree,
+)
 
-_SEAL = re.compile(r'\{"digest":"([^"]*)",')
+LOCK = "lock"
+"""A file that whoever writes into a run directory holds locked meanwhile."""
+
+_CHECKSUM = re.compile(r'\{"digest":"([^"]*)",')
 _ID = re.compile(r'"id":"([0-9a-f]{16})"')
 _OWN = ("cells", "parts", "results", "root")
+_MARKS = ('{"cells":[', '"parts":{', '"results":"', '"root":"')
+"""Of these every receipt has all, and a damaged one most."""
 
 
-def read_receipt(path: Path) -> dict[str, Any]:
+def read_receipt(path: Path) -> Receipt | Begun:
     """The receipt of a file, or of a run directory, whole and undamaged. Raises `CheckFailed` with the place of the
-    damage, `UserError` where there is none."""
+    damage, `UserError` where there is none, or where it is none that growjax wrote."""
     file = path / "receipt.json" if path.is_dir() else path
     try:
-        data = file.read_bytes()
+        text = read_bytes(file, RECEIPT_BYTES).decode("utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError(f"{path} holds no receipt.json", "name a run directory, or a receipt") from None
-    text = data.decode("utf-8", errors="replace")
     damaged = _damaged_cells(text)
     if damaged:
         raise CheckFailed(f"{file} is damaged in cell {damaged[0]}")
+    receipt = _parts(text, file)
+    return typed_receipt(_undamaged(receipt, text, file), file)
+
+
+def open_receipt(path: Path) -> Receipt | Begun:
+    """The same for a reader, who must not take a run that is still going for one that holds nothing."""
+    going = path.is_dir() and is_going(path)
+    if going and not (path / "receipt.json").exists():
+        raise _still_going(path)
+    receipt = read_receipt(path)
+    if going and "inputs" not in receipt:
+        raise _still_going(path)
+    return receipt
+
+
+def finished_receipt(path: Path) -> Receipt:
+    """The receipt of a run that has come to its end. Raises `UserError` for any other."""
+    receipt = open_receipt(path)
+    if "inputs" not in receipt:
+        raise UserError(f"the run in {path} has not come to its end", "run its command again, it goes on")
+    return receipt
+
+
+def _still_going(path: Path) -> UserError:
+    return UserError(f"the run in {path} is still going", "wait until it has come to its end")
+
+
+def is_going(directory: Path) -> bool:
+    """Whether a process is writing into a run directory now."""
+    lock = directory / LOCK
+    if not lock.is_file():
+        return False
     try:
-        receipt = json.loads(text)
-        whole = {name: receipt[name] for name in _OWN}
-    except (ValueError, KeyError, TypeError):
-        raise CheckFailed(f"{file} is damaged outside its cells: it is no receipt") from None
-    for name in sorted(set(whole["parts"]) | (set(receipt) - set(_OWN))):
-        if name not in receipt or json_digest(receipt[name]) != whole["parts"].get(name):
-            raise CheckFailed(f"{file} is damaged in its {name}, or in the digest of it")
-    for cell in receipt["cells"]:
-        if not is_sealed(cell):
-            raise CheckFailed(f"{file} is damaged in cell {cell['id']}")
-        _check_exact(file, cell)
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _parts(text: str, file: Path) -> Tree:
+    """A receipt's text as far as damage is looked for in it: an object with parts and cells."""
+    try:
+        found = parse(text, file)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and all(name in found for name in _OWN) and isinstance(found["parts"], dict):
+        cells = found["cells"]
+        if isinstance(cells, list) and all(isinstance(cell, dict) for cell in cells):
+            return found
+    if sum(mark in text for mark in _MARKS) > 1:
+        raise CheckFailed(f"{file} is damaged outside its cells: it is no receipt")
+    raise UserError(f"{file} is no receipt", "name a run directory, or a receipt")
+
+
+def _undamaged(receipt: Tree, text: str, file: Path) -> Tree:
+    """The receipt, every digest of which fits what it is of."""
+    parts, cells = cast(Tree, receipt["parts"]), cast(list[Tree], receipt["cells"])
+    for name in sorted(set(parts) | (set(receipt) - set(_OWN))):
+        if name not in receipt or json_digest(receipt[name]) != parts.get(name):
+            raise CheckFailed(f"{file} is damaged in its {name[:80]}, or in the digest of it")
+    for cell in cells:
+        name = str(cell.get("id", "without an id"))[:80]
+        if not has_checksum(cell):
+            raise CheckFailed(f"{file} is damaged in cell {name}")
+        if not _same(cell.get("metrics"), cell.get("exact")):
+            raise CheckFailed(f"{file} is damaged in cell {name}: its readable and its exact figures differ")
     body = {name: value for name, value in receipt.items() if name != "root"}
-    if json_digest(body) != whole["root"]:
+    if json_digest(body) != receipt["root"]:
         raise CheckFailed(f"{file} is damaged in its root, or a cell was taken out")
     if canonical_json(receipt) + "\n" != text:
         raise CheckFailed(f"{file} is damaged: it is not the text that was written")
     return receipt
 
 
-def _check_exact(file: Path, cell: dict[str, Any]) -> None:
-    """Readable figures are the exact ones, but for those that JSON has no word for."""
-
-    def same(a: Any, b: Any) -> bool:
-        if isinstance(a, dict):
-            return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-        if isinstance(a, list):
-            return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-        return a is None or exact(a) == b
-
-    if not same(cell["metrics"], cell["exact"]):
-        raise CheckFailed(f"{file} is damaged in cell {cell['id']}: its readable and its exact figures differ")
+def _same(a: Json, b: Json) -> bool:
+    """Whether readable figures are the exact ones, but for those that JSON has no word for."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return a is None or exact(a) == b
 
 
 def _damaged_cells(text: str) -> list[str]:
-    """Ids of the cells, in a receipt's text, whose seal does not fit them."""
-    seals, found = list(_SEAL.finditer(text)), []
-    for number, seal in enumerate(seals):
-        end = seals[number + 1].start() - 1 if number + 1 < len(seals) else _end(text, seal.start())
-        body = "{" + text[seal.end() : end]
-        if hashlib.sha256(body.encode()).hexdigest() != seal[1]:
+    """Ids of the cells, in a receipt's text, whose checksum does not fit them."""
+    checksums, found = list(_CHECKSUM.finditer(text)), []
+    for number, checksum in enumerate(checksums):
+        end = checksums[number + 1].start() - 1 if number + 1 < len(checksums) else _end(text, checksum.start())
+        body = "{" + text[checksum.end() : end]
+        if hashlib.sha256(body.encode()).hexdigest() != checksum[1]:
             ids = _ID.findall(body)
             found.append(" or ".join(ids) if ids else f"number {number + 1}")
     return found
@@ -85,14 +154,14 @@ def _end(text: str, start: int) -> int:
     """Where the JSON object ends that begins at `start`; the text's own end where it never does."""
     try:
         return json.JSONDecoder().raw_decode(text, start)[1]
-    except ValueError:
+    except (ValueError, RecursionError):
         return len(text)
 
 
-def check_result(path: Path) -> dict[str, Any]:
+def check_result(path: Path) -> Tree:
     """A cell's `result.json`, undamaged."""
     try:
-        cell = read_sealed(path)
+        cell = read_checked(path)
     except FileNotFoundError:
         raise CheckFailed(f"{path} is gone") from None
     if cell is None:
@@ -100,14 +169,16 @@ def check_result(path: Path) -> dict[str, Any]:
     return cell
 
 
-def check_stored(directory: Path, receipt: dict[str, Any]) -> int:
+def check_stored(directory: Path, receipt: Receipt | Begun) -> int:
     """Checks whatever a run directory still holds of its receipt's cells: results, traces, states, tokens.
 
     Returns how many cells were there. Raises `CheckFailed` with the cell, and the leaf where it is a state.
     """
     found = 0
     if (directory / "data" / INFO).exists():
-        _check_tokens(directory / "data", next(c for c in receipt["cells"] if c["kind"] == "data"))
+        for cell in receipt["cells"]:
+            if cell["kind"] == "data":
+                _check_tokens(directory / "data", cell)
     for cell in receipt["cells"]:
         folder = directory / "cells" / cell["id"]
         if not folder.exists():
@@ -116,27 +187,27 @@ def check_stored(directory: Path, receipt: dict[str, Any]) -> int:
         if check_result(folder / "result.json") != cell:
             raise CheckFailed(f"cell {cell['id']}: its result.json is not what the receipt holds")
         _check_trace(folder, cell)
-        if cell["kind"] in ("source", "candidate"):
+        if cell["kind"] == "source" or cell["kind"] == "candidate":
             _check_state(folder, cell)
     return found
 
 
-def _check_trace(folder: Path, cell: dict[str, Any]) -> None:
-    if "trace" not in cell["digests"]:
+def _check_trace(folder: Path, cell: CellRecord) -> None:
+    recorded = cell["digests"].get("trace")
+    if recorded is None:
         return
     path = folder / "metrics.jsonl"
     if not path.exists():
         raise CheckFailed(f"cell {cell['id']}: {path} is gone")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != cell["digests"]["trace"]:
+    if file_digest(path) != recorded:
         raise CheckFailed(f"cell {cell['id']}: {path} is damaged")
 
 
-def _check_state(folder: Path, cell: dict[str, Any]) -> None:
+def _check_state(folder: Path, cell: SourceCell | CandidateCell) -> None:
     try:
-        state = load_state(folder)
+        state, info = load_state(folder), read_info(folder)
     except UserError as error:
         raise CheckFailed(f"cell {cell['id']}: {error.fault}") from None
-    info = json.loads((folder / "state.json").read_bytes())
     leaves = {path: row[2] for path, row in info["leaves"].items()}
     for path, recorded in cell["digests"]["leaves"].items():
         if leaves.get(path) != recorded:
@@ -145,13 +216,24 @@ def _check_state(folder: Path, cell: dict[str, Any]) -> None:
         raise CheckFailed(f"cell {cell['id']}: its state is not the one that the receipt names")
 
 
-def _check_tokens(folder: Path, cell: dict[str, Any]) -> None:
+def recorded_tokens(folder: Path) -> TokenFile:
+    """The tokens of a run directory's `data/`, which a stranger may have written."""
+    path = folder / INFO
     try:
-        tokens = open_tokens(folder)
+        info = parse(read_bytes(path, RECORD_BYTES).decode("utf-8", errors="replace"), path)
+    except ValueError:
+        raise UserError(f"{path} is no record of tokens", "prepare the tokens again") from None
+    typed(TokensInfo, info, str(path))
+    return open_tokens(folder)
+
+
+def _check_tokens(folder: Path, cell: DataCell) -> None:
+    try:
+        tokens = recorded_tokens(folder)
     except UserError as error:
         raise CheckFailed(f"cell {cell['id']}: {error.fault}") from None
-    told = {name: tokens.info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
-    recorded = {**cell["digests"], "corpus": cell["inputs"]["corpus"], "data": cell["parameters"]["data"]}
+    described = {name: tokens.info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
+    recorded = {**cell["digests"], "corpus": cell["inputs"].get("corpus"), "data": cell["parameters"]["data"]}
     found = {"tokens": tokens.digest, **tokens.info["files"], "corpus": tokens.info["corpus_digest"]}
-    if {**found, "data": tokens.info["config"]} != recorded or exact(told) != cell["exact"]:
+    if {**found, "data": tokens.info["config"]} != recorded or exact(described) != cell["exact"]:
         raise CheckFailed(f"cell {cell['id']}: the tokens in {folder} are not those that the receipt names")

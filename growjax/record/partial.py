@@ -10,14 +10,14 @@ import hashlib
 import io
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from growjax.config import canonical_json
 from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
-from growjax.record.seals import read_sealed, sealed
+from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.store import load_state, save_state
 from growjax.train.loop import Run, Trace
 
@@ -39,7 +39,7 @@ class Partial(NamedTuple):
         with whole_directory(self.folder / str(step), replace=True) as folder:
             save_state(folder, done.state)
             (folder / _TRACE).write_bytes(data.getvalue())
-            write_text(folder / _INFO, canonical_json(sealed(info)) + "\n")
+            write_text(folder / _INFO, canonical_json(with_checksum(info)) + "\n")
         for older in self.folder.iterdir():
             if older.name != str(step):
                 shutil.rmtree(older, ignore_errors=True)
@@ -57,7 +57,8 @@ class Partial(NamedTuple):
         return None
 
     def _read(self, folder: Path) -> tuple[int, Run]:
-        info, data = read_sealed(folder / _INFO), (folder / _TRACE).read_bytes()
+        info = cast(dict[str, Any] | None, read_checked(folder / _INFO))
+        data = (folder / _TRACE).read_bytes()
         if info is None or info["inputs"] != self.inputs or hashlib.sha256(data).hexdigest() != info["trace"]:
             raise CheckFailed(f"{folder} is damaged, or was made of other inputs")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:

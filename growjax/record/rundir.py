@@ -6,16 +6,17 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import sweep, whole_directory, write_text
+from growjax.files import require_path, sweep, whole_directory, write_text
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 from growjax.record.partial import Partial
+from growjax.record.reader import typed_cell
 from growjax.schema import SCHEMA, reads
 from growjax.source import source_notes
 
@@ -44,6 +45,7 @@ class RunDir:
     def alone(self) -> Iterator[None]:
         """Keeps other processes from filling this directory inside the block. The lock is the operating system's, so
         one that a killed process held is free."""
+        require_path(self.path)
         made = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK, timeout=0)
@@ -59,8 +61,8 @@ class RunDir:
             lock.release()
             if not (self.path / "receipt.json").exists():
                 (self.path / LOCK).unlink(missing_ok=True)
-                if made:
-                    with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # what else it holds stays
+                    if made:
                         self.path.rmdir()
 
     def begin(
@@ -92,6 +94,13 @@ class RunDir:
             return
         self.cells.mkdir(parents=True, exist_ok=True)
         self.write_receipt(header, [])
+
+    def forget(self) -> None:
+        """Takes back what `begin` made, and the tokens; a run that holds a cell stays."""
+        if not any(self.cells.iterdir()):
+            for folder in (self.cells, self.data):
+                shutil.rmtree(folder, ignore_errors=True)
+            (self.path / "receipt.json").unlink(missing_ok=True)
 
     def _clear(self) -> None:
         known = {"receipt.json", "cells", "data", "report", "partial", LOCK}
@@ -136,9 +145,16 @@ class RunDir:
         """Lets go of what only an unfinished run needs."""
         shutil.rmtree(self.path / "partial", ignore_errors=True)
 
+    def check_own(self, *folders: str) -> None:
+        """Raises `UserError` where one of these folders of a run leads somewhere else: what a reader adds to a run
+        directory that others made stays in it."""
+        for name in folders:
+            if (self.path / name).is_symlink():
+                raise UserError(f"{self.path / name} is a link", "remove it, and the folder is made anew")
+
     def receipt(self) -> dict[str, Any]:
         """The receipt as it stands, undamaged."""
-        return read_receipt(self.path)
+        return cast(dict[str, Any], read_receipt(self.path))
 
     def write_receipt(self, header: dict[str, Any], cells: Iterable[dict[str, Any]]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.
@@ -159,7 +175,7 @@ class RunDir:
         if not path.exists():
             return None
         cell = check_result(path)
-        if cell["inputs"] != inputs or cell["id"] != recipe.id:
+        if typed_cell(cell, str(path))["inputs"] != inputs or cell["id"] != recipe.id:
             raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
         return cell
 
@@ -189,7 +205,7 @@ def _results(cells: list[dict[str, Any]]) -> str:
 def differences(old: Any, new: Any, name: str) -> list[str]:
     """Every field in which two parts of a receipt differ, with both values."""
     fields = sorted({*old, *new}) if isinstance(old, dict) and isinstance(new, dict) else ()
-    within = [told for key in fields for told in differences(old.get(key), new.get(key), f"{name}.{key}")]
+    within = [described for key in fields for described in differences(old.get(key), new.get(key), f"{name}.{key}")]
     return within or [f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"] * (old != new)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ import jax.numpy as jnp
 from growjax.config import TrainConfig, canonical_json
 from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
-from growjax.files import explain, write_text
-from growjax.record.seals import read_sealed, sealed
+from growjax.files import explain, plain_name, write_text
+from growjax.model.decoder import param_shapes
+from growjax.record.checksums import read_checked, with_checksum
+from growjax.record.reader import typed
+from growjax.record.types import Leaf, StateInfo
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 
@@ -69,8 +74,8 @@ def _quietly() -> None:
 
 @functools.cache
 def _hush_late_reads() -> None:
-    """Keeps reads that end after the first that failed, with nobody left to tell and Orbax's event loop closed, from
-    printing over the one line. They come at any time, from any thread, so this stands before the first read."""
+    """Keeps reads that end after the first that failed, with nobody left to report to and Orbax's event loop closed,
+    from printing over the one line. They come at any time, from any thread, so this stands before the first read."""
     honest = sys.unraisablehook
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
@@ -88,17 +93,17 @@ def save_state(directory: Path, state: TrainState) -> str:
 
     _quietly()
     tree = as_tree(state)
-    with _ONE_AT_A_TIME:
-        ocp.save(str(directory.resolve() / "state"), tree)  # Orbax takes no relative path
+    with _ONE_AT_A_TIME, plain_name(directory) as folder:  # Orbax takes names for patterns, and no relative path
+        ocp.save(str(folder / "state"), tree)
     digests = digest_by_leaf(tree)
     leaves = {path: [str(leaf.dtype), list(leaf.shape), digests[path]] for path, leaf in named_leaves(tree)}
     name = state_digest(state)
-    info = sealed({"config": state.config.to_dict(), "state": name, "leaves": leaves})
+    info = with_checksum({"config": state.config.to_dict(), "state": name, "leaves": leaves})
     write_text(directory / "state.json", canonical_json(info) + "\n")
     return name
 
 
-def _abstract(leaves: dict[str, Any]) -> dict[str, Any]:
+def _abstract(leaves: Mapping[str, Leaf]) -> dict[str, Any]:
     """The nested dicts of shapes that a flat table of leaves describes."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     tree: dict[str, Any] = {}
@@ -115,42 +120,65 @@ def load_state(directory: Path) -> TrainState:
     """The state of a folder, checked against its recorded digests. Raises `UserError` where it is no state, cannot be
     read, or is not what was written, with the leaf where one is damaged."""
     _quietly()
-    info = _read_info(directory)
-    abstract, config = _abstract(info["leaves"]), TrainConfig.from_dict(info["config"])
-    tree = _read_leaves(directory, abstract)
+    info = read_info(directory)
+    config = TrainConfig.from_dict(info["config"])
+    damaged = UserError(f"{directory}/state.json describes no state of its own configuration", _RESTORE)
+    if not _plausible(info["leaves"], config):
+        raise damaged
+    try:
+        tree = _read_leaves(directory, _abstract(info["leaves"]))
+        state = from_tree(tree, config)
+    except (KeyError, TypeError, AttributeError):
+        raise damaged from None
     found = digest_by_leaf(tree)
     for path, (_, _, recorded) in info["leaves"].items():
         if found[path] != recorded:
             raise UserError(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
-    state = from_tree(tree, config)
     if state_digest(state) != info["state"]:
         raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
     return state
 
 
-def _read_info(directory: Path) -> dict[str, Any]:
+AT_MOST = 16
+"""Times as many values as parameters, in a state: moments, counts and the law's factors beside them."""
+
+
+def _plausible(leaves: Mapping[str, Leaf], config: TrainConfig) -> bool:
+    """Whether leaves are those of a state of a configuration, as far as says that it may be read into memory."""
+    own = {
+        f"params/{path}": (str(leaf.dtype), list(leaf.shape)) for path, leaf in named_leaves(param_shapes(config.model))
+    }
+    described = {path: (dtype, shape) for path, (dtype, shape, _) in leaves.items()}
+    held = sum(math.prod(shape) for _, shape in own.values())
+    return own == {path: described[path] for path in described if path.startswith("params/")} and (
+        sum(math.prod(shape) for _, shape in described.values()) <= AT_MOST * held
+    )
+
+
+def read_info(directory: Path) -> StateInfo:
+    """What a folder's `state.json` says, undamaged. Raises `UserError` where there is none, or where it is none."""
     path = directory / "state.json"
     try:
-        info = read_sealed(path)
+        info = read_checked(path)
     except FileNotFoundError:
         raise UserError(
             f"{directory} holds no growjax state", "name a folder that holds state.json and state/"
         ) from None
     if info is None:
         raise UserError(f"{path} is damaged", _RESTORE)
-    return info
+    return typed(StateInfo, info, str(path))
 
 
 def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
     try:
-        with _ONE_AT_A_TIME:
-            return ocp.load(str(directory.resolve() / "state"), abstract)  # pyright: ignore[reportReturnType]
+        with _ONE_AT_A_TIME, plain_name(directory) as folder:
+            return ocp.load(str(folder / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
-        told = explain(error)
-        if isinstance(told, UserError) and "no such file" not in told.fault:
-            raise told from None
+        described = explain(error)
+        if isinstance(described, UserError) and "no such file" not in described.fault:
+            raise described from None
         text = str(error)
         leaf = next((path for path, _ in named_leaves(abstract) if path.replace("/", ".") in text), None)
         where = f"leaf {leaf} of " if leaf else ""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from growjax.files import write_text
 from growjax.report import style
-from growjax.report.values import count, text
-
-Record = dict[str, Any]
+from growjax.report.formatting import Row as Record
+from growjax.report.formatting import count, text
 
 _SCRIPT = """
 const streams = JSON.parse(document.getElementById('streams').textContent);
@@ -24,9 +22,9 @@ function show() {
     const at = site.steps[n];
     if (at === undefined) continue;
     const row = body.insertRow(), [key, bits] = at.split(' ');
-    for (const told of [site.at || 'the step itself', site.what, site.shape, key, bits]) {
+    for (const reported of [site.at || 'the step itself', site.what, site.shape, key, bits]) {
       const code = document.createElement('code');
-      code.textContent = told;
+      code.textContent = reported;
       row.insertCell().append(code);
     }
   }
@@ -123,11 +121,11 @@ def _cells(result: Record) -> str:
     head = ("cell", "kind", "source", "operator", "regime", "replicate", "streams (values; SHA-256 of the bits)")
     body = []
     for cell in result["cells"]:
-        told = "<br>".join(
+        described = "<br>".join(
             f"{text(name)}: {count(e['draws'])}; <code>{e['bits'][:16]}</code>" for name, e in cell["streams"].items()
         )
         fields = (cell["id"], cell["kind"], cell["source"], cell["operator"], cell["regime"], cell["replicate"])
-        body.append("".join(f"<td>{text(f)}</td>" for f in fields) + f"<td>{told or 'drew nothing'}</td>")
+        body.append("".join(f"<td>{text(f)}</td>" for f in fields) + f"<td>{described or 'drew nothing'}</td>")
     rows = "".join(f"<tr>{row}</tr>\n" for row in body)
     heads = "".join(f'<th scope="col">{name}</th>' for name in head)
     return (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from growjax.report import canvas, style
-from growjax.report.values import Cast, Row, number, power, rows
+from growjax.report import plotting, style
+from growjax.report.formatting import Contents, Row, number, power, rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,41 +17,41 @@ FLOOR = 1e-12
 ESCAPES = (("escape_weights", "weights"), ("escape_updates", "updates"), ("escape_activations", "activations"))
 
 
-def ranks(summary: Row, cast: Cast) -> Figure | None:
+def ranks(summary: Row, contents: Contents) -> Figure | None:
     """Places by AUC at each lag, joined by a line per candidate, a panel per source and regime."""
     found = [r for r in rows(summary, "ranking") if r.get("rank") is not None]
-    panels = cast.panels(found)
+    panels = contents.panels(found)
     if not panels:
         return None
     names = {r["candidate"] for r in found}
     longest = max(map(len, names))
     height = 0.23 * len(names) + 0.1
-    right = longest * canvas.CHARACTER + 0.5
-    columns = canvas.columns_for(len(cast.regimes), len(panels))
+    right = longest * plotting.CHARACTER + 0.5
+    columns = plotting.columns_for(len(contents.regimes), len(panels))
     while columns > 1 and columns * (0.45 + 1.7 + right) > 13:
         columns -= 1
-    figure, all_axes = canvas.grid(
+    figure, all_axes = plotting.grid(
         len(panels), columns, height=height, left=0.45, right=right, foot=0.42, head=0.4, width=1.7
     )
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
-        _bump(axes, [r for r in found if (r["source"], r["regime"]) == (source, regime)], cast)
+        _bump(axes, [r for r in found if (r["source"], r["regime"]) == (source, regime)], contents)
         axes.set_title(f"{source} · {regime}")
     return figure
 
 
-def _bump(axes: Axes, found: list[Row], cast: Cast) -> None:
+def _bump(axes: Axes, found: list[Row], contents: Contents) -> None:
     """Lines of rank. Equal ranks stand below each other under the same number, so that no label hides another."""
-    lags = [lag for lag in cast.lags if any(r["lag"] == lag for r in found)]
+    lags = [lag for lag in contents.lags if any(r["lag"] == lag for r in found)]
     place: dict[tuple[int, str], int] = {}
     rank: dict[tuple[int, str], int] = {}
     for lag in lags:
         here = sorted((r["rank"], r["candidate"]) for r in found if r["lag"] == lag)
         place |= {(lag, name): i for i, (_, name) in enumerate(here)}
         rank |= {(lag, name): r for r, name in here}
-    for candidate in cast.named(r["candidate"] for r in found):
+    for candidate in contents.named(r["candidate"] for r in found):
         at = [i for i, lag in enumerate(lags) if (lag, candidate.name) in place]
         ys = [place[lags[i], candidate.name] for i in at]
-        axes.plot(at, ys, linestyle=style.line(candidate), clip_on=False, **canvas.look(candidate))
+        axes.plot(at, ys, linestyle=style.line(candidate), clip_on=False, **plotting.look(candidate))
         first, last = (rank[lags[i], candidate.name] for i in (at[0], at[-1]))
         axes.annotate(
             f"{last}  {candidate.name}", (at[-1], ys[-1]), xytext=(9, 0), textcoords="offset points",
@@ -72,9 +72,9 @@ def _bump(axes: Axes, found: list[Row], cast: Cast) -> None:
         spine.set_visible(False)
 
 
-def utility(summary: Row, cast: Cast) -> Figure | None:
+def utility(summary: Row, contents: Contents) -> Figure | None:
     """Zero-step KL against the AUC at the longest lag, a point per candidate, a panel per source and regime."""
-    lag = max(cast.lags, default=None)
+    lag = max(contents.lags, default=None)
     kl = {(r["source"], r["candidate"]): number(r.get("kl")) for r in rows(summary, "preservation")}
     found = [
         r
@@ -83,12 +83,12 @@ def utility(summary: Row, cast: Cast) -> Figure | None:
         and math.isfinite(number(r.get("auc_mean")))
         and math.isfinite(kl.get((r["source"], r["candidate"]), math.nan))
     ]
-    panels = cast.panels(found)
+    panels = contents.panels(found)
     if not panels:
         return None
-    shown = cast.named(r["candidate"] for r in found)
-    columns = canvas.columns_for(len(cast.regimes), len(panels))
-    figure, all_axes = canvas.grid(len(panels), columns, height=2.1, legend=shown, head=0.42, left=0.72)
+    shown = contents.named(r["candidate"] for r in found)
+    columns = plotting.columns_for(len(contents.regimes), len(panels))
+    figure, all_axes = plotting.grid(len(panels), columns, height=2.1, legend=shown, head=0.42, left=0.72)
     values = [kl[r["source"], r["candidate"]] for r in found]
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
         here = {r["candidate"]: r for r in found if (r["source"], r["regime"]) == (source, regime)}
@@ -99,18 +99,18 @@ def utility(summary: Row, cast: Cast) -> Figure | None:
         pad = 0.12 * (high - low) or 0.02
         axes.set_ylim(low - pad, high + pad)
         above = []
-        for candidate in cast.named(here):
+        for candidate in contents.named(here):
             auc, x = number(here[candidate.name]["auc_mean"]), max(kl[source, candidate.name], FLOOR)
             if auc > high + pad:
                 above.append(f"{candidate.name} ({auc:.2f})")
             options: dict[str, Any] = {
-                **canvas.look(candidate),
+                **plotting.look(candidate),
                 "markersize": 7,
                 "markeredgewidth": 1.6 if candidate.control else 0,
             }
             axes.plot([x], [auc], linestyle="none", **options)
         _logarithmic(axes, values)
-        canvas.title(axes, f"{source} · {regime}", "above this panel: " + ", ".join(above) if above else "")
+        plotting.title(axes, f"{source} · {regime}", "above this panel: " + ", ".join(above) if above else "")
         axes.set_xlabel("zero-step KL (nats/token)")
         axes.set_ylabel(f"AUC at lag {lag} (nats/token)")
     return figure
@@ -134,16 +134,16 @@ def _logarithmic(axes: Axes, values: list[float], floor: float = FLOOR) -> None:
     axes.set_xticks(ticks, labels)
 
 
-def escape(summary: Row, cast: Cast) -> Figure | None:
+def escape(summary: Row, contents: Contents) -> Figure | None:
     """Escape from the cloned subspace at the probe's end: a row per candidate, a point per source and regime."""
     found = rows(summary, "probes")
     present = {r["candidate"] for r in found if any(math.isfinite(number(r.get(key))) for key, _ in ESCAPES)}
-    shown = cast.named(present)
+    shown = contents.named(present)
     if not shown:
         return None
     from matplotlib.lines import Line2D
 
-    regimes = [g for g in cast.regimes if any(r.get("regime") == g for r in found)]
+    regimes = [g for g in contents.regimes if any(r.get("regime") == g for r in found)]
     faces = {g: i for i, g in enumerate(regimes)}
     keys = [
         Line2D(
@@ -152,9 +152,11 @@ def escape(summary: Row, cast: Cast) -> Figure | None:
         )
         for regime in regimes
     ]  # fmt: skip
-    margin = max(len(c.name) for c in shown) * canvas.CHARACTER + 0.25
+    margin = max(len(c.name) for c in shown) * plotting.CHARACTER + 0.25
     height = 0.26 * len(shown) + 0.1
-    figure, all_axes = canvas.grid(3, 3, height=height, left=0.2, right=0.2, width=2.5, foot=0.35, head=0.3, extra=keys)
+    figure, all_axes = plotting.grid(
+        3, 3, height=height, left=0.2, right=0.2, width=2.5, foot=0.35, head=0.3, extra=keys
+    )
     _widen(figure, all_axes, margin)
     for place, (axes, (key, word)) in enumerate(zip(all_axes, ESCAPES, strict=True)):
         values = [v for r in found if math.isfinite(v := number(r.get(key)))]
@@ -166,7 +168,7 @@ def escape(summary: Row, cast: Cast) -> Figure | None:
                 hollow: dict[str, Any] = {} if faces[regime] % 2 == 0 else {"markerfacecolor": style.PAPER}
                 axes.plot(
                     [max(v, FLOOR) if _wide(values) else v for v in points], [row + shift] * len(points),
-                    linestyle="none", **canvas.look(candidate), **hollow,
+                    linestyle="none", **plotting.look(candidate), **hollow,
                 )  # fmt: skip
         if _wide(values):
             _logarithmic(axes, values)

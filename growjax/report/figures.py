@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from growjax.report import canvas, style
-from growjax.report.values import Candidate, Cast, Row, fixed, number, numbers, rows
+from growjax.report import plotting, style
+from growjax.report.formatting import Candidate, Contents, Row, fixed, number, numbers, rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def _later(values: list[float], share: float = 0.5) -> list[float]:
 
 
 def _range(curves: list[Row], keys: Sequence[str]) -> tuple[float, float] | None:
-    """The y-range in which the candidates can be told apart.
+    """The y-range in which the candidates can be distinguished.
 
     It holds every curve's second half and the start of a typical one; a curve far above the pool, or the first
     points of a bad start, may leave it.
@@ -46,12 +46,12 @@ def _range(curves: list[Row], keys: Sequence[str]) -> tuple[float, float] | None
 
 def _outside(curves: list[Row], high: float) -> str:
     """Which curves lie above the panel from end to end, and where they run."""
-    told = []
+    described = []
     for curve in curves:
         values = _finite(numbers(curve.get("mean")))
         if values and min(values) > high:
-            told.append(f"{curve['candidate']} ({fixed(values[0], 2)} to {fixed(values[-1], 2)})")
-    return "above this panel: " + ", ".join(told) if told else ""
+            described.append(f"{curve['candidate']} ({fixed(values[0], 2)} to {fixed(values[-1], 2)})")
+    return "above this panel: " + ", ".join(described) if described else ""
 
 
 def _curve(axes: Axes, curve: Row, candidate: Candidate, x: list[float], order: int) -> None:
@@ -64,33 +64,33 @@ def _curve(axes: Axes, curve: Row, candidate: Candidate, x: list[float], order: 
     stride = max(1, size // 5)
     axes.plot(
         x[:size], y[:size], linestyle=style.line(candidate), markevery=(order % stride, stride),
-        zorder=2 if candidate.control else 3, **canvas.look(candidate),
+        zorder=2 if candidate.control else 3, **plotting.look(candidate),
     )  # fmt: skip
     if len(low) == size == len(high) and low != high:
         axes.fill_between(x[:size], low, high, color=style.colour(candidate), alpha=0.14, linewidth=0, zorder=1)
 
 
-def curves(summary: Row, cast: Cast, *, axis: str) -> Figure | None:
+def curves(summary: Row, contents: Contents, *, axis: str) -> Figure | None:
     """Validation loss of every continuation against `axis` (`steps` or `flops`), a panel per source and regime."""
     found = [c for c in rows(summary, "curves") if _finite(numbers(c.get("mean")))]
     if axis == "steps":
         found = _shared_steps(found)
-    panels = cast.panels(found)
+    panels = contents.panels(found)
     if not panels:
         return None
-    shown = cast.named(c["candidate"] for c in found)
-    columns = canvas.columns_for(len(cast.regimes), len(panels))
-    figure, all_axes = canvas.grid(len(panels), columns, height=2.3, legend=shown, head=0.42)
+    shown = contents.named(c["candidate"] for c in found)
+    columns = plotting.columns_for(len(contents.regimes), len(panels))
+    figure, all_axes = plotting.grid(len(panels), columns, height=2.3, legend=shown, head=0.42)
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
         here = {c["candidate"]: c for c in found if (c["source"], c["regime"]) == (source, regime)}
         limits = _range(list(here.values()), ("mean", "low", "high"))
-        for order, candidate in enumerate(cast.named(here)):
+        for order, candidate in enumerate(contents.named(here)):
             curve = here[candidate.name]
             _curve(axes, curve, candidate, numbers(curve.get(axis)), order)
         if limits:
             axes.set_ylim(*limits)
-        note = _outside([here[c.name] for c in cast.named(here)], limits[1]) if limits else ""
-        canvas.title(axes, f"{source} · {regime}", note)
+        note = _outside([here[c.name] for c in contents.named(here)], limits[1]) if limits else ""
+        plotting.title(axes, f"{source} · {regime}", note)
         axes.set_xlabel("step after widening" if axis == "steps" else "training FLOPs after widening")
         axes.set_ylabel("validation loss (nats/token)")
         axes.margins(x=0.02)
@@ -135,15 +135,15 @@ def _against_pool(here: list[Row]) -> list[Row]:
     return gaps
 
 
-def gaps(summary: Row, cast: Cast) -> Figure | None:
+def gaps(summary: Row, contents: Contents) -> Figure | None:
     """Validation loss less the pool's median at the same step: what the loss curves are too steep to show."""
     found = [c for c in rows(summary, "curves") if _finite(numbers(c.get("mean")))]
     if len({c["candidate"] for c in found if not c.get("control")}) < 2:
         return None
-    panels = cast.panels(found)
-    shown = cast.named(c["candidate"] for c in found)
-    columns = canvas.columns_for(len(cast.regimes), len(panels))
-    figure, all_axes = canvas.grid(len(panels), columns, height=2.1, legend=shown, head=0.42, left=0.72)
+    panels = contents.panels(found)
+    shown = contents.named(c["candidate"] for c in found)
+    columns = plotting.columns_for(len(contents.regimes), len(panels))
+    figure, all_axes = plotting.grid(len(panels), columns, height=2.1, legend=shown, head=0.42, left=0.72)
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
         here = {
             c["candidate"]: c
@@ -159,11 +159,11 @@ def gaps(summary: Row, cast: Cast) -> Figure | None:
             pad = 0.1 * (high - low) or 0.01
             axes.set_ylim(low - pad, high + pad)
         axes.axhline(0, color=style.SOFT, linewidth=0.8, zorder=0.9)
-        for order, candidate in enumerate(cast.named(here)):
+        for order, candidate in enumerate(contents.named(here)):
             curve = here[candidate.name]
             _curve(axes, curve, candidate, numbers(curve["steps"]), order)
-        note = _outside([here[c.name] for c in cast.named(here)], axes.get_ylim()[1])
-        canvas.title(axes, f"{source} · {regime}", note)
+        note = _outside([here[c.name] for c in contents.named(here)], axes.get_ylim()[1])
+        plotting.title(axes, f"{source} · {regime}", note)
         axes.set_xlabel("step after widening")
         axes.set_ylabel("loss minus pool median (nats)")
         axes.margins(x=0.02)
@@ -184,7 +184,7 @@ def sources(summary: Row) -> Figure | None:
         return None
     inks = itertools.cycle(light for light, _ in style.OPERATORS)
     ink = {str(seed): next(inks) for seed in dict.fromkeys(str(r.get("seed")) for r in found)}
-    figure, (axes,) = canvas.grid(1, 1, height=2.8, head=0.2, width=5.2, right=2.3)
+    figure, (axes,) = plotting.grid(1, 1, height=2.8, head=0.2, width=5.2, right=2.3)
     lines = itertools.cycle(["-", "--", (0, (6, 2, 1, 2)), ":"])
     for seed, points in longest.items():
         xs, ys = [p[0] for p in points], [p[1] for p in points]

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from growjax.config import canonical_json
 from growjax.files import write_text
-from growjax.report import canvas, charts, figures, luck, sheets, style, tables, words
-from growjax.report.values import Cast, Row, cast, fixed, rows, text
+from growjax.report import attribution, charts, csv_tables, figures, plotting, sentences, style, tables
+from growjax.report.formatting import Contents, Row, contents_of, fixed, rows, text
 
 NOTHING = '<p class="soft">Nothing recorded here in this run.</p>\n'
 Figures = dict[str, str | None]
 
 
-def write_report(directory: Path, summary: dict[str, Any]) -> list[Path]:
+def write_report(directory: Path, summary: Row) -> list[Path]:
     """Write `index.html`, `figures/*.svg` and `tables/*.csv` under `directory` and return their paths.
 
     The page holds everything it shows and asks nothing of a network. The bytes depend on `summary` alone (and on
     matplotlib's version, and on the measures registered); each file is complete under its name or absent.
     """
-    people = cast(summary)
+    contents = contents_of(summary)
     drawn: Figures = {
-        "curves": canvas.draw(lambda: figures.curves(summary, people, axis="steps")),
-        "gaps": canvas.draw(lambda: figures.gaps(summary, people)),
-        "flops": canvas.draw(lambda: figures.curves(summary, people, axis="flops")),
-        "ranks": canvas.draw(lambda: charts.ranks(summary, people)),
-        "utility": canvas.draw(lambda: charts.utility(summary, people)),
-        "escape": canvas.draw(lambda: charts.escape(summary, people)),
-        "luck": canvas.draw(lambda: luck.components(summary)),
-        "sources": canvas.draw(lambda: figures.sources(summary)),
+        "curves": plotting.draw(lambda: figures.curves(summary, contents, axis="steps")),
+        "gaps": plotting.draw(lambda: figures.gaps(summary, contents)),
+        "flops": plotting.draw(lambda: figures.curves(summary, contents, axis="flops")),
+        "ranks": plotting.draw(lambda: charts.ranks(summary, contents)),
+        "utility": plotting.draw(lambda: charts.utility(summary, contents)),
+        "escape": plotting.draw(lambda: charts.escape(summary, contents)),
+        "crossed": plotting.draw(lambda: attribution.components(summary)),
+        "sources": plotting.draw(lambda: figures.sources(summary)),
     }
     files = {f"figures/{name}.svg": svg for name, svg in drawn.items() if svg is not None}
-    files |= {f"tables/{name}": body for name, body in sheets.csv_files(summary, people).items()}
-    files["index.html"] = page(summary, people, drawn)
+    files |= {f"tables/{name}": body for name, body in csv_tables.csv_files(summary, contents).items()}
+    files["index.html"] = page(summary, contents, drawn)
     return [_write(Path(directory) / name, body) for name, body in sorted(files.items())]
 
 
@@ -44,28 +43,32 @@ def _write(path: Path, body: str) -> Path:
     return path
 
 
-def page(summary: Row, people: Cast, drawn: Figures) -> str:
+def page(summary: Row, contents: Contents, drawn: Figures) -> str:
     """The whole HTML document."""
     title = text(summary.get("title") or "Width growth")
     sections: list[tuple[str, str, str]] = [
         ("curves", "Continuations", _continuations(drawn)),
-        ("ranks", "Ranks by regime and lag", _ranks(summary, people, drawn)),
-        ("ranking", "The ranking", tables.ranking(summary, people) or NOTHING),
-        ("preservation", "Preservation against utility", _preservation(summary, people, drawn)),
-        ("probes", "What the probes see", _probes(summary, people, drawn)),
-        ("selectors", "Cheap selectors", _or_nothing(summary, "selectors", lambda: tables.selectors(summary, people))),
-        ("luck", "What decides who wins", _luck(summary, people, drawn)),
-        ("apart", "Regimes told apart", luck.apart(summary, people)),
+        ("ranks", "Ranks by regime and lag", _ranks(summary, contents, drawn)),
+        ("ranking", "The ranking", tables.ranking(summary, contents) or NOTHING),
+        ("preservation", "Preservation against utility", _preservation(summary, contents, drawn)),
+        ("probes", "What the probes see", _probes(summary, contents, drawn)),
+        (
+            "selectors",
+            "Cheap selectors",
+            _or_nothing(summary, "selectors", lambda: tables.selectors(summary, contents)),
+        ),
+        ("crossed", "What decides who wins", _attribution(summary, contents, drawn)),
+        ("factorial", "Regimes as a factorial", attribution.factorial(summary, contents)),
         ("sources", "The source states", _sources(summary, drawn)),
         ("definitions", "Definitions", _definitions()),
         ("reproduce", "How to reproduce this", _reproduce(summary)),
     ]
-    asked = {"luck": "attribution", "apart": "regimes_apart"}  # sections that only some studies have
+    asked = {"crossed": "attribution", "factorial": "regimes_factorial"}  # sections that only some studies have
     sections = [s for s in sections if s[0] not in asked or rows(summary, asked[s[0]])]
     nav = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
     cells = "".join(
         f"<div><dt>{head}</dt><dd>{value}{f'<small>{small}</small>' if small else ''}</dd></div>"
-        for head, value, small in words.facts(summary, people)
+        for head, value, small in sentences.facts(summary, contents)
     )
     notes = "".join(f"<li>{text(note)}</li>" for note in rows(summary, "notes"))
     noted = f"<h3>Notes</h3><ul>{notes}</ul>" if notes else ""
@@ -76,8 +79,9 @@ def page(summary: Row, people: Cast, drawn: Figures) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style.css()}</style>\n</head>\n<body>\n<main>\n"
-        f'<header>\n<h1>{title}</h1>\n<div id="conclusion">\n<p class="lead">{words.conclusion(summary, people)}</p>\n'
-        f"{words.verdicts(summary, people)}</div>\n{warning if unpinned else ''}"
+        f'<header>\n<h1>{title}</h1>\n<div id="conclusion">\n'
+        f'<p class="lead">{sentences.conclusion(summary, contents)}</p>\n'
+        f"{sentences.verdicts(summary, contents)}</div>\n{warning if unpinned else ''}"
         f'<dl class="facts">{cells}</dl>\n{noted}\n<nav>{nav}</nav>\n</header>\n'
         f"{body}</main>\n</body>\n</html>\n"
     )
@@ -87,7 +91,7 @@ def _figure(drawn: Figures, name: str, label: str, caption: str) -> str:
     svg = drawn.get(name)
     if svg is None:
         return NOTHING
-    picture = canvas.inline(svg, name=name, label=label)
+    picture = plotting.inline(svg, name=name, label=label)
     return f'<figure>\n<div class="wide" tabindex="0">{picture}</div>\n<figcaption>{caption}</figcaption>\n</figure>\n'
 
 
@@ -103,7 +107,7 @@ def _continuations(drawn: Figures) -> str:
             drawn, "curves", "Validation loss against steps after widening",
             "Validation loss after widening; lower is better. Lines are means over replicates, bands run from the "
             "lowest to the highest replicate, controls are dashed. The range shows where the candidates differ: a bad "
-            "start may enter from above, and a curve that stays above is told over its panel.",
+            "start may enter from above, and a curve that stays above is reported over its panel.",
         ),
         _figure(
             drawn, "gaps", "Validation loss minus the median of the candidates, against steps",
@@ -119,42 +123,42 @@ def _continuations(drawn: Figures) -> str:
     return "".join(parts)
 
 
-def _ranks(summary: Row, people: Cast, drawn: Figures) -> str:
+def _ranks(summary: Row, contents: Contents, drawn: Figures) -> str:
     chart = _figure(
         drawn, "ranks", "Rank by AUC at each lag",
         "Rank by mean AUC (1 is the lowest), shortest lag left, longest right. Crossing lines are reversals: what a "
         "short probe would have chosen wrongly. A rank says nothing of the distance; the table below does.",
     )  # fmt: skip
-    return chart + _or_nothing(summary, "pairs", lambda: tables.pairs(summary, people))
+    return chart + _or_nothing(summary, "pairs", lambda: tables.pairs(summary, contents))
 
 
-def _preservation(summary: Row, people: Cast, drawn: Figures) -> str:
+def _preservation(summary: Row, contents: Contents, drawn: Figures) -> str:
     chart = _figure(
         drawn, "utility", "Zero-step KL against AUC at the longest lag",
         "How much of the source's function a candidate keeps (left keeps more) against how well it trains (lower is "
         "better). Were preservation enough, points would rise from lower left to upper right. Values under "
         "1e&#8209;12 are rounding and are drawn at that floor.",
     )  # fmt: skip
-    return chart + _or_nothing(summary, "preservation", lambda: tables.preservation(summary, people))
+    return chart + _or_nothing(summary, "preservation", lambda: tables.preservation(summary, contents))
 
 
-def _probes(summary: Row, people: Cast, drawn: Figures) -> str:
+def _probes(summary: Row, contents: Contents, drawn: Figures) -> str:
     chart = _figure(
         drawn, "escape", "Escape from the cloned subspace, per candidate",
         "How far each candidate has left the subspace in which all clones are equal by the end of the probe: 0 means "
         "the copies still act as one. A point per source state, shape and colour by candidate, filling by regime. "
         "An axis is logarithmic where values span decades; 0 then stands at its left end.",
     )  # fmt: skip
-    return chart + _or_nothing(summary, "probes", lambda: tables.probes(summary, people))
+    return chart + _or_nothing(summary, "probes", lambda: tables.probes(summary, contents))
 
 
-def _luck(summary: Row, people: Cast, drawn: Figures) -> str:
+def _attribution(summary: Row, contents: Contents, drawn: Figures) -> str:
     chart = _figure(
-        drawn, "luck", "Standard deviation of AUC by luck, with intervals",
-        "How much of the outcome each luck moves: dots are standard deviations, lines their intervals. Where the panel "
-        "of the difference shows less than those of the candidates, common luck cancels in the comparison.",
+        drawn, "crossed", "Standard deviation of AUC by stream, with intervals",
+        "How much of the outcome each stream moves: dots are standard deviations, lines their intervals. Where the "
+        "panel of the difference shows less than those of the candidates, common randomness cancels in the comparison.",
     )  # fmt: skip
-    return chart + luck.attribution(summary, people)
+    return chart + attribution.attribution(summary, contents)
 
 
 def _sources(summary: Row, drawn: Figures) -> str:
@@ -179,7 +183,7 @@ def _definitions() -> str:
     body = "".join(
         f'<tr><th scope="row">{name}</th><td class="prose">{formula}</td><td>{unit}</td>'
         f'<td class="prose">{direction}</td></tr>\n'
-        for name, formula, unit, direction in words.definitions()
+        for name, formula, unit, direction in sentences.definitions()
     )
     return (
         '<div class="wide" tabindex="0"><table><caption>How each number on this page is computed, and which way '
@@ -211,7 +215,7 @@ def _reproduce(summary: Row) -> str:
     )
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     """A setting as text; nested ones as a short list."""
     if isinstance(value, dict):
         return "<br>".join(f"{text(k)} = {_plain(v)}" for k, v in sorted(value.items())) or text(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from growjax.report.values import Candidate
+from growjax.report.formatting import Candidate
 
 Line = Any
 """A line style as matplotlib takes it: a name, or an offset with lengths on and off."""

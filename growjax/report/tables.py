@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from growjax.measure.measure import Measure
 from growjax.measure.registry import measures_at, other_measures
+from growjax.report.formatting import (
+    DASH,
+    Contents,
+    Row,
+    brief,
+    count,
+    fixed,
+    mean,
+    number,
+    percent,
+    rows,
+    significant,
+    text,
+)
 from growjax.report.style import colour, css_variables
-from growjax.report.values import DASH, Cast, Row, brief, count, fixed, mean, number, percent, rows, significant, text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +39,15 @@ def table(
 ) -> str:
     """An HTML table that scrolls sideways where it is too wide; `caption` is HTML.
 
-    With `group`, a row that tells the group stands before the first of its members.
+    With `group`, a row that names the group stands before the first of its members.
     """
     head = "".join(f'<th scope="col"{_kinds("n" if c.numeric else "")}>{c.head}</th>' for c in columns)
     body: list[str] = []
     last = None
     for row in found:
-        if group is not None and (told := group(row)) != last:
-            body.append(f'<tr class="group"><th scope="rowgroup" colspan="{len(columns)}">{told}</th></tr>')
-            last = told
+        if group is not None and (described := group(row)) != last:
+            body.append(f'<tr class="group"><th scope="rowgroup" colspan="{len(columns)}">{described}</th></tr>')
+            last = described
         cells = []
         for column in columns:
             kinds = _kinds("n" if column.numeric else "", column.kind(row))
@@ -49,15 +61,15 @@ def table(
 
 def _kinds(*classes: str) -> str:
     """A class attribute, or nothing where no class is given."""
-    told = " ".join(c for c in classes if c)
-    return f' class="{told}"' if told else ""
+    described = " ".join(c for c in classes if c)
+    return f' class="{described}"' if described else ""
 
 
-def candidate_column(cast: Cast) -> Column:
+def candidate_column(contents: Contents) -> Column:
     """A candidate's name behind its colour."""
     variables = css_variables()
     swatches = {
-        c.name: f'<span class="swatch" style="background:{variables[colour(c)]}"></span>' for c in cast.candidates
+        c.name: f'<span class="swatch" style="background:{variables[colour(c)]}"></span>' for c in contents.candidates
     }
     return Column(
         "candidate", lambda r: f"{swatches.get(r['candidate'], '')}<code>{text(r['candidate'])}</code>", False
@@ -72,7 +84,7 @@ def _number(head: str, key: str, form: Callable[..., str], *options: int, **name
     return Column(head, lambda r: form(r.get(key), *options, **named))
 
 
-_FORMS: dict[str, Callable[[Any], str]] = {
+_FORMS: dict[str, Callable[[object], str]] = {
     "significant": significant,
     "fixed": fixed,
     "signed": lambda value: significant(value, signed=True),
@@ -81,18 +93,18 @@ _FORMS: dict[str, Callable[[Any], str]] = {
 
 def measure_column(measure: Measure, key: str) -> Column:
     """A measure's column; a title of more than two words is broken in front of its last."""
-    words = text(measure.title).split(" ")
-    head = " ".join(words) if len(words) < 3 else f"{' '.join(words[:-1])}<br>{words[-1]}"
+    sentences = text(measure.title).split(" ")
+    head = " ".join(sentences) if len(sentences) < 3 else f"{' '.join(sentences[:-1])}<br>{sentences[-1]}"
     form = _FORMS[measure.form]
     return Column(head, lambda row: form(row.get(key)))
 
 
-def _in_order(found: list[Row], cast: Cast) -> list[Row]:
+def _in_order(found: list[Row], contents: Contents) -> list[Row]:
     """Rows by source, regime and candidate, in the page's order."""
-    place = {c.name: i for i, c in enumerate(cast.candidates)}
-    regimes = {g: i for i, g in enumerate(cast.regimes)}
-    sources = {s: i for i, s in enumerate(cast.sources)}
-    controls = {c.name for c in cast.candidates if c.control}
+    place = {c.name: i for i, c in enumerate(contents.candidates)}
+    regimes = {g: i for i, g in enumerate(contents.regimes)}
+    sources = {s: i for i, s in enumerate(contents.sources)}
+    controls = {c.name for c in contents.candidates if c.control}
     found = [{**r, "control": r["candidate"] in controls} for r in found]
     return sorted(
         found, key=lambda r: (sources[r["source"]], regimes.get(r.get("regime", ""), 0), place[r["candidate"]])
@@ -101,20 +113,20 @@ def _in_order(found: list[Row], cast: Cast) -> list[Row]:
 
 def saved(row: Row) -> str:
     """Tokens saved against scratch; more than that where the curves do not cross."""
-    told = brief(row.get("tokens_saved"))
-    return f"&gt; {told}" if told != DASH and row.get("tokens_saved_more") else told
+    described = brief(row.get("tokens_saved"))
+    return f"&gt; {described}" if described != DASH and row.get("tokens_saved_more") else described
 
 
-def ranking(summary: Row, cast: Cast) -> str:
+def ranking(summary: Row, contents: Contents) -> str:
     """A table per source and regime: the longest lag in full, the shorter ones by rank and AUC."""
     found = rows(summary, "ranking")
     parts = []
-    for source, regime in cast.panels(found):
+    for source, regime in contents.panels(found):
         here = [r for r in found if (r["source"], r["regime"]) == (source, regime)]
         lags = sorted({r["lag"] for r in here})
         longest = [r for r in here if r["lag"] == lags[-1]]
         longest.sort(key=lambda r: (r.get("rank") is None, r.get("rank") or 0, r["candidate"]))
-        columns = [candidate_column(cast), _plain("family", "family"), _number("n", "n", count)]
+        columns = [candidate_column(contents), _plain("family", "family"), _number("n", "n", count)]
         for lag in lags[:-1]:
             early = {r["candidate"]: r for r in here if r["lag"] == lag}
             columns += [
@@ -144,11 +156,11 @@ def ranking(summary: Row, cast: Cast) -> str:
     return "".join(parts)
 
 
-def pairs(summary: Row, cast: Cast) -> str:
+def pairs(summary: Row, contents: Contents) -> str:
     """Best against second, with the interval that decides whether a winner may be named."""
-    regimes = {g: i for i, g in enumerate(cast.regimes)}
+    regimes = {g: i for i, g in enumerate(contents.regimes)}
     found = sorted(
-        rows(summary, "pairs"), key=lambda r: (regimes[r["regime"]], r["lag"], cast.sources.index(r["source"]))
+        rows(summary, "pairs"), key=lambda r: (regimes[r["regime"]], r["lag"], contents.sources.index(r["source"]))
     )
     columns = [
         _plain("source", "source"),
@@ -181,37 +193,37 @@ def interval(row: Row) -> str:
     return DASH if DASH in (low, high) else f"{low} to {high}"
 
 
-def preservation(summary: Row, cast: Cast) -> str:
+def preservation(summary: Row, contents: Contents) -> str:
     """What each candidate keeps of the source's function before a single step."""
-    columns = [candidate_column(cast), *(measure_column(m, m.name) for m in measures_at("zero_step"))]
+    columns = [candidate_column(contents), *(measure_column(m, m.name) for m in measures_at("zero_step"))]
     caption = (
         "Rows near 0 in KL start as the same function as the source. Compare with the ranking: keeping the function "
         "is no promise of a low AUC. KL, loss and gap in nats/token."
     )
-    return table(caption, columns, _in_order(rows(summary, "preservation"), cast), lambda r: text(r["source"]))
+    return table(caption, columns, _in_order(rows(summary, "preservation"), contents), lambda r: text(r["source"]))
 
 
-def probes(summary: Row, cast: Cast) -> str:
+def probes(summary: Row, contents: Contents) -> str:
     """All probe measures, means over replicates."""
-    columns = [candidate_column(cast), _number("n", "n", count)]
+    columns = [candidate_column(contents), _number("n", "n", count)]
     columns += [measure_column(m, m.name) for m in measures_at("probe") if m.recorded]
-    lag = cast.lags[0] if cast.lags else 16
+    lag = contents.lags[0] if contents.lags else 16
     caption = (
         f"State of each candidate after {lag} steps, means over n replicates. Look for a column whose order agrees "
         "with the long ranking; the selectors below put a number on that. A dash: the measure has no meaning there."
     )
-    found = _in_order(rows(summary, "probes"), cast)
+    found = _in_order(rows(summary, "probes"), contents)
     return table(caption, columns, found, lambda r: f"{text(r['source'])} · {text(r['regime'])}")
 
 
-def selector_means(summary: Row, cast: Cast) -> list[Row]:
+def selector_means(summary: Row, contents: Contents) -> list[Row]:
     """Each selector in each regime, over its sources: mean tau, share of top-1 hits, mean regret."""
     groups: dict[tuple[int, str], list[Row]] = {}
     for row in rows(summary, "selectors"):
-        groups.setdefault((cast.regimes.index(row["regime"]), row["selector"]), []).append(row)
+        groups.setdefault((contents.regimes.index(row["regime"]), row["selector"]), []).append(row)
     found = [
         {
-            "regime": cast.regimes[place],
+            "regime": contents.regimes[place],
             "selector": selector,
             "sources": len(group),
             "tau_mean": mean(r.get("tau") for r in group),
@@ -225,7 +237,7 @@ def selector_means(summary: Row, cast: Cast) -> list[Row]:
     return [{k: v for k, v in r.items() if k != "place"} for r in found]
 
 
-def selectors(summary: Row, cast: Cast) -> str:
+def selectors(summary: Row, contents: Contents) -> str:
     """How far each cheap selector can be trusted, per regime."""
     columns = [
         _plain("regime", "regime"),
@@ -240,4 +252,4 @@ def selectors(summary: Row, cast: Cast) -> str:
         "chance, below 0 it misleads. Means over source states, best tau first; states of one seed are not "
         "independent. Regret in nats/token of AUC."
     )
-    return table(caption, columns, selector_means(summary, cast))
+    return table(caption, columns, selector_means(summary, contents))

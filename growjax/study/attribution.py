@@ -1,17 +1,18 @@
-"""What decides who wins: outcomes of a crossed design split into the luck of order, dropout and perturb.
+"""What decides who wins: outcomes of a crossed design split into the randomness of order, dropout and perturb.
 
-Every level of each luck meets every level of the others, so an outcome y[i, j, k] is a mean plus an effect of each
-luck, of each pair of them and of all three (a random-effects model: levels are draws, not chosen). Variance components
-follow from the mean squares of that analysis of variance by the method of moments (Searle, Casella & McCulloch 1992,
-section 5.3; the classical expected mean squares of a balanced crossed design).
+Every level of each stream meets every level of the others, so an outcome y[i, j, k] is a mean plus an effect of each
+stream, of each pair of them and of all three (a random-effects model: levels are draws, not chosen). Variance
+components follow from the mean squares of that analysis of variance by the method of moments (Searle, Casella &
+McCulloch 1992, section 5.3; the classical expected mean squares of a balanced crossed design).
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
+
+from growjax.study.rows import Attribution, BestShare, Decomposed, Term
 
 LUCK = ("order", "dropout", "perturb")
 """The factors of the design, in the order of an outcome's axes."""
@@ -21,8 +22,6 @@ TERMS = tuple(term for size in (1, 2, 3) for term in itertools.combinations(rang
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-
-Record = dict[str, Any]
 
 
 def term_name(term: tuple[int, ...]) -> str:
@@ -54,7 +53,7 @@ def components(y: np.ndarray) -> np.ndarray:
     """Variance components [..., 7] of outcomes [..., order, dropout, perturb], in the order of `TERMS`.
 
     Unbiased, and so below 0 by chance where a component is small. The last one holds all three together. Terms with a
-    luck of one level are 0.
+    randomness of one level are 0.
     """
     squares, freedoms = _mean_squares(np.asarray(y, np.float64))
     return _from_squares(squares, freedoms, y.shape[-3:])
@@ -93,8 +92,8 @@ def _redrawn(y: np.ndarray, *, rng: np.random.Generator, times: int) -> np.ndarr
 
 
 def mean_interval(y: np.ndarray, *, rng: np.random.Generator, times: int = RESAMPLES) -> tuple[float, float]:
-    """An interval for the mean of an outcome over all luck, at `CONFIDENCE`: the mean moves with the levels drawn, by
-    the variance that each redrawn set of components gives it."""
+    """An interval for the mean of an outcome over all randomness, at `CONFIDENCE`: the mean moves with the levels
+    drawn, by the variance that each redrawn set of components gives it."""
     levels = [np.prod([y.shape[axis] for axis in term]) for term in TERMS]
     spread = np.sqrt(np.maximum((_redrawn(y, rng=rng, times=times) / levels).sum(axis=-1), 0))
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
@@ -102,11 +101,13 @@ def mean_interval(y: np.ndarray, *, rng: np.random.Generator, times: int = RESAM
     return float(low), float(high)
 
 
-def best_shares(outcomes: dict[str, np.ndarray], *, rng: np.random.Generator, times: int = RESAMPLES) -> list[Record]:
-    """For each candidate the probability that it has the lowest outcome when all luck is redrawn, with an interval.
+def best_shares(
+    outcomes: dict[str, np.ndarray], *, rng: np.random.Generator, times: int = RESAMPLES
+) -> list[BestShare]:
+    """For each candidate the probability that it has the lowest outcome when all streams are redrawn, with an interval.
 
     The share of the design's cells in which it is lowest (a tie shared among the tied); the interval draws whole levels
-    of each luck with replacement. With four levels it covers less than it says, and the page says so.
+    of each stream with replacement. With four levels it covers less than it says, and the page says so.
     """
     names = sorted(outcomes)
     stacked = np.stack([outcomes[name] for name in names])
@@ -127,13 +128,13 @@ def _weights(rng: np.random.Generator, times: int, levels: int) -> np.ndarray:
     return rng.multinomial(levels, np.full(levels, 1 / levels), times) / levels
 
 
-def decompose(name: str, y: np.ndarray, *, rng: np.random.Generator) -> Record:
+def decompose(name: str, y: np.ndarray, *, rng: np.random.Generator) -> Decomposed:
     """Components of one outcome, as standard deviations and as shares of their sum, each with its interval."""
     found = np.maximum(components(y), 0)
     bounds = component_intervals(y, rng=rng)
     total = float(found.sum())
     low, high = mean_interval(y, rng=rng)
-    terms = [
+    terms: list[Term] = [
         {"term": term_name(term), "sd": float(np.sqrt(found[n])), "low": float(np.sqrt(bounds[n, 0])),
          "high": float(np.sqrt(bounds[n, 1])), "share": float(found[n]) / total if total else 0.0}
         for n, term in enumerate(TERMS)
@@ -141,7 +142,7 @@ def decompose(name: str, y: np.ndarray, *, rng: np.random.Generator) -> Record:
     return {"outcome": name, "mean": float(y.mean()), "low": low, "high": high, "terms": terms}
 
 
-def attribute(outcomes: dict[str, np.ndarray], *, seed: int) -> Record:
+def attribute(outcomes: dict[str, np.ndarray], *, seed: int) -> Attribution:
     """The whole attribution of one comparison: outcomes (lower is better) [order, dropout, perturb] by candidate.
 
     Each candidate's outcome is decomposed, and the difference between the two of lowest mean; `seed` is that of the

@@ -14,7 +14,7 @@ from growjax.config import TrainConfig
 from growjax.data.batches import as_windows
 from growjax.data.corpus import read_stories, source_digests
 from growjax.data.kept import kept_or_made
-from growjax.data.tokens import TokenFile, open_tokens, write_tokens
+from growjax.data.tokens import TokenFile, n_windows, open_tokens, write_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import WidthPlan, make_plan
 from growjax.model.decoder import flops_per_token
@@ -22,9 +22,10 @@ from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account, account
+from growjax.study.checks import require_samples
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import StudySpec
-from growjax.train.loop import Feed, Luck, Run, luck, run
+from growjax.train.loop import Feed, Run, RunKeys, run, run_keys
 from growjax.train.programs import Programs
 from growjax.train.shards import run_sharded
 from growjax.train.state import TrainState
@@ -32,7 +33,7 @@ from growjax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
-    """A study at work; every lane has one of its own, and only its caches change."""
+    """A study at work; every worker has one of its own, and only its caches change."""
 
     spec: StudySpec
     run: RunDir
@@ -61,19 +62,19 @@ class Context:
         """How a cell of this study that trains is run."""
         return account(recipe, self.cells.known)
 
-    def keys(self, run: Account) -> Luck:
+    def keys(self, run: Account) -> RunKeys:
         """The keys of an account's live streams, and its fixed order."""
         if run.replicate is None:
-            return luck(Streams(root_key(run.seed, run.purpose)), run.streams)
-        return self.luck_of(run.streams, run.replicate, run.exchanged)
+            return run_keys(Streams(root_key(run.seed, run.purpose)), run.streams)
+        return self.keys_of(run.streams, run.replicate, run.exchanged)
 
-    def luck_of(self, live: Iterable[str], replicate: int, exchanged: Mapping[str, int]) -> Luck:
+    def keys_of(self, live: Iterable[str], replicate: int, exchanged: Mapping[str, int]) -> RunKeys:
         """Keys of the live streams in a replicate, those of exchanged ones in theirs."""
         streams = Streams(root_key(self.spec.study_seed, "study"))
         keys = {name: streams.replicate(exchanged.get(name, replicate)).stream(name) for name in live}
-        return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
+        return RunKeys(keys.get("order"), keys.get("dropout"), jnp.asarray(replicate, jnp.int32))
 
-    def train(self, state: TrainState, live: Luck, *, start: int, steps: int, every: int) -> Run:
+    def train(self, state: TrainState, live: RunKeys, *, start: int, steps: int, every: int) -> Run:
         """So many steps from step `start` of the keys, evaluated at the start and every so often. Uses `state` up."""
         grid: Any = {"segments": steps // every, "segment_steps": every, "start": start}
         batch_size, shards = self.spec.data.batch_size, self.spec.shards
@@ -138,6 +139,7 @@ def make_feed(spec: StudySpec, tokens: TokenFile) -> Feed:
 
 def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
     """Everything a study's cells are computed from."""
+    require_samples(spec, n_windows(len(tokens.train), spec.data.seq_len))
     vocab_size = tokens.tokenizer().get_vocab_size()
     config = spec.train_config(vocab_size)
     plan = make_plan(config.model, spec.to.of(config.model))

@@ -1,4 +1,4 @@
-"""Cells of crossed luck: one candidate, each stream in a replicate of its own; and the design's outcomes from them."""
+"""Cells of crossed streams: one candidate, each stream in a replicate of its own; and the outcomes from them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from growjax.measure.curves import auc
 from growjax.record.cells import Cell
 from growjax.record.store import state_digest
+from growjax.record.types import CellRecord
 from growjax.study.context import Context
 from growjax.study.fill import stored_state
 from growjax.study.ledgers import trained_ledger
@@ -22,7 +23,7 @@ Record = dict[str, Any]
 
 
 def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
-    """Trains a candidate from its start to the longest lag under one level of each luck."""
+    """Trains a candidate from its start to the longest lag under one level of each stream."""
     recipe = crossed.recipe
     inputs = {"tokens": ctx.tokens.digest, "parent": candidate["digests"]["state"]}
     found = ctx.run.find(recipe, inputs)
@@ -40,7 +41,11 @@ def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
     return ctx.run.write(Cell(recipe, inputs, digests, metrics, module), lines)
 
 
-def outcomes(cells: Iterable[Record], spec: StudySpec, source: str) -> dict[str, np.ndarray]:
+def _figure(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def outcomes(cells: Iterable[CellRecord], spec: StudySpec, source: str) -> dict[str, np.ndarray]:
     """AUC [order, dropout, perturb] of every candidate of a source, by name.
 
     One that draws nothing when it is widened has the same outcome at every level of perturb.
@@ -51,7 +56,7 @@ def outcomes(cells: Iterable[Record], spec: StudySpec, source: str) -> dict[str,
     for cell in cells:
         if cell["kind"] == "crossed" and cell["source"] == source:
             at = np.unravel_index(cell["replicate"], shape)
-            found.setdefault(cell["operator"], np.full(shape, np.nan))[at] = cell["metrics"]["auc"]
+            found.setdefault(cell["operator"], np.full(shape, np.nan))[at] = _figure(cell["metrics"]["auc"])
     for values in found.values():
         if np.isnan(values[:, :, 1:]).all():
             values[:, :, 1:] = values[:, :, :1]

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from growjax.audit.draws import Ledger
 from growjax.digests import digest, digest_by_leaf
+from growjax.draws import Ledger
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
+from growjax.grow.plan import WidthPlan
 from growjax.grow.registry import parse_operator
-from growjax.grow.widen import widen
+from growjax.grow.widen import followed_plan, widen
 from growjax.measure.escape import clones_identical
 from growjax.measure.inputs import NO_CURVE, Curve, MeasureInputs
 from growjax.measure.registry import take
@@ -28,7 +29,7 @@ from growjax.study.recipes import Trajectory
 from growjax.study.replay import train_in_parts
 from growjax.study.spec import UNWIDENED
 from growjax.study.traces import trace_digests, trace_lines
-from growjax.train.loop import Luck, Trace, copy_state
+from growjax.train.loop import RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
 
 Record = dict[str, Any]
@@ -101,18 +102,27 @@ def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
     key, exchanged = root_key(ctx.spec.study_seed, "study"), recipe.parameters.get("exchanged", {})
     state = widen(before, ctx.plan, operator=operator, key=key, data=data, exchanged=exchanged)
     params = before.params  # those of the source, and after no step those of the source continued
-    given = _measured(ctx, operator, state, state.params, source=lambda: params, continued=lambda: params)
+    given = _measured(ctx, recipe, state, state.params, source=lambda: params, continued=lambda: params)
     metrics: Record = take("zero_step", given)
     metrics |= {
-        "clones_identical": clones_identical(state.params, ctx.plan),
+        "clones_identical": clones_identical(state.params, followed(ctx, recipe)),
         "parameters": count_params(ctx.plan.target),
     }
     return _store(ctx, recipe, inputs, state, metrics, candidate_ledger(ctx, recipe, Streams(key)))
 
 
+def followed(ctx: Context, candidate: Recipe) -> WidthPlan:
+    """The plan by which a candidate was made; the study's own for the source that goes on unwidened."""
+    given = candidate.parameters
+    if "operator" not in given:
+        return ctx.plan
+    key, exchanged = root_key(given["study_seed"], "study"), given.get("exchanged", {})
+    return followed_plan(ctx.plan, ctx.config.optim, operator=given["operator"], key=key, exchanged=exchanged)
+
+
 def _measured(
     ctx: Context,
-    operator: str,
+    candidate: Recipe,
     state: TrainState,
     first: Params,
     *,
@@ -121,13 +131,16 @@ def _measured(
     curve: Curve = NO_CURVE,
 ) -> MeasureInputs:
     """A candidate as measures see it; `first` are its parameters before its first step."""
-    related = operator != UNWIDENED and parse_operator(operator).operator.from_source
+    operator = candidate.parameters.get("operator")
+    related = operator is not None and not parse_operator(operator).operator.control
     configs, windows = (ctx.config.model, state.config.model), ctx.feed.evaluation
-    return MeasureInputs(*configs, ctx.plan, state.params, first, windows, related, source, continued, curve)
+    return MeasureInputs(
+        *configs, followed(ctx, candidate), state.params, first, windows, related, source, continued, curve
+    )
 
 
 def _control_params(ctx: Context, trajectory: Trajectory, source_id: str) -> Params:
-    """The source's parameters after it went on, unwidened, for as long as a probe lasts, in the same luck."""
+    """The source's parameters after it went on, unwidened, for as long as a probe lasts, in the same randomness."""
 
     def make() -> Params:
         state, run = copy_state(stored_state(ctx, source_id)), ctx.account(trajectory.probe)
@@ -180,7 +193,7 @@ def _continue(
     trajectory: Trajectory,
     state: TrainState,
     probe: Record,
-    live: Luck,
+    live: RunKeys,
     first: Params,
     source_id: str,
     *,
@@ -196,7 +209,7 @@ def _continue(
     shared = steps.index(ctx.spec.continuation_lag) + 1
     given = _measured(
         ctx,
-        recipe.label["operator"],
+        trajectory.candidate,
         state,
         first,
         source=lambda: stored_state(ctx, source_id).params,
@@ -205,7 +218,7 @@ def _continue(
     )
     metrics: Record = {"eval_steps": steps, "eval_loss": losses, **take("continuation", given)}
     if cloned:
-        metrics["clones_identical"] = clones_identical(state.params, ctx.plan)
+        metrics["clones_identical"] = clones_identical(state.params, followed(ctx, trajectory.candidate))
     lines = trace_lines(trace, state, run.first, run.every)
     ledger = trained_ledger(ctx, run, live)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
@@ -225,7 +238,7 @@ def _probe_metrics(
     losses = [float(x) for x in trace.eval_loss]
     given = _measured(
         ctx,
-        operator,
+        trajectory.candidate,
         state,
         first,
         source=lambda: source,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Literal, cast, overload
 
 import numpy as np
 
+from growjax.record.types import CandidateCell, CellRecord, ContinuationCell, ProbeCell
+from growjax.study.rows import Judged, Pair, Ranked
 from growjax.study.spec import UNWIDENED
-
-Record = dict[str, Any]
 
 TIE = 1e-9
 """Values of a measure closer than this (relative to the larger) are one value: rounding decides nothing."""
@@ -26,8 +26,8 @@ def mean(values: Iterable[float]) -> float:
 
 
 def deviation(values: list[float]) -> float | None:
-    """Sample standard deviation; None for fewer than two values."""
-    if len(values) < 2:
+    """Sample standard deviation; None for fewer than two values, or where one is not finite."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
         return None
     centre = mean(values)
     return math.sqrt(math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1))
@@ -35,7 +35,7 @@ def deviation(values: list[float]) -> float | None:
 
 def tied(a: float, b: float) -> bool:
     """Whether two values differ by no more than rounding."""
-    return abs(a - b) <= TIE * max(abs(a), abs(b), 1e-300) or max(abs(a), abs(b)) < 1e-12
+    return a == b or abs(a - b) <= TIE * max(abs(a), abs(b), 1e-300) or max(abs(a), abs(b)) < 1e-12
 
 
 def snapped(values: list[float]) -> list[int]:
@@ -74,9 +74,9 @@ def paired_interval(differences: list[float], comparisons: int) -> tuple[float, 
 class Table:
     """Cells of a receipt, found by kind, source, regime and operator."""
 
-    def __init__(self, cells: Iterable[Record]):
+    def __init__(self, cells: Iterable[CellRecord]):
         self.cells = list(cells)
-        self._rows: dict[tuple, dict[int, Record]] = {}
+        self._rows: dict[tuple[str, str | None, str | None, str | None], dict[int, CellRecord]] = {}
         for cell in self.cells:
             key = (cell["kind"], cell["source"], cell["regime"], cell["operator"])
             self._rows.setdefault(key, {})[cell["replicate"] or 0] = cell
@@ -84,20 +84,22 @@ class Table:
     def values(self, kind: str, source: str, regime: str | None, operator: str, metric: str) -> list[float]:
         """A metric over replicates, in their order; empty where it was not measured."""
         rows = self._rows.get((kind, source, regime, operator), {})
-        found = [rows[i]["metrics"].get(metric) for i in sorted(rows)]
+        found = [cast(float | None, rows[i]["metrics"].get(metric)) for i in sorted(rows)]
         return [v for v in found if v is not None]
 
-    def rows(self, kind: str, source: str, regime: str | None, operator: str) -> list[Record]:
+    @overload
+    def rows(self, kind: Literal["candidate"], source: str, regime: None, operator: str) -> list[CandidateCell]: ...
+    @overload
+    def rows(
+        self, kind: Literal["probe", "continuation"], source: str, regime: str, operator: str
+    ) -> list[ProbeCell | ContinuationCell]: ...
+    def rows(self, kind: str, source: str, regime: str | None, operator: str) -> Sequence[CellRecord]:
         """The cells themselves, in the order of their replicates."""
         rows = self._rows.get((kind, source, regime, operator), {})
         return [rows[i] for i in sorted(rows)]
 
-    def names(self, field: str, kind: str) -> list[str]:
-        """All values of a label among cells of one kind."""
-        return sorted({cell[field] for cell in self.cells if cell["kind"] == kind and cell[field] is not None})
 
-
-def rank_by_auc(rows: list[Record]) -> None:
+def rank_by_auc(rows: Iterable[Ranked]) -> None:
     """Fills `rank` (1 is best; ties at rounding level share a rank) among the widened candidates of one comparison."""
     ranked = [row for row in rows if row["candidate"] != UNWIDENED]
     places = snapped([row["auc_mean"] for row in ranked])
@@ -105,7 +107,7 @@ def rank_by_auc(rows: list[Record]) -> None:
         row["rank"] = 1 + sum(other < place for other in places)
 
 
-def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, regime: str, lag: int) -> Record | None:
+def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, regime: str, lag: int) -> Pair | None:
     """Best against second by AUC, paired over replicates; separated only where the interval excludes 0."""
     order = sorted(aucs, key=lambda name: (mean(aucs[name]), name))
     if len(order) < 2:
@@ -129,9 +131,9 @@ def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, re
     }
 
 
-def judge_selector(name: str, scores: dict[str, float], aucs: dict[str, float]) -> Record | None:
+def judge_selector(name: str, scores: dict[str, float], aucs: dict[str, float]) -> Judged | None:
     """Tau-b, top-1 hit and regret (AUC nats lost by trusting it) of one cheap selector against the long AUC; None
-    where it could not be taken for every candidate, or tells no two apart."""
+    where it could not be taken for every candidate, or distinguishes no two."""
     names = sorted(aucs)
     if set(scores) != set(aucs) or len(names) < 2:
         return None

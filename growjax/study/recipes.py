@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 from functools import cached_property
 
-from growjax.audit.growth import streams_of
+from growjax.grow.registry import parse_operator
 from growjax.record.cells import Recipe
 from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, StudySpec, source_name
 
@@ -34,7 +34,7 @@ class Trajectory:
 
 @dataclasses.dataclass(frozen=True)
 class Crossed:
-    """One candidate under one level of each luck."""
+    """One candidate under one level of each stream."""
 
     candidate: Recipe
     recipe: Recipe
@@ -52,7 +52,7 @@ class StudyCells:
     trajectories: list[Trajectory]
     """The unwidened control's first: other probes are measured against it."""
     crossed: list[Crossed]
-    """Empty where no luck is crossed."""
+    """Empty where no streams are crossed."""
 
     @cached_property
     def known(self) -> dict[str, Recipe]:
@@ -97,7 +97,7 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
         for source in chain:
             pool = [(UNWIDENED, source)]
             for operator in spec.operators:
-                recipe = _candidate(spec, source, operator, _exchanged(spec, streams_of(operator)))
+                recipe = _candidate(spec, source, operator, _exchanged(spec, parse_operator(operator).streams))
                 candidates.append(recipe)
                 pool.append((operator, recipe))
                 if spec.crossed:
@@ -129,9 +129,9 @@ def _candidate(
 
 
 def _growth_levels(spec: StudySpec, source: Recipe, candidate: Recipe) -> list[Recipe]:
-    """The candidate with each level of its growth luck; itself alone where it draws nothing."""
+    """The candidate with each level of its growth randomness; itself alone where it draws nothing."""
     operator = candidate.label["operator"]
-    drawn = sorted(streams_of(operator) & set(GROWTH_STREAMS))
+    drawn = sorted(parse_operator(operator).streams & set(GROWTH_STREAMS))
     if not drawn:
         return [candidate]
     return [
@@ -141,7 +141,7 @@ def _growth_levels(spec: StudySpec, source: Recipe, candidate: Recipe) -> list[R
 
 
 def _crossed(spec: StudySpec, candidate: Recipe, perturb: int) -> list[Crossed]:
-    """One candidate under every pair of order's and dropout's luck; cells are numbered as the design's are, flat."""
+    """One candidate under every pair of order's and dropout's randomness; cells are numbered flat."""
     levels, lag = spec.crossed, spec.continuation_lag
     made = []
     for order in range(levels.order):
@@ -163,7 +163,7 @@ def _crossed(spec: StudySpec, candidate: Recipe, perturb: int) -> list[Crossed]:
 
 
 def _exchanged(spec: StudySpec, streams: Iterable[str]) -> dict[str, dict[str, int]]:
-    """The exchanged luck among streams that a cell draws from; nothing at all where there is none, so that a cell
+    """The exchanged streams among streams that a cell draws from; nothing at all where there is none, so that a cell
     keeps its name."""
     found = {name: replicate for name, replicate in spec.exchanged().items() if name in streams}
     return {"exchanged": found} if found else {}
@@ -193,7 +193,7 @@ def _shards(spec: StudySpec) -> dict[str, int]:
 def _trajectory(
     spec: StudySpec, candidate: Recipe, control: Recipe | None, operator: str, regime: str, replicate: int, lag: int
 ) -> Trajectory:
-    luck = {
+    run_keys = {
         "streams": list(REGIMES[regime]),
         "replicate": replicate,
         "study_seed": spec.study_seed,
@@ -202,6 +202,6 @@ def _trajectory(
     label = {"source": candidate.label["source"], "operator": operator, "regime": regime, "replicate": replicate}
     parents = (candidate.id,) if control is None else (candidate.id, control.id)
     grid = {"eval_every": spec.eval_every, **_shards(spec)}
-    probe = Recipe("probe", {**luck, **grid, "lag": spec.probe_lag}, parents, {**label, "lag": spec.probe_lag})
-    continuation = Recipe("continuation", {**luck, **grid, "lag": lag}, (probe.id,), {**label, "lag": lag})
+    probe = Recipe("probe", {**run_keys, **grid, "lag": spec.probe_lag}, parents, {**label, "lag": spec.probe_lag})
+    continuation = Recipe("continuation", {**run_keys, **grid, "lag": lag}, (probe.id,), {**label, "lag": lag})
     return Trajectory(candidate, probe, continuation, regime, replicate, lag)

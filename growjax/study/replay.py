@@ -11,7 +11,7 @@ from growjax.record.store import load_state
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account
 from growjax.study.context import Context
-from growjax.train.loop import Luck, Run, Trace, copy_state
+from growjax.train.loop import Run, RunKeys, Trace, copy_state
 from growjax.train.state import TrainState, init_state
 
 
@@ -31,7 +31,7 @@ def state_at(ctx: Context, recipe: Recipe, step: int) -> TrainState:
     return ctx.train(copy_state(state), ctx.keys(run), start=run.begun, steps=steps, every=steps).state
 
 
-def train_in_parts(ctx: Context, run: Account, live: Luck, kept: Partial) -> Run:
+def train_in_parts(ctx: Context, run: Account, live: RunKeys, kept: Partial) -> Run:
     """What an account runs from its origin, one evaluation after the other, each kept in case this process ends. It
     goes on from the last that is kept, and has the bits of a run in one go."""
     found = kept.load()

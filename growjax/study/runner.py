@@ -14,6 +14,7 @@ from growjax.cells.executor import Executor, InProcess, Running
 from growjax.cells.graph import Graph, Unit
 from growjax.cells.processes import Processes
 from growjax.cells.scheduler import Use, fill
+from growjax.errors import UserError
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.registry import described, measures
@@ -21,6 +22,8 @@ from growjax.preflight.verdict import preflight
 from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA
 from growjax.source import source_digests
+from growjax.streams import Streams, root_key
+from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import Record, fill_data
 from growjax.study.spec import StudySpec, extends
@@ -28,7 +31,7 @@ from growjax.study.units import Filling, fill_unit, filling, study_units
 
 
 class Watch(Protocol):
-    """Who looks on: told what is being done, never asked."""
+    """Who looks on: shown what is being done, and never asked."""
 
     def phase(self, name: str, cells: int, work: float) -> None:
         """A phase begins, of so many cells and so much work."""
@@ -54,10 +57,12 @@ def check(spec: StudySpec) -> None:
     """Refuses at once what could only fail later: an operator that is not known, a target that cannot be reached, a
     package whose measure is none."""
     measures()
+    require_room_for_study(spec)
     source = spec.train_config(spec.data.vocab_size).model
     plan = make_plan(source, spec.to.of(source))
+    streams = Streams(root_key(spec.study_seed, "study"))
     for operator in spec.operators:
-        parse_operator(operator).check(plan, spec.optim)
+        parse_operator(operator).follow(plan, spec.optim, streams=streams)
 
 
 def header(spec: StudySpec) -> dict[str, Any]:
@@ -99,10 +104,7 @@ def run_study(
     with run.alone():
         head = header(spec)
         run.begin(head, force=force, follows=lambda config: extends(spec, StudySpec.from_dict(config)))
-        watch.phase("reading and tokenizing stories", 1, 1)
-        tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
-        watch.done(1)
-        ctx = make_context(spec, run, tokens)
+        ctx = _opened(spec, run, watch, corpus=corpus, keep=keep)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
@@ -111,11 +113,25 @@ def run_study(
         chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
-        info = tokens.info
-        inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": tokens.digest}
+        info = ctx.tokens.info
+        inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": ctx.tokens.digest}
         run.write_receipt({**head, "inputs": inputs, "programs": _programs(records)}, records.values())
         run.close()
     return run.receipt()
+
+
+def _opened(spec: StudySpec, run: RunDir, watch: Watch, *, corpus: str | None, keep: Path | None) -> Context:
+    """The tokens, and what cells are computed from; a directory that gets no tokens is left as if nothing had been."""
+    new = not (run.data / "tokens.json").exists()
+    try:
+        watch.phase("reading and tokenizing stories", 1, 1)
+        tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
+        watch.done(1)
+        return make_context(spec, run, tokens)
+    except UserError:
+        if new:
+            run.forget()  # so that it is not in the way of the same command with another corpus
+        raise
 
 
 def _executor(ctx: Context, workers: int) -> Executor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from growjax.errors import UserError
+from growjax.domains import MOST
+from growjax.errors import UserError, require
 
 REGIMES: dict[str, tuple[str, ...]] = {
     "deterministic": (),
@@ -16,19 +18,22 @@ REGIMES: dict[str, tuple[str, ...]] = {
 """A regime is the set of random streams that are live."""
 
 EXCHANGEABLE = ("order", "dropout", "perturb", "structure", "init")
-"""The streams whose luck `--stream` exchanges (of `init`: that of candidates; a source's is its seed)."""
+"""The streams whose randomness `--stream` exchanges (of `init`: that of candidates; a source's is its seed)."""
 
 GROWTH_STREAMS = ("perturb", "structure", "init")
-"""The streams that widening itself draws from: together they are a candidate's growth luck."""
+"""The streams that widening itself draws from: together they are a candidate's growth randomness."""
 
 CROSSED = "crossed"
-"""What cells of crossed luck have in place of a regime: both streams are live, each in a replicate of its own."""
+"""What cells of crossed streams have in place of a regime: both streams are live, each in a replicate of its own."""
 
 UNWIDENED = "unwidened"
 """The control that goes on as the source it is."""
 
 FAMILIES = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 """The paper's four families of candidates."""
+
+MOST_CELLS = 1_000_000
+"""Of one study."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +56,18 @@ class TargetWidths(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossedLuck(Config):
-    """Levels of luck of which every one meets all of the others; 0 in all three leaves the design out."""
+class CrossedLevels(Config):
+    """Levels of each stream, every one of which meets all of the others; 0 in all three leaves the design out."""
 
     order: int = 0
     dropout: int = 0
     perturb: int = 0
     """Of the draws of widening itself; a candidate that draws nothing runs once for all levels."""
 
-    def __post_init__(self):
+    def check(self) -> None:
         levels = (self.order, self.dropout, self.perturb)
         if any(levels) and min(levels) < 1:
-            raise UserError(f"crossed luck has levels {levels}", "give at least 1 of each, or 0 of all")
+            raise UserError(f"crossed streams have levels {levels}", "give at least 1 of each, or 0 of all")
 
     def __bool__(self) -> bool:
         return self.order > 0
@@ -94,70 +99,70 @@ class StudySpec(Config):
     """Steps between evaluations of a continuation."""
     source_eval_every: int = 50
     study_seed: int = 1
-    """Root of all luck of candidates and continuations; sources hang from their own seeds."""
+    """Root of all randomness of candidates and continuations; sources hang from their own seeds."""
     shards: int = 1
     """Virtual shards of a batch, spread over the devices there are; part of what a cell is, unlike the devices."""
     stream: tuple[str, ...] = ()
-    """STREAM=REPLICATE, such as dropout=7: that stream has the luck of another replicate, and all else is held."""
-    crossed: CrossedLuck = CrossedLuck()
-    """Beside the regimes: every candidate under crossed luck of order, dropout and perturb, to tell what decides who
+    """STREAM=REPLICATE, such as dropout=7: that stream draws as in another replicate, and all else is held."""
+    crossed: CrossedLevels = CrossedLevels()
+    """Beside the regimes: every candidate under crossed streams of order, dropout and perturb, to say what decides who
     wins."""
     match_flops: bool = True
     """Whether the unwidened source goes on until it has used a wide continuation's FLOPs."""
 
-    def __post_init__(self):
-        def need(holds: bool, fault: str, mend: str) -> None:
-            if not holds:
-                raise UserError(fault, mend)
-
+    def check(self) -> None:
         steps = self.source_steps
-        need(bool(steps) and list(steps) == sorted(set(steps)) and steps[0] >= 1,
+        require(bool(steps) and list(steps) == sorted(set(steps)),
              f"source_steps are {steps}", "give rising step numbers of at least 1")  # fmt: skip
-        need(bool(self.source_seeds) and len(set(self.source_seeds)) == len(self.source_seeds),
+        require(bool(self.source_seeds) and len(set(self.source_seeds)) == len(self.source_seeds),
              f"source_seeds are {self.source_seeds}", "give at least one seed, each once")  # fmt: skip
-        need(
-            all(s >= 0 for s in self.source_seeds) and self.study_seed >= 0,
-            "a seed is negative",
-            "give seeds of at least 0",
-        )
-        need(all(s % self.source_eval_every == 0 for s in steps),
+        require(all(s % self.source_eval_every == 0 for s in steps),
              f"source_steps {steps} are no multiples of source_eval_every {self.source_eval_every}",
              "choose steps that evaluations fall on")  # fmt: skip
         for name in ("probe_lag", "continuation_lag"):
-            need(getattr(self, name) >= 1 and getattr(self, name) % self.eval_every == 0,
+            require(getattr(self, name) % self.eval_every == 0,
                  f"{name} {getattr(self, name)} is no multiple of eval_every {self.eval_every}",
                  "choose lags that evaluations fall on")  # fmt: skip
-        need(self.probe_lag < self.continuation_lag,
+        require(self.probe_lag < self.continuation_lag,
              f"probe_lag {self.probe_lag} is not under continuation_lag {self.continuation_lag}",
              "probe for a shorter lag")  # fmt: skip
         for regime in self.regimes:
-            need(regime in REGIMES, f"no regime is named {regime!r}", f"choose among {', '.join(REGIMES)}")
+            require(regime in REGIMES, f"no regime is named {regime!r}", f"choose among {', '.join(REGIMES)}")
         for name in ("operators", "regimes"):
             values = getattr(self, name)
-            need(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
+            require(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
         self.exchanged()
-        need(self.stochastic_replicates >= 1 and self.deterministic_replicates >= 1, "a study has no replicates",
-             "give at least 1 of each kind")  # fmt: skip
-        need(self.shards >= 1 and self.data.batch_size % self.shards == 0,
+        self.train_config(self.data.vocab_size)
+        require(self.data.batch_size % self.shards == 0,
              f"a batch of {self.data.batch_size} has no {self.shards} equal shards",
              "choose a divisor of --data.batch-size")  # fmt: skip
-        need(not (self.crossed and self.stream), "crossed luck and exchanged luck are asked for at once",
+        require(not (self.crossed and self.stream), "crossed streams and exchanged streams are asked for at once",
              "leave out --stream or --crossed")  # fmt: skip
-        need(
+        require(
             UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )
+        require(self._cells() <= MOST_CELLS, f"a study of {self._cells()} cells",
+             f"lower seeds, steps, operators, replicates or crossed levels to {MOST_CELLS} cells at most")  # fmt: skip
+
+    def _cells(self) -> int:
+        """How many cells there are at most."""
+        crossed, operators = self.crossed, len(self.operators)
+        runs = 2 * (1 + operators) * sum(map(self.replicates, self.regimes))
+        levels = operators * crossed.perturb * (1 + crossed.order * crossed.dropout)
+        return 1 + len(self.source_seeds) * len(self.source_steps) * (1 + operators + runs + levels)
 
     def exchanged(self) -> dict[str, int]:
-        """By stream: the replicate whose luck it is given."""
+        """By stream: the replicate whose randomness it is given."""
         found: dict[str, int] = {}
         for word in self.stream:
             name, _, replicate = word.partition("=")
-            if name not in EXCHANGEABLE or not replicate.isdecimal() or name in found:
+            number = int(replicate) if re.fullmatch("[0-9]{1,10}", replicate) else MOST + 1
+            if name not in EXCHANGEABLE or number > MOST or name in found:
                 raise UserError(
-                    f"stream {word!r} exchanges no luck",
-                    f"write each of {', '.join(EXCHANGEABLE)} at most once, as in dropout=7",
+                    f"stream {word[:80]!r} exchanges no stream",
+                    f"write each of {', '.join(EXCHANGEABLE)} at most once, as in dropout=7 (the most is {MOST})",
                 )
-            found[name] = int(replicate)
+            found[name] = number
         return found
 
     def train_config(self, vocab_size: int) -> TrainConfig:
@@ -210,11 +215,11 @@ def presets() -> dict[str, StudySpec]:
         data=DataConfig(stories=8000, batch_size=12),
         source_steps=(300, 600),
     )
-    # What decides who wins: one source, every warm start under 4 x 4 x 3 levels of luck.
-    luck = quick.replace(
-        preset="luck", source_steps=(600,), operators=FAMILIES, crossed=CrossedLuck(order=4, dropout=4, perturb=3)
+    # What decides who wins: one source, every warm start under 4 x 4 x 3 levels of a stream.
+    run_keys = quick.replace(
+        preset="crossed", source_steps=(600,), operators=FAMILIES, crossed=CrossedLevels(order=4, dropout=4, perturb=3)
     )
-    # The stochastic regime taken apart: order alone, dropout alone, both, neither.
+    # The stochastic regime split: order alone, dropout alone, both, neither.
     regimes = quick.replace(
         preset="regimes", source_steps=(600,), regimes=("deterministic", "order", "dropout", "stochastic")
     )
@@ -241,4 +246,4 @@ def presets() -> dict[str, StudySpec]:
         stochastic_replicates=8,
         deterministic_replicates=8,
     )
-    return {spec.preset: spec for spec in (quick, luck, regimes, smoke, paper)}
+    return {spec.preset: spec for spec in (quick, run_keys, regimes, smoke, paper)}

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import numpy as np
+
 from growjax.config import ModelConfig
+from growjax.errors import UserError
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc, tokens_saved
@@ -10,40 +17,116 @@ from growjax.measure.inputs import Curve
 from growjax.measure.measure import CELLS, Measure
 from growjax.measure.registry import measures, measures_at, value_of
 from growjax.model.decoder import count_params, flops_per_token
-from growjax.study.apart import told_apart
-from growjax.study.attribution import attribute
-from growjax.study.crossing import outcomes
-from growjax.study.ranking import (
-    Record,
-    Table,
-    best_pair,
-    deviation,
-    judge_selector,
-    mean,
-    mean_curve,
-    rank_by_auc,
+from growjax.record.cells import Recipe
+from growjax.record.checksums import readable
+from growjax.record.types import (
+    Begun,
+    CellRecord,
+    CurveMetrics,
+    DataMetrics,
+    Receipt,
+    SourceCell,
 )
+from growjax.study.attribution import attribute
+from growjax.study.context import unwidened_lag
+from growjax.study.crossing import outcomes
+from growjax.study.factorial import factorial
+from growjax.study.ranking import Table, best_pair, deviation, judge_selector, mean, mean_curve, rank_by_auc
+from growjax.study.recipes import study_cells
+from growjax.study.rows import CurveRow, Measured, RankingRow, RunFacts, SelectorRow, Sizes, SourceRow, Summary
 from growjax.study.spec import UNWIDENED, StudySpec
 
+Kind = Literal["probe", "continuation"]
 
-def models(receipt: Record) -> tuple[ModelConfig, ModelConfig]:
+LEVELS = 100_000
+"""Most combinations of crossed streams that are summed up."""
+
+
+def spec_of(receipt: Receipt | Begun) -> StudySpec:
+    """The specification of a receipt. Raises `UserError` where a field of it is of another kind or value."""
+    try:
+        return StudySpec.from_dict(receipt["config"])
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise UserError(f"the receipt's configuration is none ({error})", "take the file that growjax wrote") from None
+
+
+def check_corpus(spec: StudySpec, corpus: str | None) -> None:
+    """Raises `UserError` where a receipt alone would say which files to read, or what to fetch from the hub."""
+    if corpus is None and spec.data.corpus != "builtin":
+        raise UserError(
+            f"the receipt names the corpus {spec.data.corpus[:80]!r}, which is not read on its word",
+            "say where the corpus lies with --corpus",
+        )
+
+
+def data_of(receipt: Receipt | Begun) -> DataMetrics:
+    """What is recorded of a run's tokens."""
+    for cell in receipt["cells"]:
+        if cell["kind"] == "data":
+            return cell["metrics"]
+    raise UserError("the receipt lacks the cell of its tokens", "take the file that growjax wrote")
+
+
+def models(receipt: Receipt | Begun) -> tuple[ModelConfig, ModelConfig]:
     """(source, target) of a run, with the vocabulary its tokenizer filled."""
-    spec = StudySpec.from_dict(receipt["config"])
-    vocab_size = next(c["metrics"]["vocab_size"] for c in receipt["cells"] if c["kind"] == "data")
-    source = spec.train_config(vocab_size).model
+    spec = spec_of(receipt)
+    source = spec.train_config(data_of(receipt)["vocab_size"]).model
     return source, make_plan(source, spec.to.of(source)).target
 
 
-def summarise(receipt: Record) -> Record:
-    """The summary of a run, from its receipt alone."""
-    spec, table = StudySpec.from_dict(receipt["config"]), Table(receipt["cells"])
+def _label(cell: CellRecord) -> tuple[object, ...]:
+    parameters = cell["parameters"]
+    numbers = (parameters.get("seed"), parameters.get("step"), parameters.get("eval_every"))
+    names = ("source", "operator", "regime", "replicate", "lag")
+    return (cell["kind"], *(cell.get(name) for name in names), *numbers)
+
+
+def _expected(recipe: Recipe) -> tuple[object, ...]:
+    numbers = (recipe.parameters.get(name) for name in ("seed", "step", "eval_every"))
+    names = ("source", "operator", "regime", "replicate", "lag")
+    return (recipe.kind, *(recipe.label.get(name) for name in names), *numbers)
+
+
+def check_whole(receipt: Receipt, spec: StudySpec) -> None:
+    """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has."""
+    fault = "the receipt's cells are not those of its own configuration"
+    hint = "report on the directory of a whole run"
+    states, pool, crossed = len(spec.source_seeds) * len(spec.source_steps), len(spec.operators), spec.crossed
+    runs = 2 * (pool + 1) * sum(map(spec.replicates, spec.regimes)) + pool * crossed.order * crossed.dropout
+    fewest = 1 + states * (1 + pool + runs)  # counted before any is named
+    if fewest > len(receipt["cells"]):
+        raise UserError(f"{fault}: there are {len(receipt['cells'])}, and it has {fewest} or more", hint)
+    if crossed.order * crossed.dropout * crossed.perturb > LEVELS:
+        raise UserError(f"the receipt crosses more than {LEVELS} levels of a stream", hint)
+    source = spec.train_config(data_of(receipt)["vocab_size"]).model
+    expected = {
+        _expected(recipe)
+        for recipe in study_cells(spec, unwidened_lag(spec, make_plan(source, spec.to.of(source)))).all()
+    }
+    found = {_label(cell): cell["id"] for cell in receipt["cells"]}
+    for label in found.keys() - expected:
+        raise UserError(f"{fault}: it has no cell {found[label]}", hint)
+    if len(found) < max(len(expected), len(receipt["cells"])):
+        raise UserError(f"{fault}: one is missing, or stands twice", hint)
+
+
+def summarise(receipt: Receipt) -> Summary:
+    """The summary of a run, from its receipt alone. Raises `UserError` where a cell of the run is missing.
+
+    A curve that left the numbers counts as infinite, so its candidate is ranked last; what is not finite is None in
+    the summary.
+    """
+    spec, table = spec_of(receipt), Table(receipt["cells"])
+    check_whole(receipt, spec)
     source_model, target_model = models(receipt)
-    data = next(c for c in receipt["cells"] if c["kind"] == "data")["metrics"]
-    sources = [cell["source"] for cell in sorted(receipt["cells"], key=_source_order) if cell["kind"] == "source"]
-    summary: Record = {
+    data = data_of(receipt)
+    states = [cell for cell in receipt["cells"] if cell["kind"] == "source"]
+    states.sort(key=lambda cell: (cell["parameters"]["seed"], cell["parameters"]["step"]))
+    sources = [cell["source"] for cell in states]
+    summary: Summary = {
         "title": f"Which wide start? {spec.data.corpus}, {source_model.d_model} to {target_model.d_model}",
         "run": _run(receipt, spec, data, source_model, target_model),
-        "sources": [_source(table, name, data) for name in sources],
+        "sources": [_source(cell, data) for cell in states],
         "preservation": [],
         "probes": [],
         "ranking": [],
@@ -51,7 +134,7 @@ def summarise(receipt: Record) -> Record:
         "selectors": [],
         "curves": [],
         "attribution": [],
-        "regimes_apart": [],
+        "regimes_factorial": [],
         "notes": _notes(spec),
     }
     pool = [UNWIDENED, *spec.operators]
@@ -59,7 +142,8 @@ def summarise(receipt: Record) -> Record:
     for source in sources:
         summary["preservation"] += _preservation(table, source, spec.operators)
         for regime in spec.regimes:
-            for lag, metric in ((spec.probe_lag, "probe"), (spec.continuation_lag, "continuation")):
+            lags: list[tuple[int, Kind]] = [(spec.probe_lag, "probe"), (spec.continuation_lag, "continuation")]
+            for lag, metric in lags:
                 rows = [_ranking_row(table, spec, source, regime, lag, metric, name) for name in pool]
                 rank_by_auc(rows)
                 summary["ranking"] += rows
@@ -71,24 +155,23 @@ def summarise(receipt: Record) -> Record:
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
             summary["curves"] += [_curve(table, spec, source, regime, n, flops[n == UNWIDENED]) for n in pool]
-        apart = told_apart(summary["ranking"], source, spec.continuation_lag)
-        summary["regimes_apart"] += [apart] if apart else []
+        apart = factorial(summary["ranking"], source, spec.continuation_lag)
+        summary["regimes_factorial"] += [apart] if apart else []
         if spec.crossed:
-            found = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if family(n) != "control"}
-            summary["attribution"].append({"source": source, **attribute(found, seed=spec.study_seed)})
-    return summary
+            found = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if not is_control(n)}
+            finite = {n: y for n, y in found.items() if bool(np.isfinite(y).all())}
+            if finite:
+                summary["attribution"].append({"source": source, **attribute(finite, seed=spec.study_seed)})
+    lost = sorted({row["candidate"] for row in summary["ranking"] if not math.isfinite(row["auc_mean"])})
+    summary["notes"] += [f"Diverged, and therefore ranked last: {', '.join(lost)}."] if lost else []
+    return cast(Summary, readable(summary))
 
 
-def _source_order(cell: Record) -> tuple:
-    parameters = cell["parameters"]
-    return (parameters.get("seed", -1), parameters.get("step", -1))
-
-
-def _run(receipt: Record, spec: StudySpec, data: Record, source: ModelConfig, target: ModelConfig) -> Record:
-    def sizes(config: ModelConfig) -> Record:
+def _run(receipt: Receipt, spec: StudySpec, data: DataMetrics, source: ModelConfig, target: ModelConfig) -> RunFacts:
+    def sizes(config: ModelConfig) -> Sizes:
         names = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff")
         values = {name: getattr(config, name) for name in names}
-        return values | {"dialect": config.described, "parameters": count_params(config)}
+        return cast(Sizes, values | {"dialect": config.described, "parameters": count_params(config)})
 
     return {
         "preset": spec.preset,
@@ -111,20 +194,19 @@ def _run(receipt: Record, spec: StudySpec, data: Record, source: ModelConfig, ta
     }
 
 
-def _source(table: Table, name: str, data: Record) -> Record:
-    cell = next(c for c in table.cells if c["kind"] == "source" and c["source"] == name)
+def _source(cell: SourceCell, data: DataMetrics) -> SourceRow:
     metrics, parameters = cell["metrics"], cell["parameters"]
     return {
-        "name": name,
+        "name": cell["source"],
         "seed": parameters["seed"],
         "step": parameters["step"],
         "validation_loss": metrics["final_loss"],
         "unigram_entropy": data["unigram_entropy"],
-        "curve": [list(point) for point in zip(metrics["eval_steps"], metrics["eval_loss"], strict=True)],
+        "curve": list(zip(metrics["eval_steps"], metrics["eval_loss"], strict=True)),
     }
 
 
-def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list[Record]:
+def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list[Measured]:
     names = [m.name for m in measures_at("zero_step")]
     rows = []
     for name in operators:
@@ -133,11 +215,16 @@ def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list
     return rows
 
 
-def _aucs(table: Table, source: str, regime: str, name: str, kind: str) -> list[float]:
-    if kind == "continuation":
-        return table.values(kind, source, regime, name, "auc")
-    cells = [row["metrics"] for row in table.rows("probe", source, regime, name)]
-    return [auc(m["eval_steps"], m["eval_loss"]) for m in cells]
+def _losses(metrics: CurveMetrics) -> list[float]:
+    return [math.inf if loss is None else loss for loss in metrics["eval_loss"]]
+
+
+def _aucs(table: Table, source: str, regime: str, name: str, kind: Kind) -> list[float]:
+    cells = [row["metrics"] for row in table.rows(kind, source, regime, name)]
+    if kind == "continuation":  # an average that was recorded; the curve may go on beyond what it is of
+        found = [cast(float | None, m.get("auc")) for m in cells]
+        return [math.inf if value is None else value for value in found]
+    return [auc(m["eval_steps"], _losses(m)) for m in cells]
 
 
 def family(name: str) -> str:
@@ -145,46 +232,58 @@ def family(name: str) -> str:
     return "control" if name == UNWIDENED else parse_operator(name).operator.family
 
 
-def _shared(spec: StudySpec, metrics: Record, lag: int) -> tuple[list[int], list[float]]:
+def is_control(name: str) -> bool:
+    """Whether a candidate is there to be compared with, and no warm start."""
+    return name == UNWIDENED or parse_operator(name).operator.control
+
+
+def _shared(metrics: CurveMetrics, lag: int) -> tuple[list[int], list[float]]:
     """The part of a curve up to a lag."""
     n = metrics["eval_steps"].index(lag) + 1
-    return metrics["eval_steps"][:n], metrics["eval_loss"][:n]
+    return metrics["eval_steps"][:n], _losses(metrics)[:n]
 
 
-def _ranking_row(table: Table, spec: StudySpec, source: str, regime: str, lag: int, kind: str, name: str) -> Record:
+def _ranking_row(
+    table: Table, spec: StudySpec, source: str, regime: str, lag: int, kind: Kind, name: str
+) -> RankingRow:
     aucs = _aucs(table, source, regime, name, kind)
     cells = [row["metrics"] for row in table.rows(kind, source, regime, name)]
-    row: Record = {
+    row: RankingRow = {
         "source": source,
         "regime": regime,
         "lag": lag,
         "candidate": name,
         "family": family(name),
-        "control": family(name) == "control",
+        "control": is_control(name),
         "n": len(aucs),
+        "auc_mean": mean(aucs),
         "auc_sd": deviation(aucs),
+        "final_mean": None,
         "rank": None,
         "tokens_saved": None,
         "tokens_saved_more": False,
     }
-    for measure in measures_at("continuation"):
-        row[measure.column] = _mean_or_none(_in_ranking(measure, spec, cells, lag, kind))
+    measured = {m.column: _mean_or_none(_in_ranking(m, cells, lag, kind)) for m in measures_at("continuation")}
+    row = cast(RankingRow, {**row, **measured})
     scratch = [row["metrics"] for row in table.rows(kind, source, regime, "scratch")]
     if scratch and name != "scratch":
-        steps, own = _mean_shared(spec, cells, lag)
-        _, control = _mean_shared(spec, scratch, lag)
+        steps, own = _mean_shared(cells, lag)
+        _, control = _mean_shared(scratch, lag)
         tokens = tokens_saved(steps, control, own, spec.data.batch_size * spec.data.seq_len)
         row["tokens_saved"], row["tokens_saved_more"] = tokens
     return row
 
 
-def _in_ranking(measure: Measure, spec: StudySpec, cells: list[Record], lag: int, kind: str) -> list[float]:
+def _in_ranking(measure: Measure, cells: Sequence[CurveMetrics], lag: int, kind: str) -> list[float]:
     """A measure over replicates at a lag: one of the curve at every lag, any other where the continuation ended."""
     if measure.of_curve:
-        curves = [_shared(spec, m, lag) for m in cells]
-        values = [value_of(measure, Curve(tuple(steps), tuple(losses))) for steps, losses in curves]
+        curves = [_shared(m, lag) for m in cells]
+        values = [
+            value_of(measure, Curve(tuple(steps), tuple(losses))) if all(map(math.isfinite, losses)) else math.inf
+            for steps, losses in curves
+        ]
     else:
-        values = [m.get(measure.name) for m in cells] if kind == "continuation" else []
+        values = [cast(float | None, m.get(measure.name)) for m in cells] if kind == "continuation" else []
     return [v for v in values if v is not None]
 
 
@@ -192,21 +291,21 @@ def _mean_or_none(values: list[float]) -> float | None:
     return mean(values) if values else None
 
 
-def _mean_shared(spec: StudySpec, cells: list[Record], lag: int) -> tuple[list[int], list[float]]:
-    curves = [_shared(spec, m, lag) for m in cells]
+def _mean_shared(cells: Sequence[CurveMetrics], lag: int) -> tuple[list[int], list[float]]:
+    curves = [_shared(m, lag) for m in cells]
     return curves[0][0], mean_curve([losses for _, losses in curves])[0]
 
 
-def _probe(table: Table, source: str, regime: str, name: str) -> Record:
+def _probe(table: Table, source: str, regime: str, name: str) -> Measured:
     names = [m.name for m in measures_at("probe") if m.recorded]
     values = {m: _mean_or_none(table.values("probe", source, regime, name, m)) for m in names}
     n = len(table.rows("probe", source, regime, name))
     return {"source": source, "regime": regime, "candidate": name, "n": n, **values}
 
 
-def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[Record]:
+def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[SelectorRow]:
     """Selectors over the candidates that come from the source; scratch is no warm start, so it is left out."""
-    pool = [name for name in spec.operators if family(name) != "control"]
+    pool = [name for name in spec.operators if not is_control(name)]
     long = {name: mean(_aucs(table, source, regime, name, "continuation")) for name in pool}
     rows = []
     for measure in (m for m in measures() if m.selects):
@@ -217,8 +316,8 @@ def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[
             if measure.recorded:
                 values = table.values(kind, source, where, name, measure.name)
             else:
-                cells = [row["metrics"] for row in table.rows(kind, source, where, name)]
-                values = _in_ranking(measure, spec, cells, spec.probe_lag, kind)
+                cells = [row["metrics"] for row in table.rows("probe", source, regime, name)]
+                values = _in_ranking(measure, cells, spec.probe_lag, kind)
             if values:
                 scores[name] = measure.score(mean(values))
         judged = judge_selector(measure.selector, scores, long)
@@ -227,16 +326,16 @@ def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[
     return rows
 
 
-def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, flops: float) -> Record:
+def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, flops: float) -> CurveRow:
     cells = [row["metrics"] for row in table.rows("continuation", source, regime, name)]
     steps = cells[0]["eval_steps"]
-    middle, low, high = mean_curve([m["eval_loss"] for m in cells])
+    middle, low, high = mean_curve([_losses(m) for m in cells])
     tokens = [s * spec.data.batch_size * spec.data.seq_len for s in steps]
     return {
         "source": source,
         "regime": regime,
         "candidate": name,
-        "control": family(name) == "control",
+        "control": is_control(name),
         "steps": steps,
         "tokens": tokens,
         "flops": [t * flops for t in tokens],

@@ -11,7 +11,7 @@ import numpy as np
 
 from growjax.config import canonical_json
 from growjax.digests import named_leaves, total, words_hex
-from growjax.record.seals import exact, readable
+from growjax.record.checksums import exact, readable
 from growjax.train.loop import Trace
 from growjax.train.state import TrainState
 

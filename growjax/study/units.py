@@ -110,12 +110,12 @@ def _fill_trajectory(ctx: Context, trajectory: Trajectory, given: Mapping[str, R
 
 def _compile(ctx: Context, regime: str) -> None:
     shapes = jax.eval_shape(lambda: init_state(ctx.target, key=Streams(root_key(0)).at("init", 0)))
-    live = ctx.luck_of(REGIMES[regime], 0, {})
+    live = ctx.keys_of(REGIMES[regime], 0, {})
     compile_run(shapes, ctx.feed, live, batch_size=ctx.spec.data.batch_size, programs=ctx.programs, **ctx.sizes)
 
 
 def filling(ctx: Context) -> Filling:
-    """What workers are told of a study at work: its specification and run directory alone, so that what runs beside a
+    """What workers are given a study at work: its specification and run directory alone, so that what runs beside a
     cell cannot change it."""
     return Filling(begin_worker, (ctx.spec.to_dict(), str(ctx.run.path), registry.portable()), fill_unit)
 

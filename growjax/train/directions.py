@@ -45,7 +45,11 @@ def _sgd(config: OptimConfig, spec: ParamSpec, g: Any, m: Any, v: Any, c: Any, e
 
 
 def _muon(config: OptimConfig, spec: ParamSpec, g: Any, m: Any, v: Any, c: Any, eps: Any) -> tuple[Any, Any, Any]:
-    """Jordan et al. 2024 (`optax.contrib.muon`): matrices by orthogonalised Nesterov momentum, the rest by AdamW."""
+    """Jordan et al. 2024: matrices by orthogonalised Nesterov momentum (`optax.contrib.muon`), the rest by AdamW.
+
+    `optax.contrib.muon` takes Adam with Nesterov momentum and a decay of its own for the rest. Jordan et al. train it
+    by AdamW, and so does this: its plain momentum, and the one decay of all parameters that decay.
+    """
     if not spec.is_matrix:
         return _adamw(config, spec, g, m, v, c, eps)
     beta = config.muon_beta

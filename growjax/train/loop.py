@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
+from growjax.train.check import check_state
 from growjax.train.programs import Programs, lower
 from growjax.train.state import StepKeys, TrainState, token_losses, train_step
 
@@ -30,7 +32,7 @@ class Feed(NamedTuple):
     """uint16 [E, B, T + 1], the same at every evaluation."""
 
 
-class Luck(NamedTuple):
+class RunKeys(NamedTuple):
     """The keys of the streams that are live (None: not live), and the fixed order that serves without one."""
 
     order: jax.Array | None
@@ -66,10 +68,17 @@ class Run(NamedTuple):
     """Digest of the optimized module that it was compiled into (`growjax.train.programs.module_digest`)."""
 
 
-def luck(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> Luck:
+def check_feed(feed: Feed) -> None:
+    """Raises `AssertionError` where a feed's arrays are no windows of one length."""
+    chex.assert_rank([feed.train, feed.evaluation], [2, 3])
+    chex.assert_equal_shape_suffix([feed.train, feed.evaluation], 1)
+    chex.assert_type([feed.train, feed.evaluation], jnp.uint16)
+
+
+def run_keys(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> RunKeys:
     """Keys for exactly the streams named in `live` (of `order` and `dropout`)."""
     keys = {name: streams.stream(name) for name in live}
-    return Luck(keys.get("order"), keys.get("dropout"), jnp.asarray(fixed_order, jnp.int32))
+    return RunKeys(keys.get("order"), keys.get("dropout"), jnp.asarray(fixed_order, jnp.int32))
 
 
 def evaluate(state: TrainState, windows_EBT: jax.Array) -> jax.Array:
@@ -87,7 +96,7 @@ def evaluate(state: TrainState, windows_EBT: jax.Array) -> jax.Array:
 def _run(
     state: TrainState,
     feed: Feed,
-    luck: Luck,
+    run_keys: RunKeys,
     start: jax.Array,
     segments: jax.Array,
     segment_steps: jax.Array,
@@ -96,12 +105,14 @@ def _run(
     max_steps: int,
     max_evals: int,
 ) -> tuple[TrainState, Trace]:
+    check_feed(feed)
+
     def step(i: jax.Array, carry: tuple[TrainState, Trace]) -> tuple[TrainState, Trace]:
         state, trace = carry
         lag = start + i
-        order_key = None if luck.order is None else at_step(luck.order, lag)
-        dropout_key = None if luck.dropout is None else at_step(luck.dropout, lag)
-        ids = window_ids(lag, batch_size, feed.train.shape[0], key=order_key, order=luck.fixed_order)
+        order_key = None if run_keys.order is None else at_step(run_keys.order, lag)
+        dropout_key = None if run_keys.dropout is None else at_step(run_keys.dropout, lag)
+        ids = window_ids(lag, batch_size, feed.train.shape[0], key=order_key, order=run_keys.fixed_order)
         state, metrics = train_step(state, batch_at(feed.train, ids), keys=StepKeys(dropout_key))
         return state, trace._replace(
             loss=trace.loss.at[i].set(metrics["loss"].astype(jnp.float32)),
@@ -136,7 +147,7 @@ def _run(
 def run(
     state: TrainState,
     feed: Feed,
-    luck: Luck,
+    run_keys: RunKeys,
     *,
     batch_size: int,
     segments: int,
@@ -150,12 +161,14 @@ def run(
 
     `start` is the number of the first step in the streams and in the batch order. `max_steps` and `max_evals` size
     the trace (and are part of the program: give the same to share it). The state handed in is used up. `programs`
-    keeps what was compiled for the next run of the same shapes; without it every call compiles anew.
+    keeps what was compiled for the next run of the same shapes; without it every call compiles anew. Raises `UserError`
+    for a state whose arrays are not those of its configuration.
     """
+    check_state(state)
     steps, evals = segments * segment_steps, segments + 1
     numbers = (jnp.asarray(n, jnp.int32) for n in (start, segments, segment_steps))
     arrays, sizes = (
-        (state, feed, luck, *numbers),
+        (state, feed, run_keys, *numbers),
         _sizes(batch_size, max(max_steps or 0, steps), max(max_evals or 0, evals)),
     )
     program = (programs or Programs()).get("run", _run, arrays, sizes)
@@ -171,15 +184,15 @@ def _sizes(batch_size: int, max_steps: int, max_evals: int) -> dict[str, int]:
 
 
 def compile_run(
-    state: Any, feed: Feed, luck: Luck, *, batch_size: int, max_steps: int, max_evals: int, programs: Programs
+    state: Any, feed: Feed, run_keys: RunKeys, *, batch_size: int, max_steps: int, max_evals: int, programs: Programs
 ) -> None:
     """Compiles `run`'s program for a state of these shapes (arrays or `ShapeDtypeStruct`), and runs nothing."""
     numbers = (jnp.asarray(0, jnp.int32),) * 3
-    programs.get("run", _run, (state, feed, luck, *numbers), _sizes(batch_size, max_steps, max_evals))
+    programs.get("run", _run, (state, feed, run_keys, *numbers), _sizes(batch_size, max_steps, max_evals))
 
 
 def traced_run(*, batch_size: int, max_steps: int, max_evals: int) -> Any:
-    """The function whose program `run` compiles, of (state, feed, luck, start, segments, segment_steps): for a walk
+    """The function whose program `run` compiles, of (state, feed, run_keys, start, segments, segment_steps): for a walk
     over what it draws."""
     return partial(_run, **_sizes(batch_size, max_steps, max_evals))
 
@@ -194,7 +207,7 @@ def advance(
     n: int,
     *,
     feed: Feed,
-    luck: Luck,
+    run_keys: RunKeys,
     batch_size: int,
     start: int = 0,
     programs: Programs | None = None,
@@ -203,7 +216,7 @@ def advance(
     return run(
         copy_state(state),
         feed,
-        luck,
+        run_keys,
         batch_size=batch_size,
         segments=1,
         segment_steps=n,

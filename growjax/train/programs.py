@@ -65,7 +65,7 @@ def module_digest(text: str) -> str:
     """SHA-256 of an optimized module's text without what only says where it came from.
 
     One lowered text can be fused, and so rounded, in several ways (by another version of the compiler, for another
-    device, or by chance). This digest tells which way was taken.
+    device, or by chance). This digest says which way was taken.
     """
     for pattern in (_ORIGINS, _METADATA, _FINGERPRINT):
         text = pattern.sub("", text)
@@ -82,7 +82,7 @@ def lower(function: Any, arrays: tuple, static: dict[str, Any]) -> tuple[jax.sta
 
 @contextlib.contextmanager
 def _first_compiles(fingerprint: str) -> Iterator[None]:
-    """Lanes that need one program at once: the first compiles it, the others wait and find it in the cache."""
+    """Workers that need one program at once: the first compiles it, the others wait and find it in the cache."""
     directory = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     with contextlib.ExitStack() as stack:
         if directory:

@@ -21,16 +21,19 @@ from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.errors import UserError
 from growjax.streams import at_site, at_step
-from growjax.train.loop import Feed, Luck, Run, Trace, evaluate
+from growjax.train.check import check_state
+from growjax.train.loop import Feed, Run, RunKeys, Trace, check_feed, evaluate
 from growjax.train.programs import Programs, text_digest
 from growjax.train.state import TrainState, apply_gradients, loss_fn
 
 
 @partial(jax.jit, static_argnames="batch_size")
-def _batch(feed: Feed, luck: Luck, lag: jax.Array, *, batch_size: int) -> tuple[jax.Array, jax.Array]:
+def _batch(feed: Feed, run_keys: RunKeys, lag: jax.Array, *, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """Inputs and targets of step `lag`, drawn once for all shards."""
-    order_key = None if luck.order is None else at_step(luck.order, lag)
-    return batch_at(feed.train, window_ids(lag, batch_size, feed.train.shape[0], key=order_key, order=luck.fixed_order))
+    order_key = None if run_keys.order is None else at_step(run_keys.order, lag)
+    return batch_at(
+        feed.train, window_ids(lag, batch_size, feed.train.shape[0], key=order_key, order=run_keys.fixed_order)
+    )
 
 
 @partial(jax.jit, static_argnames=("config", "shards"))
@@ -76,7 +79,7 @@ def _mark(state: TrainState, windows: jax.Array) -> tuple[jax.Array, jax.Array]:
 def run_sharded(
     state: TrainState,
     feed: Feed,
-    luck: Luck,
+    run_keys: RunKeys,
     *,
     batch_size: int,
     shards: int,
@@ -89,21 +92,24 @@ def run_sharded(
     """`growjax.train.loop.run` over virtual shards, on all devices (or those given). The state handed in is used up.
     `programs` keeps the digest of the modules for the next run of the same programs.
 
-    Raises `UserError` where the batch cannot be cut into so many equal parts.
+    Raises `UserError` where the batch cannot be cut into so many equal parts, or for a state whose arrays are not those
+    of its configuration.
     """
+    check_state(state)
     if shards < 1 or batch_size % shards:
         raise UserError(f"a batch of {batch_size} has no {shards} equal shards", "choose a divisor of the batch size")
+    check_feed(feed)
     devices = list(devices or jax.devices())[:shards]
     static = {"config": state.config, "shards": shards}
     steps: list[Any] = []
     marks = [_mark(state, feed.evaluation)]
-    prints = sharded_fingerprint(state, feed, luck, batch_size=batch_size, shards=shards)
+    prints = sharded_fingerprint(state, feed, run_keys, batch_size=batch_size, shards=shards)
     kept, modules = programs or Programs(), ""
     with ThreadPoolExecutor(len(devices)) as pool:
         for number in range(segments * segment_steps):
             lag = np.int32(start + number)
-            batch = _batch(feed, luck, lag, batch_size=batch_size)
-            copies = [jax.device_put((state.params, batch, luck.dropout, lag), d) for d in devices]
+            batch = _batch(feed, run_keys, lag, batch_size=batch_size)
+            copies = [jax.device_put((state.params, batch, run_keys.dropout, lag), d) for d in devices]
 
             def part(shard: int, copies: list[Any] = copies) -> Any:
                 at = shard * len(devices) // shards
@@ -116,7 +122,7 @@ def run_sharded(
             if not modules:  # asked of the arrays themselves, jax finds what it has compiled for them
                 place = jax.device_put(np.int32(0), devices[0])
                 called = (
-                    _batch.lower(feed, luck, lag, batch_size=batch_size),
+                    _batch.lower(feed, run_keys, lag, batch_size=batch_size),
                     _shard.lower(*copies[0], place, **static),
                     _update.lower(state, parts),
                     _mark.lower(state, feed.evaluation),
@@ -131,7 +137,7 @@ def run_sharded(
 
 
 def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, Any]:
-    """The programs that draw, by name, for a walk: `batch` of (feed, luck, lag), `shard` of (params, batch, dropout
+    """The programs that draw, by name, for a walk: `batch` of (feed, run_keys, lag), `shard` of (params, batch, dropout
     key, lag, shard)."""
     return {
         "batch": partial(_batch, batch_size=batch_size),
@@ -139,9 +145,9 @@ def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, An
     }
 
 
-def sharded_fingerprint(state: TrainState, feed: Feed, luck: Luck, *, batch_size: int, shards: int) -> str:
+def sharded_fingerprint(state: TrainState, feed: Feed, run_keys: RunKeys, *, batch_size: int, shards: int) -> str:
     """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
-    shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, luck))
+    shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, run_keys))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     of_state, of_feed, of_luck = shapes
     batch = jax.eval_shape(partial(_batch, batch_size=batch_size), of_feed, of_luck, number)

@@ -1,16 +1,21 @@
-"""`TrainState`: everything a run needs to go on, and the pure step that moves it."""
+"""`TrainState`: everything a run needs to go on, and the pure step that moves it.
+
+States and batches are checked where they enter a program, by shapes and dtypes alone: it keeps its text.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
 from growjax.config import TrainConfig
-from growjax.model.decoder import Params, init_params, loss, param_specs
+from growjax.limits import require_room
+from growjax.model.decoder import Params, init_params, loss, param_shapes, param_specs
 from growjax.train.optim import LawFactors, OptState, global_norm, transformation
 
 
@@ -38,13 +43,16 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
 
 
 def init_state(config: TrainConfig, *, key: jax.Array) -> TrainState:
-    """A state at step 0. `key` is the init stream's key at step 0."""
+    """A state at step 0. `key` is the init stream's key at step 0. Raises `UserError` where it cannot fit in memory."""
+    chex.assert_shape(key, ())
+    require_room(config)
     params = init_params(config.model, key=key)
     return fresh_state(config, params)
 
 
 def fresh_state(config: TrainConfig, params: Params) -> TrainState:
     """Given parameters with an optimizer that has seen nothing."""
+    chex.assert_trees_all_equal_shapes_and_dtypes(param_shapes(config.model), params)
     opt_state: Any = optimizer(config).init(params)
     return TrainState(params=params, opt_state=opt_state, step=jnp.zeros((), jnp.int32), config=config)
 
@@ -58,6 +66,9 @@ def loss_fn(
     params: Params, config: TrainConfig, batch: tuple[jax.Array, jax.Array], *, dropout_key: jax.Array | None
 ) -> jax.Array:
     """Mean negative log-likelihood in nats per token of a batch (inputs, targets), both int32 [B, T]."""
+    chex.assert_rank(batch, 2)
+    chex.assert_equal_shape(batch)
+    chex.assert_type(batch, jnp.int32)
     inputs, targets = batch
     return loss(config.model, params, inputs, targets, dropout_key=dropout_key)
 

@@ -1,0 +1,86 @@
+"""What is drawn, as plain data: the words in which an operator declares its draws, and a cell its ledger.
+
+A ledger names streams; a stream has a key path, a first and a last step, and sites; a site has paths below the step's
+key and says what is drawn at each. All of it is JSON. Nothing here imports jax, or makes a key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Path = Sequence[str | int]
+"""What is folded into a key, one after the other: names stand for their tags, numbers for themselves."""
+
+Draw = dict[str, Any]
+"""distribution (mask, integers, normal, uniform), shape, dtype, and the distribution's own numbers."""
+
+Sites = list[tuple[list[str | int], Draw]]
+"""Paths below the step's key, each with what is drawn there, as in `([path, 0], normals(shape))` for a key
+`at_site(key, path)`."""
+
+Ledger = dict[str, dict[str, Any]]
+"""By stream: root (purpose and seed), path, key (hexadecimal, as the run held it), first, last, sites, draws, words."""
+
+
+def mask(shape: Iterable[int], rate: float) -> Draw:
+    """A dropout mask of that shape: four entries for each 64-bit word drawn."""
+    return {"distribution": "mask", "shape": list(shape), "dtype": "uint64", "rate": rate}
+
+
+def integers(count: int, high: int, dtype: str = "int32") -> Draw:
+    """Whole numbers from 0 to below `high`."""
+    return {"distribution": "integers", "shape": [count], "dtype": dtype, "high": high}
+
+
+def normals(shape: Iterable[int], dtype: str = "float32") -> Draw:
+    """Standard normals."""
+    return {"distribution": "normal", "shape": list(shape), "dtype": dtype}
+
+
+def uniforms(count: int, low: float, high: float, dtype: str = "float64") -> Draw:
+    """Uniforms from `low` to below `high`."""
+    return {"distribution": "uniform", "shape": [count], "dtype": dtype, "low": low, "high": high}
+
+
+def bits_shape(draw: Draw) -> tuple[int, ...]:
+    """The shape of the random words behind a draw (behind each of two keys, for integers)."""
+    *rest, last = draw["shape"]
+    return (*rest, (last + 3) // 4) if draw["distribution"] == "mask" else (*rest, last)
+
+
+def width_of(draw: Draw) -> int:
+    """How many bits each random word behind a draw has."""
+    return 64 if draw["dtype"] in ("float64", "int64", "uint64") else 32
+
+
+def words_of(draw: Draw) -> int:
+    """How many 32-bit words a draw takes."""
+    keys = 2 if draw["distribution"] == "integers" else 1
+    return keys * width_of(draw) // 32 * math.prod(bits_shape(draw))
+
+
+def values_of(draw: Draw) -> int:
+    """How many values a draw gives."""
+    return math.prod(draw["shape"])
+
+
+def key_hex(key: Iterable[int]) -> str:
+    """A key as 16 hexadecimal digits."""
+    return "".join(f"{int(word):08x}" for word in key)
+
+
+def entry(purpose: str, seed: int, path: Path, key: str, steps: tuple[int, int], sites: list[dict]) -> dict[str, Any]:
+    """A stream's entry in a ledger. `steps`: the first and the last."""
+    times = steps[1] - steps[0] + 1
+    return {
+        "root": {"purpose": purpose, "seed": seed},
+        "path": list(path),
+        "key": key,
+        "first": steps[0],
+        "last": steps[1],
+        "sites": sites,
+        "draws": times * sum(len(s["at"]) * values_of(s["draw"]) for s in sites),
+        "words": times * sum(len(s["at"]) * words_of(s["draw"]) for s in sites),
+    }

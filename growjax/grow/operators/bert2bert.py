@@ -1,0 +1,42 @@
+"""bert2BERT: Chen et al. 2022, arXiv 2110.07143. Its function-preserving form is Net2Net's."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.grow.building import clone, fresh
+from growjax.grow.copying import along
+from growjax.grow.operator import Operator
+from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import never
+from growjax.model.axes import ParamSpec, map_specs
+from growjax.model.decoder import param_specs
+from growjax.streams import Streams
+from growjax.train.state import TrainState
+
+
+def aki(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """New output units are taken from the layer above, so that no two are alike; the function is not kept.
+
+    Chen et al. 2022 (bert2BERT, advanced knowledge initialization, section 3.2.2). The last layer, and what belongs to
+    no layer, is copied.
+    """
+    cloned = clone(state, plan)
+
+    def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+        layers = [i for i, d in enumerate(spec.dims) if d.axis == "layers"]
+        if not layers:
+            return leaf
+        above = jnp.minimum(jnp.arange(leaf.shape[layers[0]]) + 1, leaf.shape[layers[0]] - 1)
+        new = np.zeros((1,) * leaf.ndim, bool)
+        for i in spec.positions("writes"):
+            if plan.maps[spec.dims[i].axis].grown:
+                new = new | along(plan.maps[spec.dims[i].axis].is_new, i, leaf.ndim)
+        return jnp.where(new, jnp.take(leaf, above, axis=layers[0]), leaf)
+
+    return fresh(cloned, map_specs(one, param_specs(plan.source), cloned.params))
+
+
+AKI = Operator("aki", aki, "published", "arXiv 2110.07143", never, clones=False)

@@ -1,0 +1,97 @@
+"""The paper's four families of candidates (arXiv 2604.04281), the reference and the control."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from growjax.grow.blocks import mixture_sites, mixtures
+from growjax.grow.building import clone, restarted, started, target_sites
+from growjax.grow.factors import law_factors, times_factors
+from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.operator import Operator
+from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import check_law, check_noise, never, unless_noise_shows, where_clones_are_exact
+from growjax.streams import Streams
+from growjax.train.state import TrainState, init_state
+
+
+def exact_copy(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """Every unit cloned, moments by the law, counters and schedule carried: the function is kept.
+
+    The optimizer's constants stay the target's own, so training leaves the narrow run from the first step on.
+    """
+    return clone(state, plan)
+
+
+def lockstep(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """The exact copy under the whole law: learning rates, decay, epsilon and clipping too.
+
+    The wide run is then the narrow run, step after step (see `growjax.grow.factors`).
+    """
+    new, law = clone(state, plan), law_factors(plan, state.config.optim)
+    both: Any = times_factors(new.law, law)
+    return new.replace(law=both)
+
+
+def perturbed(
+    state: TrainState,
+    plan: WidthPlan,
+    *,
+    streams: Streams,
+    sigma: float = 0.2,
+    snr_db: float | None = None,
+    cancel: str = "inputs",
+) -> TrainState:
+    """The exact copy plus normal noise on what reads cloned axes, by default cancelling over the copies.
+
+    The noise's root mean square is `sigma` times each parameter's, all layers taken together (the paper names no size),
+    or `snr_db` decibels under each matrix's, each layer's by itself, as in HyperCloning. Noise that cancels over
+    `inputs` keeps the function and breaks the clones' symmetry; over `both` sides it is dead; `none` does not keep the
+    function.
+    """
+    new = clone(state, plan)
+    size, stacked = (sigma, True) if snr_db is None else (sigma_of_snr(snr_db), False)
+    params = input_noise(new.params, plan, size, cancel, key=streams.at("perturb", 0), stacked=stacked)
+    return new.replace(params=params)
+
+
+def asymmetric_reset(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """The exact copy whose moments and counts start anew in every entry with a new coordinate; the rest are carried.
+
+    Three quarters of a matrix doubled both ways. Each such entry has a count of its own.
+    """
+    return restarted(clone(state, plan), plan)
+
+
+def structured(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """New units are orthogonal mixtures inside the subspace the source's weights span, read by nothing at first.
+
+    The function is kept; no unit is a copy, so nothing holds new units together in training. The form is our own: the
+    paper's is not public.
+    """
+    starts = mixtures(plan, key=streams.at("structure", 0))
+    return started(state, plan, starts)
+
+
+def scratch(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """The target drawn afresh, optimizer and schedule at step 0: the control that owes the source nothing."""
+    return init_state(state.config.replace(model=plan.target), key=streams.at("init", 0))
+
+
+_PAPER = "arXiv 2604.04281"
+
+EXACT_COPY = Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact)
+PERTURBED = Operator(
+    "perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, check_noise, draws={"perturb": noise_sites}
+)
+ASYMMETRIC_RESET = Operator("asymmetric_reset", asymmetric_reset, "asymmetric reset", _PAPER, where_clones_are_exact)
+STRUCTURED = Operator(
+    "structured", structured, "structured non-clone", _PAPER, where_clones_are_exact,
+    draws={"structure": mixture_sites}, clones=False,
+)  # fmt: skip
+LOCKSTEP = Operator("lockstep", lockstep, "reference", "growjax", where_clones_are_exact, check_law)
+SCRATCH = Operator(
+    "scratch", scratch, "control", _PAPER, never, draws={"init": target_sites}, control=True, clones=False
+)
+
+FAMILIES = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)

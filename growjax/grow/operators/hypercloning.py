@@ -1,0 +1,48 @@
+"""HyperCloning: Samragh et al. 2024, arXiv 2409.12903."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from growjax.draws import Sites
+from growjax.grow.building import clone, fresh
+from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.operator import Operator
+from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import check_whole_multiples, where_clones_are_exact
+from growjax.streams import Streams
+from growjax.train.state import TrainState
+
+
+def hypercloning(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """Every matrix tiled and divided by how often its input is tiled: the function is kept.
+
+    Samragh et al. 2024, section 3.2, the symmetric form. Whole multiples only.
+    """
+    return fresh(clone(state, plan))
+
+
+def hypercloning_noisy(state: TrainState, plan: WidthPlan, *, streams: Streams, snr_db: float = 10.0) -> TrainState:
+    """HyperCloning with noise added to one copy of an input and taken from its other: the function is kept.
+
+    Samragh et al. 2024, section 3.3; the noise lies `snr_db` decibels under each matrix, each layer's by itself. Copies
+    go two by two: a third one has no noise, nor has the head. Whole multiples only.
+    """
+    new = fresh(clone(state, plan))
+    noisy = input_noise(new.params, plan, sigma_of_snr(snr_db), "pairs", key=streams.at("perturb", 0))
+    return new.replace(params=noisy)
+
+
+def _pairs_drawn(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+    return noise_sites(plan, {"cancel": "pairs"})
+
+
+_PAPER = "arXiv 2409.12903"
+
+HYPERCLONING = Operator(
+    "hypercloning", hypercloning, "published", _PAPER, where_clones_are_exact, check_whole_multiples
+)
+HYPERCLONING_NOISY = Operator(
+    "hypercloning_noisy", hypercloning_noisy, "published", _PAPER, where_clones_are_exact, check_whole_multiples,
+    draws={"perturb": _pairs_drawn},
+)  # fmt: skip

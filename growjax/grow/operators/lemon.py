@@ -1,0 +1,33 @@
+"""LEMON: Wang et al. 2024, arXiv 2310.07999."""
+
+from __future__ import annotations
+
+from growjax.grow.blocks import split_sites, started_params, uneven_splits
+from growjax.grow.building import clone, fresh, with_norm_eps
+from growjax.grow.operator import Operator
+from growjax.grow.plan import WidthPlan, make_plan
+from growjax.grow.promises import always
+from growjax.streams import Streams
+from growjax.train.state import TrainState
+
+
+def in_rounds(plan: WidthPlan, streams: Streams) -> WidthPlan:
+    """The plan with copies dealt in rounds, to norms whose epsilon makes up for the remainder (section 4)."""
+    old, new = plan.source.d_model, plan.target.d_model
+    return with_norm_eps(make_plan(plan.source, plan.target), new // old * old / new)
+
+
+def lemon(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """Each weight split into unequal parts that sum to it, norms exact at any width: the function is kept.
+
+    Wang et al. 2024, section 4: the remainder of a norm is filled with zeros (RMSNorm) or the mean (LayerNorm), and its
+    gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`).
+    """
+    params = started_params(state.params, plan, uneven_splits(plan, key=streams.at("structure", 0)))
+    return fresh(clone(state, plan), params)
+
+
+LEMON = Operator(
+    "lemon", lemon, "published", "arXiv 2310.07999", always,
+    draws={"structure": split_sites}, follows=in_rounds, clones=False,
+)  # fmt: skip

@@ -1,0 +1,59 @@
+"""Composable expansions: Gesmundo & Maile 2023, arXiv 2308.06103."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from growjax.grow.blocks import padding
+from growjax.grow.building import restarted, started, target_sites, with_norm_eps
+from growjax.grow.copying import along
+from growjax.grow.factors import anew
+from growjax.grow.operator import Operator
+from growjax.grow.plan import WidthPlan
+from growjax.grow.promises import where_zeros_are_exact
+from growjax.model.axes import ParamSpec, map_specs
+from growjax.model.decoder import init_params, param_specs
+from growjax.streams import Streams
+from growjax.train.state import TrainState
+
+
+def thinned(plan: WidthPlan, streams: Streams) -> WidthPlan:
+    """The plan to norms whose epsilon makes up for the zeros in the residual stream."""
+    return with_norm_eps(plan, plan.source.d_model / plan.target.d_model)
+
+
+def zero_pad(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
+    """New units are drawn afresh and their outgoing weights are zero, moments padded with zeros: the function is kept.
+
+    Gesmundo & Maile 2023, section 2 (all axes but the layers'). Zeros in the residual stream are made up for in the
+    norms' gain and epsilon; under LayerNorm they shift the mean, and the function is kept only where d_model stays.
+    """
+    new = restarted(started(state, plan, padding(plan)), plan)
+    law: Any = anew(new.law, plan)
+    drawn = init_params(plan.target, key=streams.at("init", 0))
+
+    def fill(spec: ParamSpec, leaf: jax.Array, fresh: jax.Array) -> jax.Array:
+        random = dead = np.zeros((1,) * leaf.ndim, bool)
+        for i, dim in enumerate(spec.dims):
+            axis_map = plan.maps[dim.axis]
+            if dim.axis not in ("embed", "heads", "kv_heads", "mlp") or not axis_map.grown:
+                continue
+            is_new = along(axis_map.is_new, i, leaf.ndim)
+            if (dim.role, dim.axis == "embed") in (("writes", False), ("reads", True)):
+                random = random | is_new  # a new unit's own weights; and zeros may be read by anything
+            elif dim.role != "scales":
+                dead = dead | is_new
+        return jnp.where(random & ~dead, fresh, leaf)
+
+    params = map_specs(fill, param_specs(plan.source), new.params, drawn)
+    return new.replace(params=params, law=law)
+
+
+ZERO_PAD = Operator(
+    "zero_pad", zero_pad, "published", "arXiv 2308.06103", where_zeros_are_exact,
+    draws={"init": target_sites}, follows=thinned, clones=False,
+)  # fmt: skip

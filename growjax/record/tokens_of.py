@@ -1,0 +1,77 @@
+"""Which tokens a stored state was trained on: known by digest, never by where a folder lies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from growjax.data.tokens import INFO, TokenFile, open_tokens
+from growjax.errors import UserError
+
+
+class Origin(NamedTuple):
+    """What is recorded of a state's tokens: digests, or None where there is no record."""
+
+    tokens: str | None = None
+    tokenizer: str | None = None
+
+
+def origin_of(tokens: TokenFile) -> Origin:
+    """The digests of these tokens, and of their vocabulary."""
+    return Origin(tokens.digest, tokens.info["files"]["tokenizer.json"])
+
+
+def recorded_origin(state: Path) -> Origin:
+    """What a state's own folder records of its tokens, and the run that the folder is a cell of."""
+    widened = _read(state / "widen.json").get("origin", {})
+    if widened:
+        return Origin(widened.get("tokens"), widened.get("tokenizer"))
+    tokens = _read(state / "result.json").get("inputs", {}).get("tokens")
+    cells = _read(state.parent.parent / "receipt.json").get("cells", [])
+    vocabularies = [c["digests"]["tokenizer.json"] for c in cells
+                    if c["kind"] == "data" and c["digests"]["tokens"] == tokens]  # fmt: skip
+    return Origin(tokens, next(iter(vocabularies), None))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def tokens_for(state: Path, given: Path | None, vocab_size: int) -> TokenFile:
+    """The tokens to measure a state of `vocab_size` tokens on: those in the folder `given`, or the state's own where
+    they lie in its folder or in its run's `data`.
+
+    Raises `UserError` where there are none, or where those given are of another tokenizer than the state's.
+    """
+    origin = recorded_origin(state)
+    if given is not None:
+        tokens = open_tokens(given)
+        _check(state, tokens, origin, vocab_size)
+        return tokens
+    for folder in (state / "data", state.parent.parent / "data"):
+        if origin.tokens is not None and (folder / INFO).exists():
+            tokens = open_tokens(folder)
+            if tokens.digest == origin.tokens:
+                return tokens
+    known = "no record of its tokens" if origin.tokens is None else f"its own have digest {origin.tokens[:12]}"
+    raise UserError(f"no tokens that belong to {state} lie beside it ({known})", "name some with --tokens RUN/data")
+
+
+def _check(state: Path, tokens: TokenFile, origin: Origin, vocab_size: int) -> None:
+    there, own = tokens.info["vocab_size"], origin_of(tokens)
+    same = own.tokens == origin.tokens or origin.tokenizer in (None, own.tokenizer)
+    if same and there <= vocab_size:
+        return
+    digests = ""
+    if own.tokenizer is not None and origin.tokenizer is not None:
+        digests = f", digest {own.tokenizer[:12]} and not {origin.tokenizer[:12]}"
+    raise UserError(
+        f"the tokens in {tokens.directory} are of another tokenizer than the state in {state} ({there} ids, the state "
+        f"has {vocab_size}{digests})",
+        "name tokens of its own tokenizer with --tokens",
+    )

@@ -1,0 +1,183 @@
+"""What the page says in words: the conclusion, drawn from the data alone, and the definitions of the measures."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from growjax.measure import registry
+from growjax.measure.measure import Definition
+from growjax.report.formatting import Contents, Row, brief, count, rows, text
+from growjax.report.tables import separated
+
+DERIVED: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "tokens saved",
+        "tokens that the candidate needs fewer than <code>scratch</code> to reach the final loss of "
+        + "<code>scratch</code>; “&gt;” where it starts at or under that loss, so that the curves never cross",
+        "tokens",
+        "higher is better; below 0, scratch was ahead",
+    ),
+    (
+        "Kendall's tau-b",
+        "(concordant − discordant pairs) / √((pairs − ties in one order) (pairs − ties in the other))",
+        "none; −1 to 1",
+        "+1: the selector orders as the long continuation does",
+    ),
+    (
+        "top-1",
+        "whether the selector's first choice has the lowest AUC at the longest lag",
+        "share",
+        "higher is better",
+    ),
+    (
+        "regret",
+        "AUC of the selector's first choice minus the lowest AUC among the warm starts, at the longest lag",
+        "nats/token",
+        "lower is better; 0 is the right choice",
+    ),
+)
+"""What the page works out from measures: name, formula, unit and direction, as HTML."""
+
+
+def definitions() -> list[tuple[str, str, str, str]]:
+    """Every row of the page's definitions, as HTML: growjax's measures, what follows from them, other measures."""
+    own, others = registry.definitions()
+    return [*map(_as_html, own), *DERIVED, *map(_as_html, others)]
+
+
+def _as_html(definition: Definition) -> tuple[str, str, str, str]:
+    title, formula, unit, reading = (html.escape(part, quote=False) for part in definition)
+    return title, _MARKS.sub(_marked, formula), unit, reading
+
+
+_MARKS = re.compile(r"`(?P<code>[^`]+)`|(?<=\w)_(?:\{(?P<long>[^{}]+)\}|(?P<short>\w)\b)")
+"""Code in backquotes, and indices as in x_i or x_{i+1}."""
+
+
+def _marked(found: re.Match[str]) -> str:
+    return f"<code>{found['code']}</code>" if found["code"] else f"<sub>{found['long'] or found['short']}</sub>"
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _states(number: int) -> str:
+    return "1 source state" if number == 1 else f"{number} source states"
+
+
+def _outcome(found: list[Row]) -> str:
+    """Who leads in one regime at one lag, over the sources: winners where separated, nobody's name elsewhere."""
+    wins: dict[str, int] = {}
+    for row in found:
+        if separated(row):
+            wins[row["best"]] = wins.get(row["best"], 0) + 1
+    total, open_ = len(found), len(found) - sum(wins.values())
+    if not wins:
+        return "not separated" if total == 1 else f"not separated at any of {_states(total)}"
+    order = sorted(wins.items(), key=lambda item: (-item[1], item[0]))
+    if total == 1:
+        return f"<code>{text(order[0][0])}</code> is first"
+    described = [f"<code>{text(name)}</code> is first at {wins_} of {_states(total)}" for name, wins_ in order]
+    return _listed(described) + (f", {open_} not separated" if open_ else "")
+
+
+def conclusion(summary: Row, contents: Contents) -> str:
+    """One paragraph: what was compared, and who wins in each regime at each lag, where the intervals allow a winner."""
+    run = summary.get("run") or {}
+    small, large = (brief((run.get(k) or {}).get("parameters")) for k in ("source_model", "target_model"))
+    found = rows(summary, "pairs")
+    opening = (
+        f"{len(contents.operators)} ways to widen a {small}-parameter language model to {large} parameters were "
+        f"compared from {_states(len(contents.sources))}, by the area under the validation-loss curve "
+        "(AUC, lower is better)."
+    )
+    if not found:
+        return f"{opening} No pair of candidates was compared with an interval, so this run names no winner."
+    sentences = []
+    for regime in contents.regimes:
+        parts = []
+        for lag in contents.lags:
+            here = [r for r in found if (r["regime"], r["lag"]) == (regime, lag)]
+            if here:
+                parts.append(f"at lag {lag}, {_outcome(here)}")
+        if parts:
+            sentences.append(f"<strong>{text(regime.capitalize())}</strong> training: {'; '.join(parts)}.")
+    closing = _reversal(found, contents) or ""
+    if not any(separated(r) for r in found):
+        closing = "With these replicates the best and the second-best candidate cannot be distinguished anywhere."
+    return " ".join([opening, *sentences, closing]).strip()
+
+
+def _reversal(found: list[Row], contents: Contents) -> str:
+    """Whether winners at the shortest lag stay winners at the longest, counted where both are separated."""
+    if len(contents.lags) < 2:
+        return ""
+    best = {(r["source"], r["regime"], r["lag"]): r["best"] for r in found if separated(r)}
+    both = [
+        (best[s, g, contents.lags[0]], best[s, g, contents.lags[-1]])
+        for s in contents.sources
+        for g in contents.regimes
+        if (s, g, contents.lags[0]) in best and (s, g, contents.lags[-1]) in best
+    ]
+    if not both:
+        return ""
+    changed = sum(early != late for early, late in both)
+    return (
+        f"Of the {len(both)} comparisons with a separated winner at both ends, the winner changes between lag "
+        f"{contents.lags[0]} and lag {contents.lags[-1]} in {changed}."
+    )
+
+
+def verdicts(summary: Row, contents: Contents) -> str:
+    """A small table: a row per source, a column per regime and lag, the winner or `not separated`."""
+    found = {(r["source"], r["regime"], r["lag"]): r for r in rows(summary, "pairs")}
+    columns = [(g, lag) for g in contents.regimes for lag in contents.lags if any(k[1:] == (g, lag) for k in found)]
+    if not columns:
+        return ""
+    head = "".join(f'<th scope="col">{text(g)}<br>lag {lag}</th>' for g, lag in columns)
+    body = []
+    for source in contents.sources:
+        cells = ""
+        for regime, lag in columns:
+            row = found.get((source, regime, lag))
+            if row is None:
+                cells += "<td>–</td>"
+            elif separated(row):
+                cells += f'<td class="won"><code>{text(row["best"])}</code></td>'
+            else:
+                cells += '<td class="soft">not separated</td>'
+        body.append(f'<tr><th scope="row">{text(source)}</th>{cells}</tr>')
+    return (
+        '<div class="wide" tabindex="0"><table><caption>Winners by AUC. A name stands only where the interval of '
+        "second minus best excludes 0; a row whose names change from left to right is a choice that depends on regime "
+        f"or lag.</caption>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>{''.join(body)}</tbody></table></div>\n"
+    )
+
+
+def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
+    """The strip of key facts: heading, value and small print, as HTML."""
+    run = summary.get("run") or {}
+    small, large = run.get("source_model") or {}, run.get("target_model") or {}
+    replicates = run.get("replicates") or {}
+    controls = [c.name for c in contents.candidates if c.control]
+
+    def shape(model: Row) -> str:
+        keys = ("d_model", "d_ff", "n_layers", "n_heads")
+        return ", ".join(f"{key} {count(model[key])}" for key in keys if key in model)
+
+    pinned = {True: "pinned", False: "not pinned"}.get(run.get("pinned", ""), "–")
+    return [
+        ("source model", brief(small.get("parameters")), text(shape(small))),
+        ("target model", brief(large.get("parameters")), text(shape(large))),
+        ("candidates", str(len(contents.operators)), text("and controls: " + ", ".join(controls)) if controls else ""),
+        ("source states", str(len(contents.sources)), text(", ".join(contents.sources))),
+        ("replicates", text(" / ".join(count(replicates[k]) for k in replicates)), text(" / ".join(replicates))),
+        ("corpus", text(run.get("corpus")), (f"{brief(run.get('tokens_train'))} tokens to train on, "
+         f"{brief(run.get('tokens_validation'))} held out")),
+        ("vocabulary", count(run.get("vocab_size")), "tokens, byte-level BPE"),
+        ("batch", f"{count(run.get('batch_size'))} × {count(run.get('seq_len'))}", "sequences × tokens"),
+        ("preset", text(run.get("preset")), f"{count(run.get('cells'))} cells"),
+        ("bits", pinned, f"root {text(run.get('root'))[:12]}"),
+    ]  # fmt: skip

@@ -1,0 +1,47 @@
+"""Whether a study can be run here, and whether what it counts as samples are samples: asked before its first step."""
+
+from __future__ import annotations
+
+import itertools
+
+from growjax.errors import UserError
+from growjax.limits import require_room, require_room_for_stories
+from growjax.study.spec import REGIMES, StudySpec
+
+
+def require_room_for_study(spec: StudySpec) -> None:
+    """Raises `UserError` where a study cannot fit into this machine's memory (see `growjax.limits`)."""
+    require_room_for_stories(spec.data)
+    source, tokens = spec.train_config(spec.data.vocab_size), spec.data.batch_size // spec.shards * spec.data.seq_len
+    strides = [b - a for a, b in itertools.pairwise((0, *spec.source_steps))]
+    require_room(source, tokens=tokens, steps=max(strides))
+    if spec.regimes or spec.crossed:
+        target = source.replace(model=spec.to.of(source.model))
+        require_room(target, tokens=tokens, steps=spec.continuation_lag)
+
+
+def require_samples(spec: StudySpec, n_windows: int) -> None:
+    """Raises `UserError` where replicates, or levels of crossed streams, would repeat each other bit for bit on a
+    corpus of so many training windows, and so be no samples."""
+    one_window, no_dropout = f"there is {n_windows} training window", "model.dropout is 0"
+    without = {name: why for name, why, lacks in (
+        ("order", one_window, n_windows < 2), ("dropout", no_dropout, spec.model.dropout == 0)) if lacks}  # fmt: skip
+    held = {name: f"--stream holds {name}" for name in spec.exchanged()}
+    for regime in spec.regimes:
+        live, count = REGIMES[regime], spec.replicates(regime)
+        reasons = [why for name in live if (why := {**without, **held}.get(name))]
+        # where no stream distinguishes replicates, their fixed order does, if it is in use
+        orders = 1 if "order" in live else n_windows
+        if len(reasons) == len(live) and count > orders:
+            reason = "; ".join([*reasons, *([] if "order" in live else [f"there are {n_windows} fixed orders"])])
+            option = "stochastic" if live else "deterministic"
+            raise UserError(
+                f"{count} replicates of regime {regime} repeat each other bit for bit ({reason})",
+                f"give --{option}-replicates {orders} at most, or change what they draw from",
+            )
+    for name, why in without.items():
+        if (levels := getattr(spec.crossed, name)) > 1:
+            raise UserError(
+                f"{levels} crossed levels of {name} repeat each other bit for bit ({why})",
+                f"give --crossed.{name} 1, or change what they draw from",
+            )

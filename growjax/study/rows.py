@@ -1,0 +1,212 @@
+"""The types of a summary: plain data that tables, figures and the page are made of.
+
+Rows of `preservation`, `probes` and `ranking` also hold measures, each under its name or column; figures that are not
+finite are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from typing_extensions import TypedDict
+
+from growjax.record.types import Tree
+
+Measured = Mapping[str, float | int | bool | str | None]
+"""A row with measures beside its own fields."""
+
+
+class Sizes(TypedDict):
+    """A model, in numbers."""
+
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_ff: int
+    dialect: str
+    parameters: int
+
+
+class RunFacts(TypedDict):
+    preset: str
+    corpus: str
+    corpus_digest: str
+    tokens_train: int
+    tokens_validation: int
+    vocab_size: int
+    unigram_entropy: float
+    source_model: Sizes
+    target_model: Sizes
+    optimizer: Tree
+    batch_size: int
+    seq_len: int
+    replicates: dict[str, int]
+    pinned: bool
+    environment: Tree
+    root: str
+    cells: int
+
+
+class SourceRow(TypedDict):
+    name: str
+    seed: int
+    step: int
+    validation_loss: float | None
+    unigram_entropy: float
+    curve: list[tuple[int, float | None]]
+
+
+class Ranked(TypedDict):
+    """What `rank_by_auc` reads and fills."""
+
+    candidate: str
+    auc_mean: float
+    rank: int | None
+
+
+class RankingRow(Ranked):
+    """A candidate of a source in a regime at a lag."""
+
+    source: str
+    regime: str
+    lag: int
+    family: str
+    control: bool
+    n: int
+    auc_sd: float | None
+    final_mean: float | None
+    tokens_saved: float | None
+    tokens_saved_more: bool
+
+
+class Pair(TypedDict):
+    """Best against second by AUC."""
+
+    source: str
+    regime: str
+    lag: int
+    best: str
+    second: str
+    difference: float
+    low: float | None
+    high: float | None
+    confidence: float
+    comparisons: int
+    n: int
+    separated: bool
+
+
+class Judged(TypedDict):
+    """How far a selector can be trusted."""
+
+    selector: str
+    tau: float
+    top1: bool
+    top1_share: float
+    regret: float
+
+
+class SelectorRow(Judged):
+    source: str
+    regime: str
+
+
+class CurveRow(TypedDict):
+    source: str
+    regime: str
+    candidate: str
+    control: bool
+    steps: list[int]
+    tokens: list[int]
+    flops: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+class Term(TypedDict):
+    """What one randomness, or several together, give of an outcome's variance."""
+
+    term: str
+    sd: float
+    low: float
+    high: float
+    share: float
+
+
+class Decomposed(TypedDict):
+    """An outcome split by randomness."""
+
+    outcome: str
+    mean: float
+    low: float
+    high: float
+    terms: list[Term]
+
+
+class BestShare(TypedDict):
+    """How often a candidate is best when all streams are redrawn."""
+
+    candidate: str
+    mean: float
+    share: float
+    low: float
+    high: float
+
+
+class Attribution(TypedDict):
+    levels: dict[str, int]
+    confidence: float
+    outcomes: list[Decomposed]
+    difference: Decomposed | None
+    best: list[BestShare]
+
+
+class AttributionRow(Attribution):
+    source: str
+
+
+class Corner(TypedDict):
+    auc: float
+    rank: int | None
+
+
+class ApartRow(TypedDict):
+    """A candidate's AUC and rank with order and dropout fixed or random, and what each adds."""
+
+    candidate: str
+    neither: Corner
+    order: Corner
+    dropout: Corner
+    both: Corner
+    of_order: float
+    of_dropout: float
+    together: float
+
+
+class Apart(TypedDict):
+    """The 2 x 2 of one source."""
+
+    source: str
+    lag: int
+    rows: list[ApartRow]
+    tau_to_neither: dict[str, float | None]
+
+
+class Summary(TypedDict):
+    """A run, summed up."""
+
+    title: str
+    run: RunFacts
+    sources: list[SourceRow]
+    preservation: list[Measured]
+    probes: list[Measured]
+    ranking: list[RankingRow]
+    pairs: list[Pair]
+    selectors: list[SelectorRow]
+    curves: list[CurveRow]
+    attribution: list[AttributionRow]
+    regimes_factorial: list[Apart]
+    notes: list[str]

@@ -1,0 +1,71 @@
+"""A state against its own configuration, leaf by leaf, where it enters: what comes from outside may be anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from growjax.errors import UserError
+from growjax.model.axes import map_specs
+from growjax.model.decoder import param_shapes, param_specs
+from growjax.train.directions import keeps_nu
+from growjax.train.state import TrainState
+
+Shape = tuple[int, ...]
+Fits = Callable[[Shape, Shape], bool]
+"""(a leaf's shape, its parameter's): whether it will do."""
+
+
+def check_state(state: TrainState) -> None:
+    """Raises `UserError` where a leaf is missing, is one too many, or has another shape or dtype than `state.config`
+    gives it. Looks at no value; works on traced states too.
+
+    Parameters and moments have the shapes and the dtype of the model's parameters (no second moments where the
+    optimizer keeps none), counts are int32 for a leaf or for each of its entries, and factors broadcast.
+    """
+    model, optim, opt = state.config.model, state.config.optim, state.opt_state
+    specs, shapes = param_specs(model), param_shapes(model)
+    none = jax.ShapeDtypeStruct((), np.dtype(model.param_dtype))
+    second = map_specs(lambda s, x: x if keeps_nu(optim, s) else none, specs, shapes)
+    own, whole = np.dtype(model.param_dtype), np.dtype("int32")
+    _check("params", state.params, shapes, own, _equal)
+    _check("opt_state/mu", opt.mu, shapes, own, _equal)
+    _check("opt_state/nu", opt.nu, second, own, _equal)
+    _check("opt_state/count", opt.count, shapes, whole, lambda found, p: found in ((), p))
+    for name, leaf in {"opt_state/schedule_step": opt.schedule_step, "step": state.step}.items():
+        _check(name, leaf, none, whole, _equal)
+    for name, tree in state.law._asdict().items() if state.law is not None else ():
+        if tree is not None or name != "warm":
+            _check(f"law/{name}", tree, shapes, whole if name == "warm" else own, _broadcasts)
+
+
+def _equal(found: Shape, parameter: Shape) -> bool:
+    return found == parameter
+
+
+def _broadcasts(found: Shape, parameter: Shape) -> bool:
+    return len(found) == len(parameter) and all(n in (1, m) for n, m in zip(found, parameter, strict=True))
+
+
+def _leaves(name: str, tree: Any) -> dict[str, Any]:
+    found = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join([name, *(jax.tree_util.keystr((key,), simple=True) for key in path)]): x for path, x in found}
+
+
+def _check(name: str, tree: Any, like: Any, dtype: np.dtype, fits: Fits) -> None:
+    leaves, wanted = _leaves(name, tree), _leaves(name, like)
+    for path in [*wanted, *leaves]:
+        if path not in leaves or path not in wanted:
+            fault = "is missing from the state" if path in wanted else "is no leaf of its configuration"
+            raise UserError(f"{path} {fault}", "give the state the leaves of its configuration")
+        leaf, expected = leaves[path], wanted[path].shape
+        found = np.shape(leaf)
+        if not fits(found, expected) or getattr(leaf, "dtype", None) != dtype:
+            described = f"{getattr(leaf, 'dtype', type(leaf).__name__)} {list(found)}"
+            raise UserError(
+                f"{path} is {described}, where its configuration has {dtype} {list(expected)}",
+                "give arrays of that shape and dtype, or another configuration",
+            )
