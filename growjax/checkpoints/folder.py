@@ -119,21 +119,34 @@ def save_checkpoint(
     target = Path(directory)
     if target.exists() and not replace:
         raise UserError(f"{target} is there already", "choose another folder")
+    with whole_directory(target, replace=replace) as folder:
+        fill(folder, state, extras, dtype=dtype, shard_bytes=shard_bytes, history=history)
+
+
+def fill(
+    folder: Path,
+    state: TrainState,
+    extras: Extras | None = None,
+    *,
+    dtype: str | None = None,
+    shard_bytes: int = SHARD,
+    history: History | None = None,
+) -> None:
+    """What `save_checkpoint` does, into an empty folder that is there."""
     stored = dtype or (extras.dtype if extras else "float32")
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")
     model = state.config.model
     family, given = family_for(model, (extras.config or None) if extras else None)
     given |= {"dtype": stored, "torch_dtype": stored}  # for transformers 5 and 4
+    _write(folder, state, family, stored, shard_bytes)
+    write_text(folder / "config.json", json.dumps(given, indent=2, sort_keys=True) + "\n")
+    for name, data in (extras.files if extras else {}).items():
+        (folder / name).write_bytes(data)
+    if not (folder / GENERATION).exists():
+        write_text(folder / GENERATION, json.dumps(_generation(given), indent=2) + "\n")
     text = card(model, extras, history or History(), dtype=stored, params=digest(state.params))
-    with whole_directory(target, replace=replace) as folder:
-        _write(folder, state, family, stored, shard_bytes)
-        write_text(folder / "config.json", json.dumps(given, indent=2, sort_keys=True) + "\n")
-        for name, data in (extras.files if extras else {}).items():
-            (folder / name).write_bytes(data)
-        if not (folder / GENERATION).exists():
-            write_text(folder / GENERATION, json.dumps(_generation(given), indent=2) + "\n")
-        write_text(folder / "README.md", text)
+    write_text(folder / "README.md", text)
 
 
 def _write(folder: Path, state: TrainState, family: Family, dtype: str, most: int) -> None:

@@ -12,7 +12,7 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
-from growjax.cli.widen import check_out, find_state
+from growjax.cli.widen import HF, check_out, find_state
 from growjax.errors import UserError
 
 
@@ -41,7 +41,7 @@ def run(argv: list[str]) -> int:
     given = parse(ExportArguments, argv, verb="export")
     if given.max_shard_mb <= 0:
         raise UserError(f"--max-shard-mb is {given.max_shard_mb}", "give a positive number")
-    check_out(given.out, force=given.force, holds="config.json", kind="Hugging Face folder")
+    check_out(given.out, force=given.force, **HF)
     runtime.start()
     from growjax.checkpoints import kept, save
     from growjax.checkpoints.extras import with_tokenizer
@@ -62,11 +62,11 @@ def run(argv: list[str]) -> int:
     )
     files = sorted(path.name for path in given.out.iterdir())
     config = json.loads((given.out / "config.json").read_text())
-    told = {key: config[key] for key in ("model_type", "architectures", "dtype")}
+    described = {key: config[key] for key in ("model_type", "architectures", "dtype")}
     if given.json:
-        print(json.dumps({"directory": str(given.out), "files": files, **told}, sort_keys=True))
+        print(json.dumps({"directory": str(given.out), "files": files, **described}, sort_keys=True))
     else:
-        line = f"{given.out}: {told['architectures'][0]} in {told['dtype']}: {', '.join(files)}"
+        line = f"{given.out}: {described['architectures'][0]} in {described['dtype']}: {', '.join(files)}"
         console().print(line, highlight=False, soft_wrap=True)
     return 0
 
@@ -76,5 +76,5 @@ def _history(folder: Path, digest: str) -> Any:
     from growjax.checkpoints import History
 
     path = folder / "widen.json"
-    told = json.loads(path.read_text()) if path.exists() else {}
-    return History(told.get("operator"), tuple(told.get("plan", ())), digest)
+    described = json.loads(path.read_text()) if path.exists() else {}
+    return History(described.get("operator"), tuple(described.get("plan", ())), digest)

@@ -44,7 +44,7 @@ def run(argv: list[str]) -> int:
         digest = save_state(folder, state)
         keep(extras, folder)
     model = state.config.model
-    told = {
+    described = {
         "directory": str(given.out),
         "source": extras.name,
         "model_type": extras.config["model_type"],
@@ -56,11 +56,11 @@ def run(argv: list[str]) -> int:
         "digest": digest,
     }
     if given.json:
-        print(json.dumps(told, sort_keys=True))
+        print(json.dumps(described, sort_keys=True))
         return 0
     tied = "tied embeddings" if model.tie_embeddings else "a head of its own"
     lines = [
-        f"{extras.name}: {told['model_type']}, {told['parameters']:,} parameters stored in {extras.dtype}",
+        f"{extras.name}: {described['model_type']}, {described['parameters']:,} parameters stored in {extras.dtype}",
         f"{model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads over {model.n_kv_heads} kv heads of "
         f"{model.head_dim}, d_ff {model.d_ff}, {model.vocab_size} tokens, {model.max_seq_len} positions, {tied}",
         "step 0, moments 0, dropout 0",
