@@ -223,7 +223,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "eval_batches": SIZE,
     },
     "TargetWidths": dict.fromkeys(("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size"), COUNT),
-    "CrossedLuck": dict.fromkeys(("order", "dropout", "perturb"), COUNT),
+    "CrossedLevels": dict.fromkeys(("order", "dropout", "perturb"), COUNT),
     "StudySpec": {
         "preset": Text(),
         "model": Part("ModelConfig"),
@@ -243,7 +243,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "study_seed": SEED,
         "shards": SIZE,
         "stream": Several(Text()),
-        "crossed": Part("CrossedLuck"),
+        "crossed": Part("CrossedLevels"),
         "match_flops": FLAG,
     },
     # of commands: their numbers
@@ -257,7 +257,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
 """By class and field. Every field of every configuration stands here, and every number that a command takes."""
 
 SECTIONS = {"ModelConfig": "model.", "OptimConfig": "optim.", "DataConfig": "data.", "TargetWidths": "to.",
-            "CrossedLuck": "crossed."}  # fmt: skip
+            "CrossedLevels": "crossed."}  # fmt: skip
 """What stands before a field's name where it is given, as on the command line."""
 
 

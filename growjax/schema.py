@@ -87,7 +87,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "d_ff": 0,
         "vocab_size": 0,
     },
-    "CrossedLuck": {
+    "CrossedLevels": {
         "order": 0,
         "dropout": 0,
         "perturb": 0,

@@ -171,7 +171,7 @@ def test_faults_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return found._replace(order=other.stream("order")) if len(calls) > 1 else found
 
     with monkeypatch.context() as patch:
-        patch.setattr(Context, "luck_of", planted)
+        patch.setattr(Context, "keys_of", planted)
         receipt, ctx = planted_run(tmp_path / "run", TINY.replace(deterministic_replicates=1))
     faults = check_ledgers(receipt, ctx).faults
     for named in ("order.key is recorded as", "stream dropout is recorded as drawn, and is not live",

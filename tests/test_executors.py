@@ -134,7 +134,7 @@ def test_a_graph_that_cannot_be_filled_is_refused():
             Graph(units)
 
 
-class Told(InProcess):
+class Scripted(InProcess):
     """Delivers what it is given."""
 
     def __init__(self, *deliveries: Delivery):
@@ -156,7 +156,7 @@ def test_what_an_executor_delivers_is_checked():
         ((Delivery("a", lost=True),) * TRIES, UserError, "killed from outside"),
     ):
         with pytest.raises(error, match=text):
-            fill(graph, Told(*deliveries), {})
+            fill(graph, Scripted(*deliveries), {})
 
 
 LONG = TINY.replace(source_steps=(40,), operators=(), regimes=())

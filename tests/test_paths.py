@@ -13,8 +13,10 @@ from stories import read, write_jsonl
 
 from growjax.cli import main
 from growjax.cli.tables import console
-from growjax.config import ModelConfig, TrainConfig
+from growjax.config import DataConfig, ModelConfig, TrainConfig
+from growjax.data.corpus import Corpus
 from growjax.data.files import find
+from growjax.data.tokens import open_tokens, write_tokens
 from growjax.errors import UserError
 from growjax.files import ROOM, plain_name, require_path, sweep, whole_directory, write_text
 from growjax.record.rundir import RunDir
@@ -53,6 +55,13 @@ def test_a_corpus_of_any_name(tmp_path: Path, name: str):
     found = read(path)
     assert len(found.train) + len(found.validation) == 60 and found.source["files"][0]["name"] == path.name
     json.dumps(found.source)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_tokens_of_any_name(tmp_path: Path, name: str):
+    data = DataConfig(vocab_size=260, seq_len=4, batch_size=1, eval_batches=1)
+    made = write_tokens(tmp_path / name, Corpus(["one two three"] * 3, ["four five six"] * 3, {}, ""), data)
+    assert open_tokens(tmp_path / name).tokenizer().get_vocab_size() == made.info["vocab_size"]
 
 
 def test_states_of_any_name(tmp_path: Path):

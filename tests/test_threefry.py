@@ -33,7 +33,7 @@ def test_it_imports_no_jax_and_none_of_the_key_code():
     described = (
         "import sys, growjax.audit.draws; print(sorted({m.split('.')[0] for m in sys.modules} & {'jax', 'jaxlib'}),"
     )
-    told += " 'growjax.streams' in sys.modules)"
+    described += " 'growjax.streams' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", described], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == ["[]", "False"], done.stderr
 

@@ -91,7 +91,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
         feed, grid = Feed(train, held_out), {"segments": count // every, "segment_steps": every, **sizes}
         run(copy_state(state), feed, live, batch_size=size.batch, programs=programs, **grid)
 
-    def pool(candidates: int, count: int, every: int, lane: int, lanes: int) -> None:
+    def pool(candidates: int, count: int, every: int, worker: int, workers: int) -> None:
         """This worker's part of all candidates in both regimes; the states are at hand, as widening leaves them."""
         both = (
             RunKeys(None, None, jnp.asarray(0, jnp.int32)),
@@ -99,7 +99,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
         )
         tasks = [(c, live) for c in range(candidates) for live in both]
         grid = {"segments": count // every, "segment_steps": every, **sizes}
-        for _, one in tasks[lane::lanes]:
+        for _, one in tasks[worker::workers]:
             run(copy_state(state), Feed(train, held_out), one, batch_size=size.batch, programs=programs, **grid)
 
     def memory() -> dict[str, int]:

@@ -70,7 +70,7 @@ def pool(peers: Peers, rounds: int) -> Figures:
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
             for name in ("growjax", "growjax, programs kept"):
-                seconds[name].append(_lanes(peers, cache, 8, 2))
+                seconds[name].append(_pool_of(peers, cache, 8, 2))
         began = time.perf_counter()
         script = peers.start("plain Flax, jax's defaults", QUICK)
         script.answer()
@@ -92,20 +92,20 @@ def pool_sizes(peers: Peers, rounds: int) -> Figures:
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     with tempfile.TemporaryDirectory() as cache:
         for number in range(rounds + 1):
-            for name, (candidates, lanes) in settings.items():
-                took = _lanes(peers, cache, candidates, lanes)
+            for name, (candidates, side_by_side) in settings.items():
+                took = _pool_of(peers, cache, candidates, side_by_side)
                 if number:
                     seconds[name].append(took)
     return {"growth, seconds": {k: statistics.median(v) for k, v in seconds.items()}, "round by round": seconds}
 
 
-def _lanes(peers: Peers, cache: str, candidates: int, lanes: int) -> float:
+def _pool_of(peers: Peers, cache: str, candidates: int, side_by_side: int) -> float:
     """Seconds of a pool over so many processes, from their start to the end of the last."""
     began = time.perf_counter()
-    workers = [peers.start("growjax", QUICK, {"XDG_CACHE_HOME": cache}) for _ in range(lanes)]
+    workers = [peers.start("growjax", QUICK, {"XDG_CACHE_HOME": cache}) for _ in range(side_by_side)]
     for number, worker in enumerate(workers):
         worker.answer()
-        worker.ask("pool", candidates, 128, 8, number, lanes)
+        worker.ask("pool", candidates, 128, 8, number, side_by_side)
     for worker in workers:
         worker.answer()
     took = time.perf_counter() - began

@@ -45,7 +45,7 @@ class TokenFile:
 
     def tokenizer(self) -> Tokenizer:
         """The vocabulary, with `<|end|>` inside a text taken as plain characters."""
-        return _plain(Tokenizer.from_file(str(self.directory / "tokenizer.json")))
+        return _plain(Tokenizer.from_str((self.directory / "tokenizer.json").read_text(encoding="utf-8")))
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:

@@ -136,7 +136,7 @@ _HIDDEN = ("streams", "data")
 _BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-class Told:
+class Described:
     """What operators and parts say of themselves by their function's signature and docstring."""
 
     name: str
@@ -179,7 +179,7 @@ class Told:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Operator(Told):
+class Operator(Described):
     """An operator, and what `growjax operators`, studies and audits are given it."""
 
     name: str
@@ -199,7 +199,7 @@ class Operator(Told):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part(Told):
+class Part(Described):
     """A part, for compositions."""
 
     name: str

@@ -18,6 +18,7 @@ from growjax.draws import Sites
 from growjax.errors import UserError
 from growjax.grow.operator import (
     Check,
+    Described,
     Draws,
     Follows,
     GrowthData,
@@ -26,7 +27,6 @@ from growjax.grow.operator import (
     OperatorFunction,
     Part,
     Promise,
-    Told,
     as_given,
     check_nothing,
 )
@@ -222,7 +222,7 @@ def _checked(op: Operator | Part, plan: WidthPlan, optim: OptimConfig, options: 
         raise UserError(f"operator {op.name}: {error.fault}", error.hint) from None
 
 
-Kind = TypeVar("Kind", bound=Told)
+Kind = TypeVar("Kind", bound=Described)
 
 
 def parse_operator(text: str) -> Composition:

@@ -14,7 +14,7 @@ import numpy as np
 
 from growjax.study.rows import Attribution, BestShare, Decomposed, Term
 
-LUCK = ("order", "dropout", "perturb")
+STREAMS = ("order", "dropout", "perturb")
 """The factors of the design, in the order of an outcome's axes."""
 
 TERMS = tuple(term for size in (1, 2, 3) for term in itertools.combinations(range(3), size))
@@ -26,7 +26,7 @@ RESAMPLES = 4000
 
 def term_name(term: tuple[int, ...]) -> str:
     """A term, for people."""
-    return " x ".join(LUCK[axis] for axis in term)
+    return " x ".join(STREAMS[axis] for axis in term)
 
 
 def _mean_squares(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +157,7 @@ def attribute(outcomes: dict[str, np.ndarray], *, seed: int) -> Attribution:
         difference = decompose(f"{second} minus {first}", outcomes[second] - outcomes[first], rng=rng)
     shape = next(iter(outcomes.values())).shape
     return {
-        "levels": dict(zip(LUCK, shape, strict=True)),
+        "levels": dict(zip(STREAMS, shape, strict=True)),
         "confidence": CONFIDENCE,
         "outcomes": rows,
         "difference": difference,
