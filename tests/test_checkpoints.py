@@ -108,7 +108,7 @@ def test_short_floats_are_kept_as_stored(dtype: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "words"),
     [
         (MODELS["rms tied"], "LlamaForCausalLM"),
         (BASE.replace(qkv_bias=True), "Qwen2ForCausalLM"),
@@ -116,11 +116,11 @@ def test_short_floats_are_kept_as_stored(dtype: str, tmp_path: Path):
         (MODELS["layer untied"].replace(n_kv_heads=4), "GPT2LMHeadModel"),
     ],
 )
-def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, told: str, tmp_path: Path):
+def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, words: str, tmp_path: Path):
     state = filled(TrainConfig(model=model))
     save_checkpoint(tmp_path / "out", state)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert config["architectures"] == [told]
+    assert config["architectures"] == [words]
     back, _ = load_checkpoint(tmp_path / "out")
     jax.tree.map(np.testing.assert_array_equal, state.params, back.params)
     tokens = np.arange(10)[None]
@@ -128,7 +128,7 @@ def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, tol
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "words"),
     [
         (BASE.replace(norm="layer"), "no place for norm layer"),
         (BASE.replace(position="none"), "no place for position none"),
@@ -137,8 +137,8 @@ def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, tol
         (BASE.replace(qk_norm=True, qk_norm_eps=1e-3), "qk_norm_eps"),
     ],
 )
-def test_what_no_stock_architecture_holds_is_refused(model: ModelConfig, told: str, tmp_path: Path):
-    with pytest.raises(UserError, match=told):
+def test_what_no_stock_architecture_holds_is_refused(model: ModelConfig, words: str, tmp_path: Path):
+    with pytest.raises(UserError, match=words):
         save_checkpoint(tmp_path / "out", filled(TrainConfig(model=model)))
     assert not list(tmp_path.iterdir())
 

@@ -175,7 +175,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_folder(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    family, broken, told = BROKEN[name]
+    family, broken, words = BROKEN[name]
     folder = tmp_path / "checkpoint"
     shutil.copytree(DATA / family, folder)
     broken(folder)
@@ -183,7 +183,7 @@ def test_a_broken_folder(name: str, tmp_path: Path, capfd: pytest.CaptureFixture
     assert main(["import", str(folder), "--out", str(tmp_path / "state")]) == 2
     said = capfd.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("growjax: ")
-    assert told in said.err and "Traceback" not in said.err, said.err
+    assert words in said.err and "Traceback" not in said.err, said.err
     assert sorted(tmp_path.iterdir()) == there
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -23,7 +23,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Of tensors that can be read, by their names in a file."""
 
-NUMPY = {"float32": np.dtype("float32"), "bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype("float16")}
+NUMPY = {"float32": np.dtype("float32"), "bfloat16": np.dtype(jnp.bfloat16), "float16": np.dtype("float16")}
 
 _AGAIN = "fetch the file again from where the checkpoint comes from"
 
