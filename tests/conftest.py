@@ -152,9 +152,9 @@ OURS = {
 
 
 class Shown:
-    """The README's example commands. Each runs once, for all tests that read what it made, in one folder and after
-    those whose runs it reads, beside a tiny checkpoint (`my-llama`); as it is shown, but that what tests read is said as JSON, and that cells are computed one
-    after another, since the cores are busy with other tests."""
+    """The README's example commands. Each runs once, for all tests that read what it made, in one folder, beside a tiny
+    checkpoint (`my-llama`) and after those whose runs it reads; as it is shown, but that what tests read is said as
+    JSON, and that cells are computed one after another, since the cores are busy with other tests."""
 
     def __init__(self, factory: pytest.TempPathFactory):
         self._factory = factory
