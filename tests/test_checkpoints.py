@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from growjax import load_checkpoint, save_checkpoint
 from growjax.checkpoints import Extras, keep, kept
 from growjax.checkpoints.stored import NUMPY
+from growjax.cli import main
 from growjax.config import ModelConfig, TrainConfig
 from growjax.errors import UserError
 from growjax.grow.operator import GrowthData
@@ -158,6 +160,31 @@ def test_extras_are_kept_beside_a_state(tmp_path: Path):
     extras = Extras("model", {"model_type": "llama"}, "bfloat16", {"tokenizer.json": b"{ }\n"}, ("a note",))
     keep(extras, tmp_path)
     assert kept(tmp_path) == extras and kept(tmp_path / "nowhere") is None
+
+
+def test_options_of_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    source, state, out = tmp_path / "source", str(tmp_path / "state"), tmp_path / "out"
+    shutil.copytree(DATA / "qwen3", source)
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        (source / name).write_bytes(b'{"model":  {"vocab": {"a": 0}}}\r\n')
+    assert main(["import", str(DATA / "qwen3"), "--out", state]) == 0
+    assert "qwen3, 6,592 parameters" in capfd.readouterr().out
+    options = ["--tokenizer", str(source), "--dtype", "bfloat16", "--max-shard-mb", "0.005"]
+    assert main(["export", state, "--out", str(out), *options, "--json"]) == 0
+    files = json.loads(capfd.readouterr().out)["files"]
+    assert len([name for name in files if name.endswith(".safetensors")]) > 1
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
+        assert (out / name).read_bytes() == (source / name).read_bytes()
+    again, extras = load_checkpoint(out)
+    assert extras.dtype == "bfloat16" and again.config == load_checkpoint(source)[0].config
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main(["export", state, "--out", str(out)]) == 2 and "is there already" in capfd.readouterr().err
+    assert (
+        main(["export", state, "--out", state, "--force"]) == 2 and "no Hugging Face folder" in capfd.readouterr().err
+    )
+    assert main(["export", state, "--out", str(out / "x"), "--tokenizer", str(DATA / "qwen3")]) == 2
+    assert "holds no tokenizer" in capfd.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 @pytest.fixture(scope="module")
