@@ -15,6 +15,7 @@ import numpy as np
 from growjax.checkpoints.card import History, card
 from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
+from growjax.checkpoints.folds import one_epsilon
 from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
 from growjax.checkpoints.registry import family_for, family_of
 from growjax.checkpoints.stored import NUMPY, Tensors, read_json
@@ -136,10 +137,10 @@ def fill(
     stored = dtype or (extras.dtype if extras else "float32")
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")
-    model = state.config.model
+    model, params = one_epsilon(state.config.model, state.params)
     family, given = family_for(model, (extras.config or None) if extras else None)
     given |= {"dtype": stored, "torch_dtype": stored}  # for transformers 5 and 4
-    _write(folder, state, family, stored, shard_bytes)
+    _write(folder, model, params, family, stored, shard_bytes)
     write_text(folder / "config.json", json.dumps(given, indent=2, sort_keys=True) + "\n")
     for name, data in (extras.files if extras else {}).items():
         (folder / name).write_bytes(data)
@@ -149,10 +150,10 @@ def fill(
     write_text(folder / "README.md", text)
 
 
-def _write(folder: Path, state: TrainState, family: Family, dtype: str, most: int) -> None:
-    known: dict[str, Leaf] = leaves(state.config.model)
-    values = dict(named_leaves(state.params))
-    found = list(places(family.tensors, state.config.model))
+def _write(folder: Path, model: ModelConfig, params: Any, family: Family, dtype: str, most: int) -> None:
+    known: dict[str, Leaf] = leaves(model)
+    values = dict(named_leaves(params))
+    found = list(places(family.tensors, model))
     written = Writer(folder, found, dtype, most)
     for place in found:
         held = [np.asarray(jax.device_get(values[path])) for path in place.row.parameters]
