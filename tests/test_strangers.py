@@ -152,12 +152,12 @@ def storm(command: Any, folder: Path, seed: int, times: int, verbs: list[str]) -
 
 
 def test_changed_receipts_are_told_in_a_line(command: Any, tmp_path: Path):
-    seen = storm(command, tmp_path, 1, 300, ["verify", "diff", "audit", "against", "cell"])
+    seen = storm(command, tmp_path, 1, 200, ["verify", "diff", "audit", "against", "cell"])
     assert {code for _, code in seen} >= {0, 1, 2}
 
 
 def test_changed_receipts_are_reported_or_refused(command: Any, tmp_path: Path):
-    assert sum(storm(command, tmp_path, 2, 60, ["report"]).values()) == 60
+    assert sum(storm(command, tmp_path, 2, 20, ["report"]).values()) == 20
 
 
 @pytest.mark.slow
@@ -262,7 +262,8 @@ def test_a_candidate_that_diverged(command: Any, tmp_path: Path):
     assert done.code == 0, done.err
     summary = json.loads(done.out)
     ranks = [r["rank"] for r in summary["ranking"] if r["candidate"] == "perturbed"]
-    assert set(ranks) == {5} and any("perturbed" in note for note in summary["notes"])
+    last = {r["rank"] for r in summary["ranking"] if r["rank"] is not None}
+    assert set(ranks) == {max(last)} and any("perturbed" in note for note in summary["notes"])
     assert command(*VERBS["report"](run)).code == 0
 
 

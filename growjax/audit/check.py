@@ -55,11 +55,12 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
         )
     spec = spec_of(receipt)
     check_whole(receipt, spec)
-    run.check_own("data", "report")
+    run.check_own("report")
     if (run.data / INFO).exists():
         tokens = recorded_tokens(run.data)
     else:
         check_corpus(spec, None)
+        run.check_own("data")
         tokens = prepare_tokens(run.data, spec)
     if tokens.digest != receipt["inputs"]["tokens"]:
         raise CheckFailed(f"the tokens in {run.data} are not those that the receipt names")

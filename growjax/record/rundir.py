@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -156,7 +156,7 @@ class RunDir:
         """The receipt as it stands, undamaged."""
         return cast(dict[str, Any], read_receipt(self.path))
 
-    def write_receipt(self, header: dict[str, Any], cells: Iterable[dict[str, Any]]) -> str:
+    def write_receipt(self, header: Mapping[str, object], cells: Iterable[Mapping[str, Any]]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.
 
         `parts` holds a digest of each part beside the cells, and of all cells together (`results`: what two machines
@@ -185,7 +185,7 @@ class RunDir:
             raise CheckFailed(f"cell {record['id']} was delivered otherwise than it was written")
 
     def write(
-        self, cell: Cell, lines: Iterable[dict[str, Any]] = (), fill: Callable[[Path], Any] | None = None
+        self, cell: Cell, lines: Iterable[Mapping[str, object]] = (), fill: Callable[[Path], object] | None = None
     ) -> dict:
         """Stores a cell, its metrics line by line, and what `fill` writes beside them, all or nothing."""
         with whole_directory(self.cells / cell.id) as folder:
@@ -198,17 +198,19 @@ class RunDir:
         return cell.to_dict()
 
 
-def _results(cells: list[dict[str, Any]]) -> str:
+def _results(cells: list[Mapping[str, object]]) -> str:
     return json_digest([json_digest(result_of(cell)) for cell in cells])
 
 
-def differences(old: Any, new: Any, name: str) -> list[str]:
+def differences(old: object, new: object, name: str) -> list[str]:
     """Every field in which two parts of a receipt differ, with both values."""
-    fields = sorted({*old, *new}) if isinstance(old, dict) and isinstance(new, dict) else ()
-    within = [described for key in fields for described in differences(old.get(key), new.get(key), f"{name}.{key}")]
+    within: list[str] = []
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            within += differences(old.get(key), new.get(key), f"{name}.{key}")
     return within or [f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"] * (old != new)
 
 
-def first_difference(old: Any, new: Any, name: str) -> str:
+def first_difference(old: object, new: object, name: str) -> str:
     """The first field in which two parts of a receipt, known to differ, do so."""
     return differences(old, new, name)[0]

@@ -44,8 +44,11 @@ LEVELS = 100_000
 
 def spec_of(receipt: Receipt | Begun) -> StudySpec:
     """The specification of a receipt. Raises `UserError` where a field of it is of another kind or value."""
+    config = receipt["config"]
+    if not all(isinstance(config.get(part, {}), dict) for part in ("model", "to", "optim", "data", "crossed")):
+        raise UserError("the receipt's configuration is none", "take the file that growjax wrote")
     try:
-        return StudySpec.from_dict(receipt["config"])
+        return StudySpec.from_dict(config)
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"the receipt's configuration is none ({error})", "take the file that growjax wrote") from None
 
