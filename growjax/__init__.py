@@ -39,6 +39,8 @@ _WHERE = {
     "Streams": "growjax.streams",
     "root_key": "growjax.streams",
     "digest": "growjax.digests",
+    "load_checkpoint": "growjax.checkpoints.folder",
+    "save_checkpoint": "growjax.checkpoints.folder",
 }
 
 __all__ = [*_WHERE, "measure", "runtime"]  # pyright: ignore[reportUnsupportedDunderAll]

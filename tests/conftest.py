@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -135,11 +136,15 @@ def readme_block(name: str) -> str:
     return found[1]
 
 
-EXAMPLES = [shlex.split(line) for line in readme_block("example commands").splitlines()]
+EXAMPLES = [
+    shlex.split(line)
+    for block in ("example commands", "checkpoint commands")
+    for line in readme_block(block).splitlines()
+]
 """The commands that the README shows, in words."""
 
 OURS = {
-    **dict.fromkeys(("widen", "audit", "operators", "doctor"), ("--json",)),
+    **dict.fromkeys(("widen", "audit", "operators", "doctor", "import", "export"), ("--json",)),
     **dict.fromkeys(("study", "verify"), ("--workers", "1", "--json")),
     "train": ("--workers", "1"),
 }
@@ -147,13 +152,14 @@ OURS = {
 
 
 class Shown:
-    """The README's example commands. Each runs once, for all tests that read what it made, in one folder and after
-    those whose runs it reads; as it is shown, but that what tests read is said as JSON, and that cells are computed one
-    after another, since the cores are busy with other tests."""
+    """The README's example commands. Each runs once, for all tests that read what it made, in one folder, beside a tiny
+    checkpoint (`my-llama`) and after those whose runs it reads; as it is shown, but that what tests read is said as
+    JSON, and that cells are computed one after another, since the cores are busy with other tests."""
 
     def __init__(self, factory: pytest.TempPathFactory):
         self._factory = factory
         self.folder = shared_folder(factory)
+        made_once(factory, "my-llama", lambda to: str(shutil.copytree(ROOT / "tests" / "data" / "llama", to)))
 
     def text(self, verb: str) -> str:
         """What the example of a verb printed."""

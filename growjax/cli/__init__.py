@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from growjax.interrupts import LINE, Interrupted
 VERBS = {
     "train": "train a source model and keep its full state at named steps",
     "widen": "make a wide start from a trained state",
+    "import": "bring in a Hugging Face checkpoint as a state",
+    "export": "write a state as a Hugging Face checkpoint",
     "study": "the whole experiment: sources, candidates, probes, continuations, rankings, report",
     "operators": "list the ways to widen, with what each preserves, measured here",
     "audit": "account for every random draw of a run, without trusting JAX",
@@ -48,7 +51,7 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
             print(f"growjax: {note}", file=sys.stderr)
         if argv[0] not in VERBS:
             raise UserError(f"no verb is named {argv[0]!r}", f"choose one of {', '.join(VERBS)}")
-        verb = importlib.import_module(f"growjax.cli.{argv[0]}")
+        verb = importlib.import_module(f"growjax.cli.{argv[0]}{'_' * keyword.iskeyword(argv[0])}")
         ready()
         return verb.run(list(argv[1:]))
     except UserError as error:

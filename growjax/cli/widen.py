@@ -23,7 +23,8 @@ class WidenArguments:
     """Make a wide start from a trained state: weights, moments, counters and schedule."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A folder that holds a state (RUN/cells/ID, or what `widen` wrote), or a run directory (its last source state)."""
+    """A folder that holds a state (RUN/cells/ID, or what `widen` wrote), a run directory (its last source state), or a
+    Hugging Face checkpoint."""
     out: Path
     """Folder to write; it must not be there yet."""
     operator: str = "exact_copy"
@@ -33,9 +34,11 @@ class WidenArguments:
     """Root of the operator's own randomness."""
     tokens: Path | None = None
     """Folder of the tokens to measure on (RUN/data), of the source's own tokenizer; the source's own tokens, known by
-    their digest, if not given."""
+    their digest, if not given. A checkpoint without any is measured on random ids."""
+    as_hf: bool = False
+    """Write a Hugging Face checkpoint in place of a state."""
     force: bool = False
-    """Replace what stands at --out, if it is a state."""
+    """Replace what stands at --out, if it is of the kind that is written."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
 
@@ -44,40 +47,74 @@ def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     given = parse(WidenArguments, argv, verb="widen")
     runtime.start()
-    from growjax.grow.operator import GrowthData
     from growjax.grow.plan import make_plan
     from growjax.grow.widen import followed_plan, widen
-    from growjax.record.store import load_state, save_state
-    from growjax.record.tokens_of import origin_of, tokens_for
+    from growjax.record.tokens_of import Origin, origin_of, tokens_for
     from growjax.streams import root_key
 
-    _check_out(given)
-    source_dir = find_state(given.source)
-    state = load_state(source_dir)
+    check_out(given.out, force=given.force, **(HF if given.as_hf else {}))
+    source, state, extras = read_source(given.source)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
-    tokens = tokens_for(source_dir, given.tokens, state.config.model.vocab_size)
-    windows = _windows(tokens, state.config.model.max_seq_len)
-    data = GrowthData(_training_windows(tokens, windows), windows.shape[1])
+    if extras is not None and given.tokens is None:
+        windows, data, origin = _random_windows(state.config.model), None, Origin()
+    else:
+        tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
+        windows = _windows(tokens, state.config.model.max_seq_len)
+        data, origin = _growth_data(tokens, windows), origin_of(tokens)
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
     described = _describe(followed, given.operator, state, wide, windows)
-    described["origin"] = origin_of(tokens)._asdict()
+    described |= {"origin": origin._asdict(), "measured_on": "random ids" if data is None else "held-out tokens"}
     if not given.json:
         _print(described)
     with whole_directory(given.out, replace=given.force) as folder:
-        described["digest"] = save_state(folder, wide)
-        described["stored"] = _measure(state, load_state(folder), windows)
-        if described["stored"] != described["zero_step"]:
+        described["digest"], read_back = _store(folder, wide, extras, described, as_hf=given.as_hf)
+        described["stored"] = _measure(state, read_back, windows)
+        if not given.as_hf and described["stored"] != described["zero_step"]:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
-        write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
+        if not given.as_hf:
+            write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
     else:
         out = console()
-        out.print(f"read back from {given.out}: the same figures", highlight=False, soft_wrap=True)
+        same = described["stored"] == described["zero_step"]
+        figures = "the same figures" if same else f"KL {described['stored']['kl']:.3g}, rounded as it is stored"
+        out.print(f"read back from {given.out}: {figures}", highlight=False, soft_wrap=True)
         out.print(f"state {described['digest']}", highlight=False, soft_wrap=True)
     return 0
+
+
+HF = {"holds": "config.json", "kind": "Hugging Face folder"}
+"""What `check_out` asks of a Hugging Face folder."""
+
+
+def read_source(path: Path) -> tuple[Path, Any, Any]:
+    """The folder that a path names, its state, a Hugging Face checkpoint's included, and the extras of the checkpoint
+    that the state came from, or None."""
+    from growjax.checkpoints import kept, load
+    from growjax.record.store import load_state
+
+    if (path / "config.json").exists() and not (path / "state.json").exists():
+        return path, *load(path)
+    folder = find_state(path)
+    return folder, load_state(folder), kept(folder)
+
+
+def _store(folder: Path, wide: Any, extras: Any, described: dict[str, Any], *, as_hf: bool) -> tuple[str, Any]:
+    """Writes a state, or a checkpoint; returns the digest of the state, and what can be read back."""
+    from growjax.checkpoints import History, fill, keep, load
+    from growjax.record.store import load_state, save_state, state_digest
+
+    if as_hf:
+        digest = state_digest(wide)
+        fill(folder, wide, extras, history=History(described["operator"], tuple(described["plan"]), digest))
+        return digest, load(folder)[0]
+    digest = save_state(folder, wide)
+    if extras is not None:
+        keep(extras, folder)
+    return digest, load_state(folder)
 
 
 def find_state(path: Path) -> Path:
@@ -94,12 +131,13 @@ def find_state(path: Path) -> Path:
     raise UserError(f"{path} holds no state", "name a run directory, or a folder with state.json in it")
 
 
-def _check_out(given: WidenArguments) -> None:
-    require_path(given.out)
-    if given.out.exists() and not given.force:
-        raise UserError(f"{given.out} is there already", "choose another --out, or replace it with --force")
-    if given.out.exists() and not (given.out / "state.json").exists():
-        raise UserError(f"--force will not replace {given.out}, which is no state", "choose another --out")
+def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = "state") -> None:
+    """Raises `UserError` where a folder cannot be written: with --force it may replace one of its own kind."""
+    require_path(out)
+    if out.exists() and not force:
+        raise UserError(f"{out} is there already", "choose another --out, or replace it with --force")
+    if out.exists() and not (out / holds).exists():
+        raise UserError(f"--force will not replace {out}, which is no {kind}", "choose another --out")
 
 
 def _windows(tokens: Any, seq_len: int) -> Any:
@@ -114,13 +152,23 @@ def _windows(tokens: Any, seq_len: int) -> Any:
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 
 
-def _training_windows(tokens: Any, windows: Any) -> Any:
-    """uint16 [N, T + 1]: what an operator that trains is given."""
+def _growth_data(tokens: Any, windows: Any) -> Any:
+    """What an operator that trains is given: windows uint16 [N, T + 1]."""
     import jax.numpy as jnp
 
     from growjax.data.batches import as_windows
+    from growjax.grow.operator import GrowthData
 
-    return jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1))
+    return GrowthData(jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1)), windows.shape[1])
+
+
+def _random_windows(model: Any) -> Any:
+    """int32 [4, 8, T + 1]: the same ids each time, of all the vocabulary."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    length = min(model.max_seq_len, DataConfig().seq_len) + 1
+    return jnp.asarray(np.random.default_rng(0).integers(0, model.vocab_size, (4, 8, length)), jnp.int32)
 
 
 def _measure(source: Any, wide: Any, windows: Any) -> dict[str, float]:
@@ -192,7 +240,7 @@ def _print(described: dict[str, Any]) -> None:
         )
     zero = described["zero_step"]
     out.print(
-        f"at step 0, on held-out tokens: KL {zero['kl']:.3g} nats per token, largest logit difference "
+        f"at step 0, on {described['measured_on']}: KL {zero['kl']:.3g} nats per token, largest logit difference "
         f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})",
         highlight=False,
     )

@@ -1,0 +1,40 @@
+"""The model card of a folder that is written: where the model comes from, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from growjax.checkpoints.extras import Extras
+from growjax.config import ModelConfig
+from growjax.model.decoder import count_params
+
+
+class History(NamedTuple):
+    """What is known of how a state came to be."""
+
+    operator: str | None = None
+    plan: tuple[Mapping[str, Any], ...] = ()
+    """Rows of the plan: axis, old, new, copies, exact."""
+    state: str | None = None
+    """The digest of the whole training state."""
+
+
+def card(model: ModelConfig, extras: Extras | None, history: History, *, dtype: str, params: str) -> str:
+    """README.md of a checkpoint, in Markdown; `params` is the digest of the parameters as growjax holds them."""
+    lines = ["---", "library_name: transformers", "tags:", "- growjax", "---", ""]
+    lines += [f"# {'A widened model' if history.operator else 'A model'} written by growjax", ""]
+    if extras is not None and extras.config:
+        lines.append(f"- Source: `{extras.name}` ({extras.config.get('model_type')}, stored in {extras.dtype}).")
+    if history.operator:
+        lines.append(f"- Widened by `{history.operator}`.")
+    tied = "tied embeddings" if model.tie_embeddings else "a head of its own"
+    lines.append(f"- {count_params(model):,} parameters, {model.n_layers} layers, d_model {model.d_model}, {tied}.")
+    lines.append(f"- Tensors are stored in {dtype}; growjax held them in {model.param_dtype}.")
+    lines.append(f"- Parameters, SHA-256 of growjax's digest: `{params}`.")
+    if history.state:
+        lines.append(f"- Training state that they are of: `{history.state}`.")
+    if history.plan:
+        lines += ["", "| axis | old | new | copies | exact |", "|---|---|---|---|---|"]
+        lines += [f"| {r['axis']} | {r['old']} | {r['new']} | {r['copies']} | {r['exact']} |" for r in history.plan]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,131 @@
+"""How a checkpoint lays out a parameter of the decoder: a table's row, and both ways through it.
+
+A row names a tensor of a checkpoint and the parameters that it holds. What becomes of each axis follows from the roles
+of the parameter's own axes: those it reads are the tensor's inputs, all others its outputs, each kind as one axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from growjax.config import ModelConfig
+from growjax.digests import named_leaves
+from growjax.model.axes import ParamSpec, map_specs
+from growjax.model.decoder import param_shapes, param_specs
+
+Layout = Literal["linear", "conv1d", "plain"]
+"""`linear`: [outputs, inputs], as torch's Linear has it. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes.
+Where nothing is read (biases, gains) the first two are [outputs]."""
+
+
+class Tensor(NamedTuple):
+    """A row of a family's table."""
+
+    name: str
+    """In the checkpoint; `{}` stands for the layer's number."""
+    parameters: tuple[str, ...]
+    """What it holds, by the decoder's names; more than one lie one after another along the outputs."""
+    layout: Layout = "linear"
+
+
+class Leaf(NamedTuple):
+    """A parameter of a decoder: what it is, and its shape (layers first, where it has them)."""
+
+    spec: ParamSpec
+    shape: tuple[int, ...]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether its first axis is that of the layers."""
+        return self.spec.dims[0].axis == "layers"
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(inputs, outputs) of one layer; inputs are 0 where nothing is read."""
+        own = list(zip(self.spec.dims, self.shape, strict=True))[self.stacked :]
+        read = [n for dim, n in own if dim.role == "reads"]
+        return math.prod(read) if read else 0, math.prod(n for dim, n in own if dim.role != "reads")
+
+
+class Place(NamedTuple):
+    """One tensor of a checkpoint of a given configuration."""
+
+    name: str
+    row: Tensor
+    layer: int | None
+    shape: tuple[int, ...]
+
+
+def leaves(config: ModelConfig) -> dict[str, Leaf]:
+    """Every parameter of a decoder by its path, as in `blocks/wq`."""
+    made = map_specs(lambda spec, shape: _Box(Leaf(spec, shape.shape)), param_specs(config), param_shapes(config))
+    return {path: box.leaf for path, box in named_leaves(made)}
+
+
+class _Box:
+    """Hides a `Leaf` from jax, which would take the tuple apart."""
+
+    def __init__(self, leaf: Leaf):
+        self.leaf = leaf
+
+
+def stored_shape(parts: list[Leaf], layout: Layout) -> tuple[int, ...]:
+    """The shape of the tensor that holds one layer of these parameters."""
+    if layout == "plain":
+        return parts[0].shape[parts[0].stacked :]
+    inputs, outputs = parts[0].sides[0], sum(part.sides[1] for part in parts)
+    if not inputs:
+        return (outputs,)
+    return (outputs, inputs) if layout == "linear" else (inputs, outputs)
+
+
+def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
+    """Every tensor of a checkpoint of that decoder, in the table's order; rows of parameters that it lacks are left
+    out."""
+    known = leaves(config)
+    for row in table:
+        if not all(name in known for name in row.parameters):
+            continue
+        parts = [known[name] for name in row.parameters]
+        shape = stored_shape(parts, row.layout)
+        if parts[0].stacked:
+            yield from (Place(row.name.format(n), row, n, shape) for n in range(config.n_layers))
+        else:
+            yield Place(row.name, row, None, shape)
+
+
+def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[np.ndarray]:
+    """One layer of each parameter, from the tensor that holds them."""
+    if layout == "plain":
+        return [tensor]
+    flat = tensor.T if layout == "linear" else tensor
+    ends = np.cumsum([part.sides[1] for part in parts])[:-1]
+    return [
+        piece.reshape(part.shape[part.stacked :])
+        for piece, part in zip(np.split(flat, ends, axis=-1), parts, strict=True)
+    ]
+
+
+def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) -> np.ndarray:
+    """The inverse of `taken_apart`."""
+    if layout == "plain":
+        return values[0]
+    flat = [v.reshape([n for n in part.sides if n]) for v, part in zip(values, parts, strict=True)]
+    whole = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
+    return np.ascontiguousarray(whole.T) if layout == "linear" else whole
+
+
+def as_tree(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts from paths."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        node = tree
+        *parents, last = path.split("/")
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return tree

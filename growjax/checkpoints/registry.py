@@ -1,0 +1,48 @@
+"""All families by `model_type`. Nobody else asks for a family's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from growjax.checkpoints import gpt2, llama, mistral, qwen2, qwen3
+from growjax.checkpoints.family import Family, Given
+from growjax.config import ModelConfig
+from growjax.errors import UserError
+
+FAMILIES = {m.FAMILY.model_type: m.FAMILY for m in (llama, mistral, qwen2, qwen3, gpt2)}
+
+_CODE = "only the stock architectures' own functions are known"
+
+
+def family_of(given: Given) -> Family:
+    """The family of a config.json. Raises `UserError`, with the key, for what no family can bring in."""
+    kind = given.get("model_type")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        raise UserError(f"config.json: model_type is {kind!r:.80}", f"growjax brings in {', '.join(FAMILIES)}")
+    family = FAMILIES[kind]
+    if given.get("auto_map"):
+        raise UserError("config.json: auto_map names code of the checkpoint's own", _CODE)
+    if given.get("quantization_config"):
+        raise UserError("config.json: quantization_config is set", "give the checkpoint as it was before quantisation")
+    experts = [key for key, value in given.items() if "expert" in key and value]
+    if experts:
+        raise UserError(f"config.json: {experts[0]} is set", "growjax's decoder has one MLP in each layer, no experts")
+    classes = given.get("architectures")
+    if classes and (not isinstance(classes, list) or set(classes) - {family.architecture, family.base}):
+        raise UserError(f"config.json: architectures is {classes!r:.80}", f"growjax brings in {family.architecture}")
+    return family
+
+
+def family_for(model: ModelConfig, base: Given | None) -> tuple[Family, dict[str, Any]]:
+    """The family that can hold a decoder, and its config.json: the family of `base`, or the first that can. Raises
+    `UserError`, with the reason, where there is none."""
+    if base is not None:
+        family = family_of(base)
+        return family, family.write(model, base)
+    reasons = []
+    for family in FAMILIES.values():
+        try:
+            return family, family.write(model)
+        except UserError as error:
+            reasons.append(error.fault)
+    raise UserError(f"no stock architecture holds this state: {'; '.join(reasons)}", "see the README on checkpoints")
