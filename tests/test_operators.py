@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -105,68 +104,6 @@ def test_every_operator_keeps_its_promise(name: str, phases: tuple[Phase, ...]):
 
 def source_of(name: str) -> TrainState:
     return under_way(MODELS[name].replace(dtype="float64"))
-
-
-def test_hypercloning_is_the_published_form():
-    """Samragh et al. 2024, section 3.2, written down on its own for k = 2: a layer whose input and output are tiled
-    becomes [[W, W], [W, W]] / 2, one whose output alone is (the embedding) [W, W], one whose input alone is (the
-    head) [W; W] / 2; norms and biases are tiled."""
-    for name in ("rms untied", "layer untied"):
-        source = source_of(name)
-        wide = widen(source, doubled(source), operator="hypercloning", key=KEY)
-        old, new = source.params["blocks"], wide.params["blocks"]
-        twice = partial(np.concatenate, axis=-1)
-        for leaf in ("w_up", "w_down", *(["w_gate"] if "w_gate" in old else [])):
-            for w, v in zip(old[leaf], new[leaf], strict=True):
-                assert np.array_equal(v, np.block([[w, w], [w, w]]) / 2), leaf
-        for leaf in ("wq", "wk", "wv"):  # [layers, embed, heads, head_dim]: heads are tiled whole
-            flat = [w.reshape(w.shape[0], -1) for w in old[leaf]]
-            for w, v in zip(flat, new[leaf], strict=True):
-                assert np.array_equal(v.reshape(v.shape[0], -1), np.block([[w, w], [w, w]]) / 2), leaf
-        for w, v in zip(old["wo"], new["wo"], strict=True):
-            flat = w.reshape(-1, w.shape[-1])
-            assert np.array_equal(v.reshape(-1, v.shape[-1]), np.block([[flat, flat], [flat, flat]]) / 2)
-        for leaf in ("attn_norm_gain", "mlp_norm_gain", "b_up", "bo", "b_down", "attn_norm_bias"):
-            if leaf in old:
-                assert np.array_equal(new[leaf], twice([old[leaf], old[leaf]])), leaf
-        for leaf in ("embedding", "final_norm_gain", "positions"):
-            if leaf in source.params:
-                assert np.array_equal(wide.params[leaf], twice([source.params[leaf]] * 2)), leaf
-        assert np.array_equal(wide.params["head"], twice([source.params["head"]] * 2) / 2)
-        assert not any(np.any(leaf) for leaf in jax.tree.leaves((wide.opt_state.mu, wide.opt_state.nu)))
-
-
-def test_mupscale_is_the_published_form():
-    """arXiv 2602.10545, written down on its own for k = 2 in muP's parametrisation, where the head keeps its weights
-    and the logits are divided by k: there every first moment is m/k and every second v/k^2; hidden matrices have lr/k
-    and eps/k and wd k, embeddings, gains and biases lr, eps/k and wd. Here the head is H = H_muP / k, so that its
-    gradient, and with it its moments and epsilon, are k times as large, its rate is 1/k of muP's, and its squares
-    count 1/k^2 times in the global norm."""
-    k, source = 2, source_of("rms untied")
-    wide = widen(source, doubled(source), operator="mupscale:sigma=0", key=KEY)
-    law: Any = wide.law
-    assert law is not None
-
-    def tile(x: np.ndarray, like: np.ndarray) -> np.ndarray:
-        return np.tile(np.asarray(x), [n // m for n, m in zip(like.shape, np.shape(x), strict=True)])
-
-    hidden = {"wq", "wk", "wv", "wo", "w_up", "w_down", "w_gate"}
-    shared = {"q_gain", "k_gain"}  # over a head's own positions, which do not grow
-
-    def check(path: Any, w: Any, new: Any, m: Any, new_m: Any, v: Any, new_v: Any, lr: Any, decay: Any, eps: Any):
-        name = path[-1].key
-        weight, size = (1 / k if name in hidden | {"head"} else 1), (1 if name in shared | {"head"} else 1 / k)
-        np.testing.assert_array_equal(new, tile(w, new) * weight, err_msg=name)
-        # float64: 1/k by one product of factors here and another there, an ulp apart
-        np.testing.assert_allclose(new_m, tile(m, new) * size, rtol=1e-15, err_msg=name)
-        np.testing.assert_allclose(new_v, tile(v, new) * size**2, rtol=1e-15, err_msg=name)
-        assert np.all(lr == weight) and np.all(decay == 1 / weight) and np.all(eps == size), name
-
-    a, b = source.opt_state, wide.opt_state
-    trees = (wide.params, a.mu, b.mu, a.nu, b.nu, law.lr, law.decay, law.eps)
-    jax.tree_util.tree_map_with_path(check, source.params, *trees)
-    for path, leaf in jax.tree_util.tree_flatten_with_path(law.clip)[0]:  # muP's own gradients, clipped plainly
-        assert np.all(leaf == (1 / k**2 if path[-1].key == "head" else 1)), path
 
 
 @pytest.mark.parametrize(

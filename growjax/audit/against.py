@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from growjax.record.cell_types import CellRecord
 from growjax.record.cells import ledger_of, stored
-from growjax.record.types import Begun, CellRecord, Entry, Receipt
+from growjax.record.receipt_types import Begun, Receipt
+from growjax.record.types import Entry
 
 
 def _name(cell: CellRecord) -> tuple[object, ...]:

@@ -19,13 +19,13 @@ from growjax.errors import CheckFailed, UserError
 from growjax.record.cells import Recipe, ledger_of
 from growjax.record.integrity import finished_receipt, recorded_tokens
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
+from growjax.record.receipt_types import Receipt
 from growjax.record.rundir import RunDir
-from growjax.record.types import Receipt
 from growjax.schema import SCHEMA, reads
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.ledgers import candidate_ledger, trained_ledger
-from growjax.study.summary import check_corpus, check_whole, spec_of
+from growjax.study.receipt import check_corpus, check_whole, spec_of
 
 Record = dict[str, Any]
 Notify = Callable[[str], None]

@@ -7,7 +7,7 @@ cloned by the law. The function is kept where every old value is read once in al
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import numpy as np
 from growjax.draws import Sites, normals, uniforms
 from growjax.grow.copying import along, copy_leaf, without
 from growjax.grow.law import gauges, leaf_law
-from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.grow.plan import AxisMap, Options, WidthPlan
 from growjax.model.axes import Dim, ParamSpec, map_specs
 from growjax.model.components import components
 from growjax.model.decoder import Params, param_specs
@@ -144,7 +144,7 @@ def mixtures(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
     return starts
 
 
-def mixture_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def mixture_sites(plan: WidthPlan, options: Options) -> Sites:
     """What `mixtures` draws."""
     sites: Sites = []
     for axis in grown(plan):
@@ -201,6 +201,6 @@ def uneven_splits(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
     return starts
 
 
-def split_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def split_sites(plan: WidthPlan, options: Options) -> Sites:
     """What `uneven_splits` draws."""
     return [([axis, 0], uniforms(plan.maps[axis].new, 0.5, 1.5)) for axis in grown(plan)]

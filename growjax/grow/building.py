@@ -9,7 +9,7 @@ from growjax.grow.blocks import Start, started_params
 from growjax.grow.copying import clone_params
 from growjax.grow.factors import copy_factors, warmed_again
 from growjax.grow.moments import fresh_moments, law_moments, restart_new_entries, started_moments
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.model.decoder import init_sites
 from growjax.train.state import TrainState
 
@@ -58,6 +58,6 @@ def with_norm_eps(plan: WidthPlan, share: float) -> WidthPlan:
     return WidthPlan(plan.source, plan.target.replace(**eps), plan.maps)
 
 
-def target_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def target_sites(plan: WidthPlan, options: Options) -> Sites:
     """What a first draw of the target takes, of the stream `init`."""
     return init_sites(plan.target)

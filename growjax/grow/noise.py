@@ -10,7 +10,7 @@ import numpy as np
 
 from growjax.draws import Sites, normals
 from growjax.grow.copying import along
-from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.grow.plan import AxisMap, Options, WidthPlan
 from growjax.model.axes import ParamSpec
 from growjax.model.decoder import named_params, param_specs
 from growjax.streams import at_site
@@ -56,7 +56,7 @@ def _noisy(spec: ParamSpec, plan: WidthPlan, cancel: str) -> bool:
     return bool(inputs and {"both": outputs, "pairs": spec.is_matrix}.get(cancel, True))
 
 
-def noise_sites(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def noise_sites(plan: WidthPlan, options: Options) -> Sites:
     """What `input_noise` draws: a normal for every entry of the parameters that are given noise."""
     found = named_params(plan.target)
     return [

@@ -18,17 +18,17 @@ import jax
 from growjax.config import OptimConfig
 from growjax.draws import Sites
 from growjax.errors import UserError
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
-Check = Callable[[WidthPlan, OptimConfig, dict[str, Any]], None]
+Check = Callable[[WidthPlan, OptimConfig, Options], None]
 """Raises `UserError` where an operator cannot follow a plan or its options, before anything is computed."""
 
-Promise = Callable[[WidthPlan, dict[str, Any]], bool]
+Promise = Callable[[WidthPlan, Options], bool]
 """Whether the source's function is kept under a plan and options: logits over the source's vocabulary to rounding."""
 
-Draws = Mapping[str, Callable[[WidthPlan, dict[str, Any]], Sites]]
+Draws = Mapping[str, Callable[[WidthPlan, Options], Sites]]
 """By stream, what is drawn from it at step 0 under a plan and options, as sites of `growjax.draws`."""
 
 Follows = Callable[[WidthPlan, Streams], WidthPlan]
@@ -123,12 +123,12 @@ def as_given(plan: WidthPlan, streams: Streams) -> WidthPlan:
     return plan
 
 
-def never_needed(options: dict[str, Any]) -> bool:
+def never_needed(options: Options) -> bool:
     """A part that does not ask what the operator copied."""
     return False
 
 
-def check_nothing(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def check_nothing(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     """Every plan and every option will do."""
 
 
@@ -148,7 +148,7 @@ class Described:
         return (inspect.getdoc(self.fn) or "").split("\n\n")[0].replace("\n", " ")
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """Names and defaults of what can be set, as in `perturbed:sigma=0.05`."""
         found = inspect.signature(self.fn).parameters.items()
         return {name: p.default for name, p in found if p.kind is p.KEYWORD_ONLY and name not in _HIDDEN}
@@ -158,10 +158,10 @@ class Described:
         """Whether it must be given data."""
         return "data" in inspect.signature(self.fn).parameters
 
-    def read_options(self, text: str) -> dict[str, Any]:
+    def read_options(self, text: str) -> Options:
         """`option=value,option=value` as values; raises `UserError` for what it does not take."""
         known, hints = self.options, typing.get_type_hints(self.fn)
-        values: dict[str, Any] = {}
+        values: Options = {}
         for word in filter(None, text.split(",")):
             option, equals, value = word.partition("=")
             if option not in known or not equals:
@@ -208,7 +208,7 @@ class Part(Described):
     keeps: Promise
     check: Check = check_nothing
     draws: Draws = dataclasses.field(default_factory=dict)
-    needs_clones: Callable[[dict[str, Any]], bool] = never_needed
+    needs_clones: Callable[[Options], bool] = never_needed
     """Whether, under these options, it goes by which units are copies of which."""
 
 

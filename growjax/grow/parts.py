@@ -14,7 +14,7 @@ from growjax.grow.factors import copy_factors, law_factors, no_factors, times_fa
 from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments
 from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
 from growjax.grow.operator import Part
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import always, check_law, check_noise, check_steps, unless_noise_shows
 from growjax.streams import Streams
 from growjax.train.state import TrainState
@@ -101,12 +101,12 @@ def rewarm(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: S
     return state.replace(law=law)
 
 
-def _check_moments(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def _check_moments(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     become = options["become"]
     require(become in BECOME, f"moments cannot become {become!r}", f"choose one of {', '.join(BECOME)}")
 
 
-def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     horizon, warmup = options["horizon"], optim.warmup_steps
     require(
         horizon == 0 or horizon > warmup,

@@ -20,6 +20,9 @@ WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
 FIELDS = {"embed": "d_model", "heads": "n_heads", "kv_heads": "n_kv_heads", "head_dim": "head_dim", "mlp": "d_ff"}
 """The field that holds an axis's size."""
 
+Options = dict[str, Any]
+"""An operator's options by name: bool, int, float or str each, or None."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AxisMap:

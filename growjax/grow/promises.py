@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.config import OptimConfig
 from growjax.errors import require
 from growjax.grow.factors import law_factors
 from growjax.grow.noise import CANCEL
 from growjax.grow.operator import Check
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.model.components import components
 
 
-def always(plan: WidthPlan, options: dict[str, Any]) -> bool:
+def always(plan: WidthPlan, options: Options) -> bool:
     """The function is kept under every plan."""
     return True
 
 
-def never(plan: WidthPlan, options: dict[str, Any]) -> bool:
+def never(plan: WidthPlan, options: Options) -> bool:
     """The function is not kept."""
     return False
 
 
-def where_clones_are_exact(plan: WidthPlan, options: dict[str, Any]) -> bool:
+def where_clones_are_exact(plan: WidthPlan, options: Options) -> bool:
     """Kept, but for uneven copies of what the plan says must be copied evenly."""
     return plan.exact
 
 
-def where_zeros_are_exact(plan: WidthPlan, options: dict[str, Any]) -> bool:
+def where_zeros_are_exact(plan: WidthPlan, options: Options) -> bool:
     """Kept, but for zeros in the residual stream under LayerNorm, which shift its mean."""
     return not (components(plan.source).norm.subtracts_mean and plan.maps["embed"].grown)
 
 
-def unless_noise_shows(plan: WidthPlan, options: dict[str, Any]) -> bool:
+def unless_noise_shows(plan: WidthPlan, options: Options) -> bool:
     """Kept where clones are exact and the noise cancels."""
     return options["cancel"] != "none" and where_clones_are_exact(plan, options)
 
 
-def check_noise(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def check_noise(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     """A size that is one, and a way to cancel."""
     require(options["sigma"] >= 0, f"sigma is {options['sigma']}", "give a number of at least 0")
     cancel = options.get("cancel", "none")
     require(cancel in CANCEL, f"noise cannot cancel over {cancel!r}", f"choose one of {', '.join(CANCEL)}")
 
 
-def check_law(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def check_law(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     """The optimizer has a law under this plan."""
     law_factors(plan, optim)
 
@@ -53,13 +51,13 @@ def check_law(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> N
 def check_steps(option: str) -> Check:
     """That option counts steps."""
 
-    def check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+    def check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
         require(options[option] >= 1, f"{option} is {options[option]}", "give at least 1 step")
 
     return check
 
 
-def check_whole_multiples(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def check_whole_multiples(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     """Every axis grows by a whole multiple."""
     for axis_map in plan.maps.values():
         require(

@@ -11,7 +11,7 @@ import importlib.metadata
 import inspect
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from growjax.config import OptimConfig
 from growjax.draws import Sites
@@ -42,7 +42,7 @@ from growjax.grow.operators.staged import STAGED
 from growjax.grow.operators.warmstarting import SHRINK_PERTURB
 from growjax.grow.operators.zero_pad import ZERO_PAD
 from growjax.grow.parts import PARTS
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import never
 from growjax.streams import Streams
 from growjax.train.state import TrainState
@@ -155,11 +155,11 @@ class Composition:
 
     text: str
     operator: Operator
-    options: dict[str, Any]
-    parts: tuple[tuple[Part, dict[str, Any]], ...]
+    options: Options
+    parts: tuple[tuple[Part, Options], ...]
 
     @property
-    def _steps(self) -> list[tuple[Operator | Part, dict[str, Any]]]:
+    def _steps(self) -> list[tuple[Operator | Part, Options]]:
         """All of them, every option with its value."""
         return [(op, {**op.options, **options}) for op, options in ((self.operator, self.options), *self.parts)]
 
@@ -215,7 +215,7 @@ class Composition:
         return new
 
 
-def _checked(op: Operator | Part, plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def _checked(op: Operator | Part, plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     try:
         op.check(plan, optim, options)
     except UserError as error:
@@ -232,7 +232,7 @@ def parse_operator(text: str) -> Composition:
     return Composition(text, operator, options, tuple(_one(word, parts(), "part") for word in rest))
 
 
-def _one(text: str, known: dict[str, Kind], kind: str) -> tuple[Kind, dict[str, Any]]:
+def _one(text: str, known: dict[str, Kind], kind: str) -> tuple[Kind, Options]:
     name, _, words = text.partition(":")
     if name not in known:
         raise UserError(f"no {kind} is named {name!r}", f"choose one of {', '.join(known)}")

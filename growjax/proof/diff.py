@@ -28,17 +28,18 @@ from growjax.proof.differences import (
     tree_difference,
 )
 from growjax.proof.verify import check_comparable, in_order, model_of
+from growjax.record.cell_types import CellRecord
 from growjax.record.cells import CONTINUED
 from growjax.record.integrity import open_receipt, recorded_tokens
+from growjax.record.receipt_types import Begun, Receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.record.traces import Trace, read_trace
-from growjax.record.types import Begun, CellRecord, Receipt
 from growjax.source import source_notes
 from growjax.study.context import Context, make_context
+from growjax.study.receipt import check_corpus, spec_of
 from growjax.study.replay import state_at
 from growjax.study.runner import run_study
-from growjax.study.summary import check_corpus, spec_of
 from growjax.train.state import TrainState
 
 REACH = 4

@@ -14,8 +14,8 @@ from growjax.digests import leaf_bytes, named_leaves
 from growjax.measure.measure import CELLS
 from growjax.measure.registry import OWN
 from growjax.model.decoder import param_shapes
+from growjax.record.cell_types import CellRecord
 from growjax.record.cells import CONTINUED, result_of, stored, trained
-from growjax.record.types import CellRecord
 from growjax.study.account import account, recipe_of
 
 PARTS = ("kind", "parameters", "parents", "inputs", "digests", "exact", "metrics")

@@ -22,16 +22,18 @@ from growjax.proof.differences import (
     not_compared,
     tree_difference,
 )
+from growjax.record.cell_types import CellRecord
 from growjax.record.cells import CONTINUED
 from growjax.record.integrity import check_stored, finished_receipt
+from growjax.record.receipt_types import Begun, Pins, Receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
-from growjax.record.types import Begun, CellRecord, Pins, Receipt, Tree
+from growjax.record.types import Tree
 from growjax.schema import SCHEMA, reads
 from growjax.source import changed_modules, source_notes
+from growjax.study.receipt import check_corpus, models, spec_of
 from growjax.study.runner import Watch, run_study
 from growjax.study.spec import UNWIDENED
-from growjax.study.summary import check_corpus, models, spec_of
 
 
 class Verdict(NamedTuple):

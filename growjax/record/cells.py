@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from growjax.config import json_digest
+from growjax.record.cell_types import CellRecord, RunDigests, StateDigests
 from growjax.record.checksums import exact, readable, with_checksum
-from growjax.record.types import CellRecord, Ledger, RunDigests, StateDigests, Tree
+from growjax.record.types import Ledger, Tree
 
 CONTINUED = ("probe", "continuation", "crossed")
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""

@@ -16,20 +16,13 @@ from typing import cast
 from growjax.config import canonical_json, json_digest
 from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import CheckFailed, UserError
+from growjax.record.cell_types import CandidateCell, CellRecord, DataCell, SourceCell
 from growjax.record.checksums import exact, has_checksum, read_checked
+from growjax.record.file_types import TokensInfo
 from growjax.record.reader import RECEIPT_BYTES, RECORD_BYTES, file_digest, parse, read_bytes, typed, typed_receipt
+from growjax.record.receipt_types import Begun, Receipt
 from growjax.record.store import load_state, read_info
-from growjax.record.types import (
-    Begun,
-    CandidateCell,
-    CellRecord,
-    DataCell,
-    Json,
-    Receipt,
-    SourceCell,
-    TokensInfo,
-    Tree,
-)
+from growjax.record.types import Json, Tree
 
 LOCK = "lock"
 """A file that whoever writes into a run directory holds locked meanwhile."""

@@ -1,4 +1,4 @@
-"""Records as input from strangers: bounded first, then checked against `growjax.record.types`.
+"""Records as input from strangers: bounded first, then checked against the types beside it.
 
 What does not fit is reported in one line and gets no further: no field of it becomes a path, a name of something to
 import or to fetch, or text on a terminal. pydantic does the checking of types, strictly (no number in a text is a
@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 from growjax.errors import UserError
-from growjax.record.types import Begun, CellRecord, CurveMetrics, Frame, Json, Opening, Receipt, Tree
+from growjax.record.cell_types import CellRecord, CurveMetrics
+from growjax.record.receipt_types import Begun, Frame, Opening, Receipt
+from growjax.record.types import Json, Tree
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

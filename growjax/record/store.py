@@ -25,8 +25,8 @@ from growjax.errors import UserError
 from growjax.files import explain, plain_name, write_text
 from growjax.model.decoder import param_shapes
 from growjax.record.checksums import read_checked, with_checksum
+from growjax.record.file_types import Leaf, StateInfo
 from growjax.record.reader import typed
-from growjax.record.types import Leaf, StateInfo
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from growjax.errors import CheckFailed, UserError
+from growjax.record.file_types import StepLine, TraceHead
 from growjax.record.reader import TRACE_BYTES, parse, read_bytes, typed
-from growjax.record.types import StepLine, TraceHead
 
 
 class Trace(NamedTuple):

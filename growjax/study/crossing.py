@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from growjax.measure.curves import auc
+from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell
 from growjax.record.store import state_digest
-from growjax.record.types import CellRecord
 from growjax.study.context import Context
 from growjax.study.fill import stored_state
 from growjax.study.ledgers import trained_ledger

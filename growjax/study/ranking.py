@@ -9,7 +9,7 @@ from typing import Literal, cast, overload
 
 import numpy as np
 
-from growjax.record.types import CandidateCell, CellRecord, ContinuationCell, ProbeCell
+from growjax.record.cell_types import CandidateCell, CellRecord, ContinuationCell, ProbeCell
 from growjax.study.rows import Judged, Pair, Ranked
 from growjax.study.spec import UNWIDENED
 

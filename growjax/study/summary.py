@@ -9,108 +9,24 @@ from typing import Literal, cast
 import numpy as np
 
 from growjax.config import ModelConfig
-from growjax.errors import UserError
-from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc, tokens_saved
 from growjax.measure.inputs import Curve
 from growjax.measure.measure import CELLS, Measure
 from growjax.measure.registry import measures, measures_at, value_of
 from growjax.model.decoder import count_params, flops_per_token
-from growjax.record.cells import Recipe
+from growjax.record.cell_types import CurveMetrics, DataMetrics, SourceCell
 from growjax.record.checksums import readable
-from growjax.record.types import (
-    Begun,
-    CellRecord,
-    CurveMetrics,
-    DataMetrics,
-    Receipt,
-    SourceCell,
-)
+from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
-from growjax.study.context import unwidened_lag
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import factorial
 from growjax.study.ranking import Table, best_pair, deviation, judge_selector, mean, mean_curve, rank_by_auc
-from growjax.study.recipes import study_cells
+from growjax.study.receipt import check_whole, data_of, models, spec_of
 from growjax.study.rows import CurveRow, Measured, RankingRow, RunFacts, SelectorRow, Sizes, SourceRow, Summary
 from growjax.study.spec import UNWIDENED, StudySpec
 
 Kind = Literal["probe", "continuation"]
-
-LEVELS = 100_000
-"""Most combinations of crossed streams that are summed up."""
-
-
-def spec_of(receipt: Receipt | Begun) -> StudySpec:
-    """The specification of a receipt. Raises `UserError` where a field of it is of another kind or value."""
-    config = receipt["config"]
-    if not all(isinstance(config.get(part, {}), dict) for part in ("model", "to", "optim", "data", "crossed")):
-        raise UserError("the receipt's configuration is none", "take the file that growjax wrote")
-    try:
-        return StudySpec.from_dict(config)
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise UserError(f"the receipt's configuration is none ({error})", "take the file that growjax wrote") from None
-
-
-def check_corpus(spec: StudySpec, corpus: str | None) -> None:
-    """Raises `UserError` where a receipt alone would say which files to read, or what to fetch from the hub."""
-    if corpus is None and spec.data.corpus != "builtin":
-        raise UserError(
-            f"the receipt names the corpus {spec.data.corpus[:80]!r}, which is not read on its word",
-            "say where the corpus lies with --corpus",
-        )
-
-
-def data_of(receipt: Receipt | Begun) -> DataMetrics:
-    """What is recorded of a run's tokens."""
-    for cell in receipt["cells"]:
-        if cell["kind"] == "data":
-            return cell["metrics"]
-    raise UserError("the receipt lacks the cell of its tokens", "take the file that growjax wrote")
-
-
-def models(receipt: Receipt | Begun) -> tuple[ModelConfig, ModelConfig]:
-    """(source, target) of a run, with the vocabulary its tokenizer filled."""
-    spec = spec_of(receipt)
-    source = spec.train_config(data_of(receipt)["vocab_size"]).model
-    return source, make_plan(source, spec.to.of(source)).target
-
-
-def _label(cell: CellRecord) -> tuple[object, ...]:
-    parameters = cell["parameters"]
-    numbers = (parameters.get("seed"), parameters.get("step"), parameters.get("eval_every"))
-    names = ("source", "operator", "regime", "replicate", "lag")
-    return (cell["kind"], *(cell.get(name) for name in names), *numbers)
-
-
-def _expected(recipe: Recipe) -> tuple[object, ...]:
-    numbers = (recipe.parameters.get(name) for name in ("seed", "step", "eval_every"))
-    names = ("source", "operator", "regime", "replicate", "lag")
-    return (recipe.kind, *(recipe.label.get(name) for name in names), *numbers)
-
-
-def check_whole(receipt: Receipt, spec: StudySpec) -> None:
-    """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has."""
-    fault = "the receipt's cells are not those of its own configuration"
-    hint = "report on the directory of a whole run"
-    states, pool, crossed = len(spec.source_seeds) * len(spec.source_steps), len(spec.operators), spec.crossed
-    runs = 2 * (pool + 1) * sum(map(spec.replicates, spec.regimes)) + pool * crossed.order * crossed.dropout
-    fewest = 1 + states * (1 + pool + runs)  # counted before any is named
-    if fewest > len(receipt["cells"]):
-        raise UserError(f"{fault}: there are {len(receipt['cells'])}, and it has {fewest} or more", hint)
-    if crossed.order * crossed.dropout * crossed.perturb > LEVELS:
-        raise UserError(f"the receipt crosses more than {LEVELS} levels of a stream", hint)
-    source = spec.train_config(data_of(receipt)["vocab_size"]).model
-    expected = {
-        _expected(recipe)
-        for recipe in study_cells(spec, unwidened_lag(spec, make_plan(source, spec.to.of(source)))).all()
-    }
-    found = {_label(cell): cell["id"] for cell in receipt["cells"]}
-    for label in found.keys() - expected:
-        raise UserError(f"{fault}: it has no cell {found[label]}", hint)
-    if len(found) < max(len(expected), len(receipt["cells"])):
-        raise UserError(f"{fault}: one is missing, or stands twice", hint)
 
 
 def summarise(receipt: Receipt) -> Summary:

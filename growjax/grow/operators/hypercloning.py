@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.draws import Sites
 from growjax.grow.building import clone, fresh
 from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
 from growjax.grow.operator import Operator
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_whole_multiples, where_clones_are_exact
 from growjax.streams import Streams
 from growjax.train.state import TrainState
@@ -33,7 +31,7 @@ def hypercloning_noisy(state: TrainState, plan: WidthPlan, *, streams: Streams, 
     return new.replace(params=noisy)
 
 
-def _pairs_drawn(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def _pairs_drawn(plan: WidthPlan, options: Options) -> Sites:
     return noise_sites(plan, {"cancel": "pairs"})
 
 

@@ -18,7 +18,7 @@ from growjax.grow.building import clone, fresh
 from growjax.grow.copying import without
 from growjax.grow.law import leaf_law
 from growjax.grow.operator import GrowthData, Operator
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_noise, check_steps, never
 from growjax.model.axes import Dim, ParamSpec, map_specs
 from growjax.model.decoder import Params, param_specs
@@ -143,13 +143,13 @@ def ligo(
     return fresh(clone(state, plan), params)
 
 
-def _check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def _check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     check_steps("steps")(plan, optim, options)
     check_noise(plan, optim, options)
     require(options["learning_rate"] > 0, f"learning_rate is {options['learning_rate']}", "give a positive number")
 
 
-def _maps_drawn(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def _maps_drawn(plan: WidthPlan, options: Options) -> Sites:
     return [([name, 0], normals(m.shape, m.dtype.name)) for name, m in clone_maps(plan).items()]
 
 

@@ -13,7 +13,7 @@ from growjax.grow.building import clone
 from growjax.grow.factors import law_factors, times_factors
 from growjax.grow.law import leaf_law
 from growjax.grow.operator import Operator
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_law, check_noise, check_whole_multiples, where_clones_are_exact
 from growjax.model.axes import ParamSpec, is_spec, map_specs
 from growjax.model.decoder import initial_deviation, named_params, param_specs
@@ -68,17 +68,17 @@ def _initial_noise(params: Any, plan: WidthPlan, sigma: float, *, key: jax.Array
     return jax.tree_util.tree_map_with_path(one, param_specs(plan.source), params, is_leaf=is_spec)
 
 
-def _unless_noisy(plan: WidthPlan, options: dict[str, Any]) -> bool:
+def _unless_noisy(plan: WidthPlan, options: Options) -> bool:
     return options["sigma"] == 0 and where_clones_are_exact(plan, options)
 
 
-def _check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def _check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     check_whole_multiples(plan, optim, options)
     check_law(plan, optim, options)
     check_noise(plan, optim, options)
 
 
-def _noise_drawn(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def _noise_drawn(plan: WidthPlan, options: Options) -> Sites:
     found = named_params(plan.target) if options["sigma"] else []
     return [([path, 0], normals(x.shape, x.dtype.name)) for path, spec, x in found if _perturbed(spec, plan)]
 

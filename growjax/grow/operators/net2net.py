@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.draws import Sites, integers
 from growjax.grow.building import clone, fresh
 from growjax.grow.operator import Operator
-from growjax.grow.plan import HeadMap, WidthPlan, make_plan
+from growjax.grow.plan import HeadMap, Options, WidthPlan, make_plan
 from growjax.grow.promises import where_clones_are_exact
 from growjax.model.components import components
 from growjax.streams import Streams
@@ -19,7 +17,7 @@ def drawn_copies(plan: WidthPlan, streams: Streams) -> WidthPlan:
     return make_plan(plan.source, plan.target, key=streams.at("structure", 0))
 
 
-def copies_drawn(plan: WidthPlan, options: dict[str, Any]) -> Sites:
+def copies_drawn(plan: WidthPlan, options: Options) -> Sites:
     """What `drawn_copies` draws: keys by number, as child i of a split is what folding i in gives."""
     heads = plan.maps["heads"]
     assert isinstance(heads, HeadMap)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,7 @@ from growjax.errors import require
 from growjax.grow.building import clone
 from growjax.grow.copying import along
 from growjax.grow.operator import Operator
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import where_clones_are_exact
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_specs
@@ -44,7 +42,7 @@ def staged(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainStat
     return new.replace(params=map_specs(one, param_specs(plan.source), new.params))
 
 
-def _check(plan: WidthPlan, optim: OptimConfig, options: dict[str, Any]) -> None:
+def _check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     multiples = {m.new / m.old for m in plan.maps.values() if m.grown and m.axis != "vocab"}
     described = ", ".join(f"{x:g}" for x in sorted(multiples))
     require(

@@ -1,0 +1,69 @@
+"""The types of receipts, whole and begun."""
+
+from __future__ import annotations
+
+from typing import Annotated, NotRequired, final
+
+from annotated_types import Ge, Le
+from typing_extensions import TypedDict
+
+from growjax.record.cell_types import CellRecord
+from growjax.record.types import Digest, Json, Name, Tree
+
+
+class Pins(TypedDict):
+    env: dict[Name, str | None]
+    xla_flags: dict[Name, str | None]
+    pinned: bool
+
+
+class Inputs(TypedDict):
+    corpus: Tree
+    """How to obtain the stories again."""
+    corpus_digest: Digest
+    tokens: Digest
+
+
+class Header(TypedDict):
+    """What a receipt says of a run before its first cell."""
+
+    schema: Annotated[int, Ge(1), Le(10**6)]
+    environment: Tree
+    pins: Pins
+    config: Tree
+    source_code: Digest | dict[Name, Digest]
+    """By module; receipts of schema 2 hold one digest of all."""
+    preflight: Tree
+    measures: NotRequired[list[dict[Name, Json]]]
+    """Of other people, where there are any."""
+
+
+class Opening(Header):
+    """With its digests: a receipt without its cells, of a run that has not come to its end."""
+
+    parts: dict[Name, Digest]
+    """A digest of each part beside the cells."""
+    results: Digest
+    """Of all cells' results."""
+    root: Digest
+    """Of everything else."""
+
+
+class Frame(Opening):
+    """A receipt without its cells."""
+
+    inputs: Inputs
+    programs: NotRequired[Tree]
+
+
+class Receipt(Frame):
+    """All that a run says of itself, once it has come to its end."""
+
+    cells: list[CellRecord]
+
+
+@final
+class Begun(Opening):
+    """The receipt of a run that has not."""
+
+    cells: list[CellRecord]
