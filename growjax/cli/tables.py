@@ -52,7 +52,7 @@ def print_study(path: Path, summary: Summary) -> None:
                 str(row["lag"]),
                 str(row["rank"] or "-"),
                 row["candidate"],
-                _number(row["auc_mean"]),
+                row.get("diverged") or _number(row["auc_mean"]),
                 _number(row["auc_sd"]),
                 _number(row["final_mean"]),
                 str(row["n"]),

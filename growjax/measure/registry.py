@@ -163,7 +163,9 @@ def _check(measure: Measure, known: tuple[Measure, ...]) -> None:
 
 
 def take(where: Where, given: MeasureInputs) -> dict[str, float | None]:
-    """What cells record of a place: every measure's value by its name."""
+    """What cells record of a place: every measure's value by its name; no value of a candidate that diverged."""
+    if not all(map(math.isfinite, given.curve.losses)):
+        return {m.name: None for m in measures_at(where) if m.recorded}
     return {m.name: value_of(m, given) for m in measures_at(where) if m.recorded}
 
 

@@ -137,7 +137,7 @@ def ranking(summary: Row, contents: Contents) -> str:
             ]
         columns += [
             _number(f"rank<br>lag {lags[-1]}", "rank", count),
-            _number(f"AUC<br>lag {lags[-1]}", "auc_mean", fixed),
+            Column(f"AUC<br>lag {lags[-1]}", lambda r: text(r.get("diverged") or fixed(r.get("auc_mean")))),
             _number("sd of<br>AUC", "auc_sd", fixed),
             _number("AUC after<br>step 0", "auc_after_start_mean", fixed),
             _number("final<br>loss", "final_mean", fixed),

@@ -16,7 +16,7 @@ from growjax.study.fill import stored_state
 from growjax.study.ledgers import trained_ledger
 from growjax.study.recipes import Crossed
 from growjax.study.spec import StudySpec
-from growjax.study.traces import trace_digests, trace_lines
+from growjax.study.traces import divergence, trace_digests, trace_lines
 from growjax.train.loop import copy_state
 
 Record = dict[str, Any]
@@ -34,7 +34,9 @@ def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:
     start = copy_state(stored_state(ctx, crossed.candidate.id))
     state, trace, program, module = ctx.train(start, live, start=0, steps=run.last, every=run.every)
     steps, losses = list(range(0, run.last + 1, run.every)), [float(x) for x in trace.eval_loss]
-    metrics = {"eval_steps": steps, "eval_loss": losses, "auc": auc(steps, losses), "final_loss": losses[-1]}
+    diverged = divergence(trace, 0, run.every)
+    area = float("nan") if diverged else auc(steps, losses)
+    metrics = {"eval_steps": steps, "eval_loss": losses, "auc": area, "final_loss": losses[-1], **diverged}
     lines = trace_lines(trace, state, 0, run.every)
     ledger = trained_ledger(ctx, run, live)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}

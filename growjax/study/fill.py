@@ -28,7 +28,7 @@ from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.recipes import Trajectory
 from growjax.study.replay import train_in_parts
 from growjax.study.spec import UNWIDENED
-from growjax.study.traces import trace_digests, trace_lines
+from growjax.study.traces import divergence, trace_digests, trace_lines
 from growjax.train.loop import RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
 
@@ -205,7 +205,8 @@ def _continue(
     done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
     state, trace, program, module = done
     steps = [*probe["metrics"]["eval_steps"], *range(run.first + run.every, run.last + 1, run.every)]
-    losses = [*probe["metrics"]["eval_loss"], *(float(x) for x in trace.eval_loss[1:])]
+    before = (float("nan") if x is None else x for x in probe["metrics"]["eval_loss"])
+    losses = [*before, *(float(x) for x in trace.eval_loss[1:])]
     shared = steps.index(ctx.spec.continuation_lag) + 1
     given = _measured(
         ctx,
@@ -216,7 +217,9 @@ def _continue(
         continued=lambda: None,
         curve=Curve(tuple(steps[:shared]), tuple(losses[:shared])),
     )
+    diverged = {name: value for name, value in probe["metrics"].items() if name == "diverged"}
     metrics: Record = {"eval_steps": steps, "eval_loss": losses, **take("continuation", given)}
+    metrics |= diverged or divergence(trace, run.first, run.every)
     if cloned:
         metrics["clones_identical"] = clones_identical(state.params, followed(ctx, trajectory.candidate))
     lines = trace_lines(trace, state, run.first, run.every)
@@ -250,4 +253,5 @@ def _probe_metrics(
         "eval_loss": losses,
         "train_loss_mean": float(np.mean(trace.loss.astype(np.float64))),
         **take("probe", given),
+        **divergence(trace, 0, ctx.spec.eval_every),
     }

@@ -35,6 +35,8 @@ def deviation(values: list[float]) -> float | None:
 
 def tied(a: float, b: float) -> bool:
     """Whether two values differ by no more than rounding."""
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return a == b
     return a == b or abs(a - b) <= TIE * max(abs(a), abs(b), 1e-300) or max(abs(a), abs(b)) < 1e-12
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from growjax.errors import CheckFailed
+from growjax.errors import CheckFailed, UserError
 from growjax.record.cells import Recipe
 from growjax.record.partial import Partial
 from growjax.record.store import load_state
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account
 from growjax.study.context import Context
+from growjax.study.traces import diverged_at
 from growjax.train.loop import Run, RunKeys, Trace, copy_state
 from growjax.train.state import TrainState, init_state
 
@@ -33,13 +34,20 @@ def state_at(ctx: Context, recipe: Recipe, step: int) -> TrainState:
 
 def train_in_parts(ctx: Context, run: Account, live: RunKeys, kept: Partial) -> Run:
     """What an account runs from its origin, one evaluation after the other, each kept in case this process ends. It
-    goes on from the last that is kept, and has the bits of a run in one go."""
+    goes on from the last that is kept, and has the bits of a run in one go. Raises `UserError` with the step at which
+    the loss was first no finite number."""
     found = kept.load()
     step, done = found if found is not None else (run.first, None)
     while step < run.last:
         state = origin_state(ctx, run) if done is None else done.state
         part = ctx.train(state, live, start=step, steps=run.every, every=run.every)
         done, step = part if done is None else joined(done, part), step + run.every
+        diverged = diverged_at(done.trace, run.first, run.every)
+        if diverged is not None:
+            raise UserError(
+                f"the source of seed {run.seed} diverged at step {diverged}: its loss is no finite number",
+                "lower --optim.learning-rate, or give it more warm-up",
+            )
         if step < run.last:
             kept.save(step, done)
     assert done is not None

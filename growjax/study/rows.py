@@ -7,6 +7,7 @@ finite are None.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -79,6 +80,8 @@ class RankingRow(Ranked):
     final_mean: float | None
     tokens_saved: float | None
     tokens_saved_more: bool
+    diverged: NotRequired[str]
+    """How many replicates left the numbers, and at which step the first; the candidate is ranked last."""
 
 
 class Pair(TypedDict):

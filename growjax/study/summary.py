@@ -184,8 +184,12 @@ def _ranking_row(
     }
     measured = {m.column: _mean_or_none(_in_ranking(m, cells, lag, kind)) for m in measures_at("continuation")}
     row = cast(RankingRow, {**row, **measured})
+    steps_left = [cast(int, m.get("diverged")) for m in cells if m.get("diverged") is not None]
+    if steps_left:
+        row["diverged"] = f"{len(steps_left)} of {len(cells)} diverged, first at step {min(steps_left)}"
+        return row
     scratch = [row["metrics"] for row in table.rows(kind, source, regime, "scratch")]
-    if scratch and name != "scratch":
+    if scratch and not any("diverged" in metrics for metrics in scratch) and name != "scratch":
         steps, own = _mean_shared(cells, lag)
         _, control = _mean_shared(scratch, lag)
         tokens = tokens_saved(steps, control, own, spec.data.batch_size * spec.data.seq_len)

@@ -36,6 +36,19 @@ def trace_lines(trace: Trace, state: TrainState, start: int, every: int) -> list
     return [head, *steps, *evaluations]
 
 
+def diverged_at(trace: Trace, start: int, every: int) -> int | None:
+    """Steps behind a run when a loss was first no finite number; None where all are."""
+    steps = start + np.flatnonzero(~np.isfinite(trace.loss))
+    evaluated = start + every * np.flatnonzero(~np.isfinite(trace.eval_loss))
+    return int(min([*steps, *evaluated])) if len(steps) + len(evaluated) else None
+
+
+def divergence(trace: Trace, start: int, every: int) -> dict[str, int]:
+    """What a cell's figures say of a run that diverged; nothing of another."""
+    step = diverged_at(trace, start, every)
+    return {} if step is None else {"diverged": step}
+
+
 def _line(at: str, step: int, figures: dict[str, float], whole: str, leaves: np.ndarray) -> Record:
     digests = {whole: words_hex(total(leaves)), "leaves": words_hex(leaves)}
     return {at: step, **readable(figures), "exact": exact(figures), **digests}
