@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +86,8 @@ def copy_factors(factors: LawFactors, plan: WidthPlan) -> LawFactors:
         return factor
 
     specs = param_specs(plan.source)
-    return LawFactors(*(None if tree is None else map_specs(one, specs, tree) for tree in factors))
+    trees = factors._asdict().items()
+    return LawFactors(**{name: map_specs(one, specs, tree) for name, tree in trees if tree is not None})
 
 
 def times_factors(first: LawFactors | None, second: LawFactors) -> LawFactors:
@@ -108,7 +110,7 @@ def warmed_again(factors: LawFactors | None, plan: WidthPlan, steps: int) -> Law
     return (factors or no_factors(plan))._replace(warm=warm)
 
 
-def no_warm(plan: WidthPlan) -> Any:
+def no_warm(plan: WidthPlan) -> chex.ArrayTree:
     """int32 trees that broadcast to the target's parameters: no entry warms up."""
     return map_specs(lambda spec: jnp.zeros((1,) * len(spec.dims), jnp.int32), param_specs(plan.source))
 

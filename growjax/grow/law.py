@@ -110,6 +110,6 @@ def law_tree(plan: WidthPlan) -> Any:
     return map_specs(lambda spec: leaf_law(spec, plan), param_specs(plan.source))
 
 
-def is_law(node: Any) -> bool:
+def is_law(node: object) -> bool:
     """Whether a node is a `LeafLaw`."""
     return isinstance(node, LeafLaw)

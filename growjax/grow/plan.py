@@ -33,7 +33,7 @@ class AxisMap:
     index: np.ndarray
     """int64 [new]; the first `old` positions are the old ones in place."""
 
-    def _key(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[object, ...]:
         return (type(self), self.axis, self.old, self.index.tobytes())
 
     def __eq__(self, other: object) -> bool:
@@ -229,7 +229,7 @@ class HeadMap(AxisMap):
     groups: AxisMap
     inner: AxisMap
 
-    def _key(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[object, ...]:
         return (*super()._key(), self.groups, self.inner)
 
     @property

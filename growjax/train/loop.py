@@ -6,6 +6,7 @@ are is data, so a source's training, a probe and a continuation of one shape sha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -191,7 +192,7 @@ def compile_run(
     programs.get("run", _run, (state, feed, run_keys, *numbers), _sizes(batch_size, max_steps, max_evals))
 
 
-def traced_run(*, batch_size: int, max_steps: int, max_evals: int) -> Any:
+def traced_run(*, batch_size: int, max_steps: int, max_evals: int) -> Callable[..., tuple[TrainState, Trace]]:
     """The function whose program `run` compiles, of (state, feed, run_keys, start, segments, segment_steps): for a walk
     over what it draws."""
     return partial(_run, **_sizes(batch_size, max_steps, max_evals))
