@@ -13,14 +13,13 @@ from growjax.audit.walk import Found, program_draws, twice
 from growjax.draws import Ledger, bits_shape
 from growjax.record.cells import CONTINUED
 from growjax.record.store import load_state
+from growjax.schema import Record
 from growjax.study.account import recipe_of
 from growjax.study.context import Context
 from growjax.study.ledgers import LAYERED
 from growjax.train.loop import RunKeys, run_fingerprint, traced_run
 from growjax.train.shards import sharded_fingerprint, traced_sharded
 from growjax.train.state import TrainState
-
-Record = dict[str, Any]
 
 
 def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
@@ -86,7 +85,7 @@ class Programs:
     def __init__(self, ctx: Context, cells: dict[str, Record]):
         self.ctx, self.cells = ctx, cells
         self.primitives = 0
-        self._known: dict[Any, tuple[list[Found], str]] = {}
+        self._known: dict[object, tuple[list[Found], str]] = {}
 
     @property
     def count(self) -> int:

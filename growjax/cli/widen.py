@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -15,7 +15,15 @@ from growjax.cli.tables import console
 from growjax.config import DataConfig
 from growjax.errors import CheckFailed, UserError
 from growjax.files import require_path, whole_directory, write_text
+from growjax.schema import Record
 from growjax.study.spec import TargetWidths
+
+if TYPE_CHECKING:
+    import jax
+
+    from growjax.data.tokens import TokenFile
+    from growjax.grow.plan import WidthPlan
+    from growjax.train.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,7 @@ def _check_out(given: WidenArguments) -> None:
         raise UserError(f"--force will not replace {given.out}, which is no state", "choose another --out")
 
 
-def _windows(tokens: Any, seq_len: int) -> Any:
+def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
     """uint16 [4, 8, T + 1]: held-out windows, spread evenly."""
     import jax.numpy as jnp
     import numpy as np
@@ -114,7 +122,7 @@ def _windows(tokens: Any, seq_len: int) -> Any:
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 
 
-def _training_windows(tokens: Any, windows: Any) -> Any:
+def _training_windows(tokens: TokenFile, windows: jax.Array) -> jax.Array:
     """uint16 [N, T + 1]: what an operator that trains is given."""
     import jax.numpy as jnp
 
@@ -123,13 +131,13 @@ def _training_windows(tokens: Any, windows: Any) -> Any:
     return jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1))
 
 
-def _measure(source: Any, wide: Any, windows: Any) -> dict[str, float]:
+def _measure(source: TrainState, wide: TrainState, windows: jax.Array) -> dict[str, float]:
     from growjax.measure.divergence import divergences
 
     return divergences((source.config.model, source.params), (wide.config.model, wide.params), windows)
 
 
-def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> dict[str, Any]:
+def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainState, windows: jax.Array) -> Record:
     import jax
 
     from growjax.measure.preservation import escapes, law_parts
@@ -137,7 +145,7 @@ def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> 
 
     seen = escapes(wide, plan, windows[0])
 
-    def size(s: Any) -> dict[str, float]:
+    def size(s: TrainState) -> dict[str, float]:
         model = s.config.model
         return {
             "parameters": count_params(model),
@@ -157,7 +165,7 @@ def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> 
     }
 
 
-def _print(described: dict[str, Any]) -> None:
+def _print(described: Record) -> None:
     from rich.table import Table
 
     out = console()
