@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -48,7 +46,7 @@ def walked(state: TrainState, ctx: Context, live: RunKeys) -> tuple[list[Found],
     batch_size, shards = ctx.spec.data.batch_size, ctx.spec.shards
     number = jnp.zeros((), jnp.int32)
     of_luck = RunKeys(*(None if key is None else name for name, key in live._asdict().items()))  # pyright: ignore[reportArgumentType]
-    of_feed: Any = jax.tree.map(lambda _: "tokens", ctx.feed)
+    of_feed = jax.tree.map(lambda _: "tokens", ctx.feed)
     if shards > 1:
         programs = traced_sharded(state.config, batch_size=batch_size, shards=shards)
         batch = jax.eval_shape(programs["batch"], ctx.feed, live, number)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import chex
 import jax
@@ -46,7 +45,7 @@ def copy_leaf(leaf: jax.Array, spec: ParamSpec, plan: WidthPlan, times: np.ndarr
     return _copied(leaf, factor, maps=leaf_maps(spec, plan))
 
 
-def scaled_copy(tree: chex.ArrayTree, plan: WidthPlan, factor: Callable[[LeafLaw], np.ndarray | None]) -> Any:
+def scaled_copy(tree: chex.ArrayTree, plan: WidthPlan, factor: Callable[[LeafLaw], np.ndarray | None]) -> Params:
     """Copies of every leaf, times a factor of the law."""
 
     def one(spec: ParamSpec, leaf: jax.Array, law: LeafLaw) -> jax.Array:

@@ -17,7 +17,7 @@ gradient is rounding. Lion follows the sign of that, so that such a bias, and no
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -42,7 +42,7 @@ class _Factors(NamedTuple):
     clip: np.ndarray
 
 
-def _leaf_factors(spec: ParamSpec, old: Any, new: Any, plan: WidthPlan, optim: OptimConfig) -> _Factors:
+def _leaf_factors(spec: ParamSpec, old: jax.Array, new: jax.Array, plan: WidthPlan, optim: OptimConfig) -> _Factors:
     law, one = leaf_law(spec, plan), np.ones((1,) * len(spec.dims))
     if optim.name == "adamw" or (optim.name == "muon" and not spec.is_matrix):
         return _Factors(law.s, 1 / law.s, law.r, law.w)

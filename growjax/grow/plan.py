@@ -248,7 +248,7 @@ def check_same(source: ModelConfig, target: ModelConfig) -> None:
     """Raises `UserError` where a target is other than its source in anything but its widths: every field of
     `ModelConfig` that is not among `WIDTHS` must stay, one that is added later too."""
 
-    def of(config: ModelConfig) -> dict[str, Any]:
+    def of(config: ModelConfig) -> dict[str, object]:
         names = (field.name for field in dataclasses.fields(ModelConfig))
         own = {name: getattr(config, name) for name in names if name not in (*WIDTHS, *_OF_PARTS)}
         return config.architecture._asdict() | own

@@ -185,7 +185,14 @@ def _sizes(batch_size: int, max_steps: int, max_evals: int) -> dict[str, int]:
 
 
 def compile_run(
-    state: Any, feed: Feed, run_keys: RunKeys, *, batch_size: int, max_steps: int, max_evals: int, programs: Programs
+    state: TrainState,
+    feed: Feed,
+    run_keys: RunKeys,
+    *,
+    batch_size: int,
+    max_steps: int,
+    max_evals: int,
+    programs: Programs,
 ) -> None:
     """Compiles `run`'s program for a state of these shapes (arrays or `ShapeDtypeStruct`), and runs nothing."""
     numbers = (jnp.asarray(0, jnp.int32),) * 3

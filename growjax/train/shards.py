@@ -151,7 +151,7 @@ def traced_sharded(config: TrainConfig, *, batch_size: int, shards: int) -> dict
 
 def sharded_fingerprint(state: TrainState, feed: Feed, run_keys: RunKeys, *, batch_size: int, shards: int) -> str:
     """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
-    shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, run_keys))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, run_keys))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     of_state, of_feed, of_luck = shapes
     batch = jax.eval_shape(partial(_batch, batch_size=batch_size), of_feed, of_luck, number)
