@@ -8,13 +8,12 @@ from __future__ import annotations
 import ctypes
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 PACKAGES = ("jax-cuda", "nvidia-", "libtpu")
 """Beginnings of the names of those packages."""
 
 
-def describe() -> dict[str, Any]:
+def describe() -> dict[str, object]:
     """What two receipts from accelerators must share beside the versions of jax: `accelerator`, the versions of the
     packages that drive it and of the libraries that this process has loaded; and `driver`."""
     found = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}

@@ -24,15 +24,15 @@ from growjax.domains import (
     normalise,
 )  # fmt: skip
 from growjax.errors import UserError, require
-from growjax.schema import DEFAULTS
+from growjax.schema import DEFAULTS, Record
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """The one text of a JSON value: sorted keys, no spaces, shortest round-trip floats, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def json_digest(value: Any) -> str:
+def json_digest(value: object) -> str:
     """SHA-256 of the canonical JSON text, in hexadecimal."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
@@ -47,18 +47,18 @@ class Config:
     def check(self) -> None:
         """Raises `UserError` where fields do not fit each other."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Nested plain data, ready for JSON (tuples become lists), without what stands at its schema's default
         (`growjax.schema.DEFAULTS`): a field that is added with a default changes no digest and no id."""
         frozen = DEFAULTS.get(type(self).__name__, {})
-        found: dict[str, Any] = {}
+        found: Record = {}
         for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
             value, default = _plain(getattr(self, field.name)), frozen.get(field.name, _plain(_default(field)))
             if value != default:
                 found[field.name] = value
         return found
 
-    def every_field(self) -> dict[str, Any]:
+    def every_field(self) -> Record:
         """Nested plain data with every field, for a reader."""
         return json.loads(canonical_json(dataclasses.asdict(self)))  # pyright: ignore[reportArgumentType]
 
@@ -71,7 +71,7 @@ class Config:
         return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
+    def from_dict(cls, data: Record) -> Self:
         """The inverse of `to_dict`, and of `every_field`; raises `UserError` on a field that is unknown, or that is
         missing and has no default."""
         fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
@@ -81,7 +81,7 @@ class Config:
         lacking = [n for n, f in fields.items() if n not in data and _default(f) is dataclasses.MISSING]
         if lacking:
             raise UserError(f"{cls.__name__} lacks the field {lacking[0]!r}", "restore what was written")
-        values: dict[str, Any] = {}
+        values: Record = {}
         for name, value in {**DEFAULTS.get(cls.__name__, {}), **data}.items():
             if name not in fields:
                 continue  # a default that was frozen for a field that is gone
@@ -100,7 +100,7 @@ def _default(field: dataclasses.Field) -> Any:
     return field.default
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Config):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value

@@ -7,14 +7,16 @@ pairs of sums modulo 2^32 of mixed words; a sum of integers has no order, so any
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+Words = TypeVar("Words", jax.Array, np.ndarray)
 
-def leaf_bytes(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
+
+def leaf_bytes(leaf: object) -> tuple[str, tuple[int, ...], bytes]:
     """Dtype name, shape and little-endian bytes of one leaf; a typed key gives its raw words."""
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         data = np.asarray(jax.random.key_data(leaf))
@@ -25,13 +27,13 @@ def leaf_bytes(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
     return array.dtype.name, array.shape, np.ascontiguousarray(array).tobytes()
 
 
-def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+def named_leaves(tree: object) -> list[tuple[str, Any]]:
     """(path, leaf) of every leaf in the tree's own order; a path reads `params/blocks/wq`."""
     found = jax.tree_util.tree_flatten_with_path(tree)[0]
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
 
 
-def digest(tree: Any) -> str:
+def digest(tree: object) -> str:
     """SHA-256, in hexadecimal, over (path, dtype, shape, bytes) of every leaf in path order."""
     sha = hashlib.sha256()
     for path, leaf in sorted(named_leaves(tree), key=lambda pair: pair[0]):
@@ -41,7 +43,7 @@ def digest(tree: Any) -> str:
     return sha.hexdigest()
 
 
-def digest_by_leaf(tree: Any) -> dict[str, str]:
+def digest_by_leaf(tree: object) -> dict[str, str]:
     """The digest of every leaf by its path."""
     return {path: digest({path: leaf}) for path, leaf in named_leaves(tree)}
 
@@ -58,7 +60,7 @@ def _words(leaf: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(leaf, jnp.uint32).reshape(-1)
 
 
-def mix(x: Any) -> Any:
+def mix(x: Words) -> Words:
     """A bijection of uint32 that no linear map equals (the finaliser of MurmurHash3, by A. Appleby); for arrays of jax
     and of NumPy."""
     x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
@@ -75,7 +77,7 @@ SECOND = np.uint32(0x6A09E667)
 """What is added to a mixed word before it is mixed again, for the second sum."""
 
 
-def leaf_digests(tree: Any) -> jax.Array:
+def leaf_digests(tree: object) -> jax.Array:
     """uint32[leaves, 2]: position-aware, order-free digest of every leaf, for use inside jit.
 
     Word i of leaf n contributes mix(word ^ mix(i + salt_n)) to the first sum, and that mixed once more to the second.

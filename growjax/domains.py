@@ -46,7 +46,7 @@ def as_float32(value: float) -> float:
 class Domain(Protocol):
     """What a field may be."""
 
-    def take(self, value: Any) -> Any:
+    def take(self, value: object) -> object:
         """The value in its one form. Raises ValueError where it is none of the domain's; the text says what is."""
         ...
 
@@ -78,7 +78,7 @@ class Real:
     open: bool = False
     hint: str = ""
 
-    def take(self, value: Any) -> float:
+    def take(self, value: object) -> float:
         number = _real(value)
         inside = number is not None and (
             self.least < number < self.most if self.open else self.least <= number <= self.most
@@ -95,7 +95,7 @@ class Real:
 class Flag:
     """True or False."""
 
-    def take(self, value: Any) -> bool:
+    def take(self, value: object) -> bool:
         if isinstance(value, str) or _real(value) not in (0.0, 1.0):
             raise ValueError("give True or False")
         return bool(value)
@@ -107,7 +107,7 @@ class Name:
 
     among: tuple[str, ...]
 
-    def take(self, value: Any) -> str:
+    def take(self, value: object) -> str:
         if not isinstance(value, str) or value not in self.among:
             raise ValueError(f"choose one of {', '.join(self.among)}")
         return str(value)
@@ -120,7 +120,7 @@ class Text:
     blank: bool = True
     hint: str = "give a text"
 
-    def take(self, value: Any) -> str:
+    def take(self, value: object) -> str:
         text = os.fspath(value) if isinstance(value, os.PathLike) else value
         if not isinstance(text, str) or not (self.blank or text):
             raise ValueError(self.hint)
@@ -133,7 +133,7 @@ class Maybe:
 
     of: Domain
 
-    def take(self, value: Any) -> Any:
+    def take(self, value: object) -> object:
         return None if value is None else self.of.take(value)
 
 
@@ -143,7 +143,7 @@ class Several:
 
     of: Domain
 
-    def take(self, value: Any) -> tuple[Any, ...]:
+    def take(self, value: object) -> tuple[object, ...]:
         if isinstance(value, str) or not isinstance(value, Iterable):
             raise ValueError("give a tuple")
         return tuple(self.of.take(one) for one in value)
@@ -155,7 +155,7 @@ class Part:
 
     kind: str
 
-    def take(self, value: Any) -> Any:
+    def take(self, value: object) -> object:
         if not any(cls.__name__ == self.kind for cls in type(value).__mro__):
             raise ValueError(f"give a {self.kind}")
         return value
@@ -282,7 +282,7 @@ def normalise(config: Any) -> None:
             raise UserError(f"{SECTIONS.get(kind, '')}{name} is {_shown(value)}", str(error)) from None
 
 
-def taken(domain: Domain, value: Any, name: str) -> Any:
+def taken(domain: Domain, value: object, name: str) -> Any:
     """One value in its form, for a function's argument of that name; raises `UserError`."""
     try:
         return domain.take(value)
@@ -290,7 +290,7 @@ def taken(domain: Domain, value: Any, name: str) -> Any:
         raise UserError(f"{name} is {_shown(value)}", str(error)) from None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     try:
         text = str(value)
     except ValueError:  # a number of more digits than Python writes

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+
+from growjax.schema import Record
 
 Path = Sequence[str | int]
 """What is folded into a key, one after the other: names stand for their tags, numbers for themselves."""
 
-Draw = dict[str, Any]
+Draw = Record
 """distribution (mask, integers, normal, uniform), shape, dtype, and the distribution's own numbers."""
 
 Sites = list[tuple[list[str | int], Draw]]
 """Paths below the step's key, each with what is drawn there, as in `([path, 0], normals(shape))` for a key
 `at_site(key, path)`."""
 
-Ledger = dict[str, dict[str, Any]]
+Ledger = dict[str, Record]
 """By stream: root (purpose and seed), path, key (hexadecimal, as the run held it), first, last, sites, draws, words."""
 
 
@@ -71,7 +72,7 @@ def key_hex(key: Iterable[int]) -> str:
     return "".join(f"{int(word):08x}" for word in key)
 
 
-def entry(purpose: str, seed: int, path: Path, key: str, steps: tuple[int, int], sites: list[dict]) -> dict[str, Any]:
+def entry(purpose: str, seed: int, path: Path, key: str, steps: tuple[int, int], sites: list[dict]) -> Record:
     """A stream's entry in a ledger. `steps`: the first and the last."""
     times = steps[1] - steps[0] + 1
     return {

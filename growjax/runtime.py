@@ -14,10 +14,10 @@ import warnings
 from collections.abc import Mapping, MutableMapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from growjax import accelerator, settings
 from growjax.errors import UserError
+from growjax.schema import Record
 
 XLA_PINS: dict[str, str] = {
     # jaxlib 0.10.2 fuses reductions into YNNPACK kernels that race on more than one thread and then return wrong
@@ -210,7 +210,7 @@ def is_pinned(environ: MutableMapping[str, str] | None = None) -> bool:
     return has_flags and all(environ.get(k) == v for k, v in ENV_PINS.items()) and not any(_strangers(environ))
 
 
-def pins() -> dict[str, Any]:
+def pins() -> Record:
     """The pins as this process has them, and what else may change bits: what `receipt.json` stores."""
     flags = _parse_flags(os.environ.get("XLA_FLAGS", ""))
     strange_flags, strange = _strangers(os.environ)
@@ -237,7 +237,7 @@ def _jax_agrees() -> bool:
     )
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Record:
     """Versions and device: the fields two receipts must share before their bits can be compared.
 
     On an accelerator there are two more: `accelerator`, its packages and libraries, and `driver`, which is recorded as

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from typing import Any
 
+Record = dict[str, Any]
+"""Plain data of JSON by field name, where the fields are not fixed or are checked elsewhere."""
+
 SCHEMA = 3
 
 VERSIONS = {2: "growjax 0.1", 3: "growjax 0.2"}
 """By schema: the versions that write it."""
 
 
-def reads(schema: Any) -> str:
+def reads(schema: object) -> str:
     """The version that goes on with, verifies and audits runs of a schema; `report` and `diff` read every one."""
     return VERSIONS.get(schema, "another version of growjax") if isinstance(schema, int) else "no version of growjax"
 
 
-DEFAULTS: dict[str, dict[str, Any]] = {
+DEFAULTS: dict[str, Record] = {
     "ModelConfig": {
         "d_model": 64,
         "n_layers": 2,

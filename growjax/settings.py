@@ -6,7 +6,6 @@ Settings that may change bits, but can be computed under, are `growjax.runtime`'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from growjax.errors import UserError
 
@@ -26,7 +25,7 @@ UNUSABLE: dict[str, tuple[tuple[str, ...], str]] = {
 """By variable: values under which nothing can be computed, and why."""
 
 
-def refuse(values: Mapping[str, Any], hint: str = "unset it") -> None:
+def refuse(values: Mapping[str, object], hint: str = "unset it") -> None:
     """Raises `UserError` for the first variable that has a value under which growjax cannot compute."""
     for name, (bad, why) in UNUSABLE.items():
         value = str(values.get(name, "")).strip().lower()

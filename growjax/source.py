@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from growjax.config import json_digest
 from growjax.syntax import Imported, canonical
@@ -88,14 +87,14 @@ def _packages(name: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def changed_modules(old: Any, new: Any) -> list[str]:
+def changed_modules(old: object, new: object) -> list[str]:
     """Names of the modules that two records of `source_code` do not share; none where either is of the old form."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return []
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
-def source_notes(old: Any, new: Any) -> list[str]:
+def source_notes(old: object, new: object) -> list[str]:
     """A line for each module in which two records of `source_code` differ; none where they are the same."""
     if old == new:
         return []

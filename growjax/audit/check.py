@@ -4,7 +4,7 @@ instead of keys; and what does not hold, by name."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.inject import Injector
@@ -21,13 +21,12 @@ from growjax.record.integrity import finished_receipt, recorded_tokens
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.receipt_types import Receipt
 from growjax.record.rundir import RunDir
-from growjax.schema import SCHEMA, reads
+from growjax.schema import SCHEMA, Record, reads
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.receipt import check_corpus, check_whole, spec_of
 
-Record = dict[str, Any]
 Notify = Callable[[str], None]
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from growjax.audit import threefry
 from growjax.audit.threefry import Key
 from growjax.draws import Draw, Ledger, Path, bits_shape, width_of
+from growjax.schema import Record
 
 
 def below(key: Key, path: Path) -> Key:
@@ -29,7 +30,7 @@ def root(purpose: str, seed: int) -> Key:
     return below(threefry.seed_key(seed), [purpose])
 
 
-def stream_key(entry: dict[str, Any]) -> Key:
+def stream_key(entry: Record) -> Key:
     """A stream's key, from its root's name and seed and its path alone."""
     return below(root(entry["root"]["purpose"], entry["root"]["seed"]), entry["path"])
 

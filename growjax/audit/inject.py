@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from growjax.grow.operator import GrowthData
 from growjax.grow.widen import widen
 from growjax.record.cells import Recipe
 from growjax.record.store import load_state, state_digest
+from growjax.schema import Record
 from growjax.streams import root_key
 from growjax.study.account import Account, recipe_of
 from growjax.study.context import Context
@@ -30,7 +31,6 @@ from growjax.study.replay import origin_state, state_at
 from growjax.train.loop import copy_state
 from growjax.train.state import TrainState
 
-Record = dict[str, Any]
 Altered = dict[Key, np.ndarray]
 
 

@@ -61,7 +61,7 @@ class Interceptor:
             raise _unknown_jax()
 
     def _random_bits(self, key: jax.Array, width: int, shape: tuple[int, ...]) -> jax.Array:
-        def serve(words: Any) -> np.ndarray:
+        def serve(words: jax.Array) -> np.ndarray:
             asking = threefry.as_key(np.asarray(words))
             self.asked.append(asking)
             return self._give(asking, width, tuple(shape))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -13,14 +11,13 @@ from growjax.audit.walk import Found, program_draws, twice
 from growjax.draws import Ledger, bits_shape
 from growjax.record.cells import CONTINUED
 from growjax.record.store import load_state
+from growjax.schema import Record
 from growjax.study.account import recipe_of
 from growjax.study.context import Context
 from growjax.study.ledgers import LAYERED
 from growjax.train.loop import RunKeys, run_fingerprint, traced_run
 from growjax.train.shards import sharded_fingerprint, traced_sharded
 from growjax.train.state import TrainState
-
-Record = dict[str, Any]
 
 
 def expected(ledger: Ledger, *, sharded: bool = False) -> set[tuple]:
@@ -49,7 +46,7 @@ def walked(state: TrainState, ctx: Context, live: RunKeys) -> tuple[list[Found],
     batch_size, shards = ctx.spec.data.batch_size, ctx.spec.shards
     number = jnp.zeros((), jnp.int32)
     of_luck = RunKeys(*(None if key is None else name for name, key in live._asdict().items()))  # pyright: ignore[reportArgumentType]
-    of_feed: Any = jax.tree.map(lambda _: "tokens", ctx.feed)
+    of_feed = jax.tree.map(lambda _: "tokens", ctx.feed)
     if shards > 1:
         programs = traced_sharded(state.config, batch_size=batch_size, shards=shards)
         batch = jax.eval_shape(programs["batch"], ctx.feed, live, number)
@@ -86,7 +83,7 @@ class Programs:
     def __init__(self, ctx: Context, cells: dict[str, Record]):
         self.ctx, self.cells = ctx, cells
         self.primitives = 0
-        self._known: dict[Any, tuple[list[Found], str]] = {}
+        self._known: dict[object, tuple[list[Found], str]] = {}
 
     @property
     def count(self) -> int:

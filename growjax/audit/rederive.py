@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +12,14 @@ from growjax.audit import draws, threefry
 from growjax.audit.draws import Digests, Served
 from growjax.draws import Draw, Ledger, bits_shape, values_of, width_of, words_of
 from growjax.model.layers import dropout
+from growjax.schema import Record
 from growjax.streams import Streams, at_step, name_tag, root_key
 
 _AT_ONCE = 16
 """Steps at a time."""
 
 
-def stream_key(entry: dict[str, Any]) -> jax.Array:
+def stream_key(entry: Record) -> jax.Array:
     """A stream's key as growjax's own key code makes it."""
     *path, stream = entry["path"]
     streams = Streams(root_key(entry["root"]["seed"], entry["root"]["purpose"]))
@@ -79,7 +79,7 @@ class Comparison:
                 for path in site["at"]:
                     self._site(stream, entry, key, path, site["draw"])
 
-    def _site(self, stream: str, entry: dict[str, Any], key: jax.Array, path: list[str | int], draw: Draw) -> None:
+    def _site(self, stream: str, entry: Record, key: jax.Array, path: list[str | int], draw: Draw) -> None:
         tags = jnp.asarray([name_tag(p) if isinstance(p, str) else p for p in path], jnp.uint32)
         width, shape = width_of(draw), bits_shape(draw)
         split, name = draw["distribution"] == "integers", repr(draw)

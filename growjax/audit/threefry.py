@@ -13,6 +13,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Key = tuple[int, int]
 """A key's two 32-bit words."""
@@ -40,7 +41,12 @@ def _rotated(x: np.ndarray, by: int) -> np.ndarray:
     return (x << np.uint32(by)) | (x >> np.uint32(32 - by))
 
 
-def _block(k0: Any, k1: Any, x0: np.ndarray, x1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+Word = np.ndarray | np.uint32
+Pair = tuple[ArrayLike, ArrayLike]
+"""Two words, or two arrays of words."""
+
+
+def _block(k0: Word, k1: Word, x0: np.ndarray, x1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     keys = (k0, k1, k0 ^ k1 ^ _PARITY)
     x0, x1 = x0 + keys[0], x1 + keys[1]
     for group in range(5):
@@ -52,7 +58,7 @@ def _block(k0: Any, k1: Any, x0: np.ndarray, x1: np.ndarray) -> tuple[np.ndarray
     return x0, x1
 
 
-def threefry2x32(key: Any, counter: Any) -> tuple[np.ndarray, np.ndarray]:
+def threefry2x32(key: Pair, counter: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Two uint32 arrays from a key (a pair of words, or of arrays of words) and a counter (likewise), broadcast."""
     words = [np.asarray(word, np.uint32) for word in (*key, *counter)]
     k0, k1, x0, x1 = np.broadcast_arrays(*words)
@@ -70,7 +76,7 @@ def seed_key(seed: int) -> Key:
     return (seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF
 
 
-def fold_in(key: Any, data: Any) -> tuple[Any, Any]:
+def fold_in(key: Pair, data: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """The key (or, of arrays of words, keys) below `key` under a 32-bit number: the block of counter (0, data)."""
     return threefry2x32(key, (np.uint32(0), np.asarray(data, np.uint32)))
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from growjax.audit import draws
 from growjax.audit.draws import Digests
 from growjax.draws import key_hex
-
-Record = dict[str, Any]
+from growjax.schema import Record
 
 
 def tree(cells: Iterable[Record], digests: Digests) -> list[Record]:

@@ -8,7 +8,7 @@ a key that serves two draws, or the same draw in every turn of a loop, is used t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -53,7 +53,7 @@ class Found(NamedTuple):
         return "/".join(map(str, (self.origin or "no argument", *self.path)))
 
 
-def program_draws(function: Any, arguments: tuple, names: Sequence[str]) -> list[Found]:
+def program_draws(function: Callable[..., object], arguments: tuple, names: Sequence[str]) -> list[Found]:
     """Every random primitive of `function` on arguments of these shapes. `names` label its flattened arguments."""
     closed = jax.make_jaxpr(function)(*arguments)
     walk = _Walk()
@@ -90,7 +90,7 @@ class _Walk:
         self, jaxpr: Jaxpr, arguments: Sequence[Value], constants: Sequence[Value], around: tuple[int, ...]
     ) -> list[Value]:
         """Walks one program; returns what is known of its results."""
-        known: dict[Any, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
+        known: dict[object, Value] = dict(zip(jaxpr.invars, arguments, strict=True))
         known.update(zip(jaxpr.constvars, constants, strict=True))
         read = lambda atom: _constant(atom.val) if isinstance(atom, Literal) else known.get(atom, Value())  # noqa: E731
         for equation in jaxpr.eqns:
@@ -144,7 +144,9 @@ class _Walk:
         origin = origins.pop() if len(origins) == 1 else None
         return [Value(origin=origin, loops=_loops(values))] * len(equation.outvars)
 
-    def call(self, nested: list[Any], values: list[Value], around: tuple[int, ...], results: int) -> list[Value]:
+    def call(
+        self, nested: list[ClosedJaxpr | Jaxpr], values: list[Value], around: tuple[int, ...], results: int
+    ) -> list[Value]:
         """A program within an equation, whatever the equation is called."""
         described: list[Value] | None = None
         for inner in nested:
@@ -154,7 +156,7 @@ class _Walk:
             described = found if described is None and len(found) == results else described
         return described or [Value(loops=_loops(values))] * results
 
-    def inside(self, inner: Any, values: Sequence[Value], around: tuple[int, ...]) -> list[Value]:
+    def inside(self, inner: ClosedJaxpr | Jaxpr, values: Sequence[Value], around: tuple[int, ...]) -> list[Value]:
         if isinstance(inner, ClosedJaxpr):
             return self.through(inner.jaxpr, values, [_constant(c) for c in inner.consts], around)
         return self.through(inner, values, [Value()] * len(inner.constvars), around)

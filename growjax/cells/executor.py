@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 from growjax.cells.graph import Unit
+from growjax.schema import Record
 
-Record = dict[str, Any]
 Fill = Callable[[Any, Any, Mapping[str, Record]], Sequence[Record]]
 """Of (what a worker computes from, a unit's argument, records of the cells it needs) to the records of its cells."""
 
@@ -70,7 +70,7 @@ class InProcess:
 
     capacity = 1
 
-    def __init__(self, context: Any, fill: Fill):
+    def __init__(self, context: object, fill: Fill):
         self._context, self._fill = context, fill
         self._taken: list[tuple[Unit, Mapping[str, Record]]] = []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Unit:
     """Ids of the cells that must be full before."""
     cost: float
     """Expected work, in one unit of measure for the whole graph."""
-    argument: Any
+    argument: object
     """What the function that fills it is given; it must pickle."""
     optional: bool = False
     """Done only while a worker has nothing else to do, and left out where none ever has."""

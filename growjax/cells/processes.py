@@ -15,12 +15,12 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
 
-from growjax.cells.executor import KILLED, Delivery, Fill, Record
+from growjax.cells.executor import KILLED, Delivery, Fill
 from growjax.cells.graph import Unit
 from growjax.errors import CheckFailed, UserError
 from growjax.files import explain
+from growjax.schema import Record
 
 LOSSES = 5
 """How many ends of processes, for each of them, are taken for accidents."""
@@ -34,7 +34,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 class Worker:
     """A process, and the unit that it has."""
 
-    def __init__(self, arguments: tuple[Any, ...]):
+    def __init__(self, arguments: tuple[object, ...]):
         self.pipe, end = _SPAWN.Pipe()
         self.unit: str | None = None
         self.process = _SPAWN.Process(target=_main, args=(end, *arguments), daemon=True)
@@ -45,7 +45,7 @@ class Worker:
 class Processes:
     """Fills units in processes. Each makes what it computes from by `begin(*arguments)`, once."""
 
-    def __init__(self, devices: Sequence[int], begin: Callable[..., Any], arguments: tuple[Any, ...], fill: Fill):
+    def __init__(self, devices: Sequence[int], begin: Callable[..., object], arguments: tuple[object, ...], fill: Fill):
         """`devices` holds for each process the number of the device it computes on."""
         self.capacity = len(devices)
         self._arguments = [(device, begin, arguments, fill) for device in devices]
@@ -95,7 +95,9 @@ class Processes:
             worker.process.join()
 
 
-def _main(pipe: Connection, device: int, begin: Callable[..., Any], arguments: tuple[Any, ...], fill: Fill) -> None:
+def _main(
+    pipe: Connection, device: int, begin: Callable[..., object], arguments: tuple[object, ...], fill: Fill
+) -> None:
     """A process: the pins are inherited, interrupts are the first process's business, and it ends when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from growjax.cells.executor import KILLED, Delivery, Executor, Record
+from growjax.cells.executor import KILLED, Delivery, Executor
 from growjax.cells.graph import Graph, Unit
 from growjax.errors import CheckFailed, UserError
+from growjax.schema import Record
 
 TRIES = 3
 """How often a unit is handed out before its loss ends the whole."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import tyro
 
@@ -17,6 +17,7 @@ from growjax.errors import UserError
 from growjax.record.cells import ledger_of
 from growjax.record.integrity import open_receipt
 from growjax.record.rundir import RunDir
+from growjax.schema import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ def run(argv: list[str]) -> int:
     return 0 if result["holds"] else 1
 
 
-def _print(result: dict[str, Any], page: Path) -> None:
+def _print(result: Record, page: Path) -> None:
     out = console()
     for name, number in result["counts"].items():
         out.print(f"{number:>14,}  {name}", highlight=False)

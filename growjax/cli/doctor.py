@@ -6,11 +6,11 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.errors import UserError
+from growjax.schema import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def run(argv: list[str]) -> int:
     return 1 if any(result.verdict == "fails" for result in results) else 0
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: Record) -> None:
     from rich.table import Table
 
     environment = document["environment"]

@@ -6,13 +6,13 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.config import Dialect
 from growjax.errors import UserError
+from growjax.schema import Record
 from growjax.study.spec import StudySpec, TargetWidths, presets
 
 _SMOKE = presets()["smoke"]
@@ -57,7 +57,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]]:
+def measured(given: OperatorsArguments, texts: list[str]) -> list[Record]:
     """One row for each operator: what it is, and what it preserves."""
     from rich.console import Console
 
@@ -87,7 +87,7 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
         for number, text in enumerate(texts):
             status.update(f"measuring {text} ({number + 1} of {len(texts)})")
             operator = parse_operator(text).operator
-            row: dict[str, Any] = {
+            row: Record = {
                 "name": text,
                 "family": operator.family,
                 "paper": operator.paper,
@@ -107,7 +107,7 @@ def measured(given: OperatorsArguments, texts: list[str]) -> list[dict[str, Any]
     return rows
 
 
-def _print(described: dict[str, Any]) -> None:
+def _print(described: Record) -> None:
     from rich.table import Table
 
     out, steps = console(), described["model"]["steps"]
@@ -135,5 +135,5 @@ def _mark(value: float) -> str:
     return f"{value:.0e} kept" if value < 1e-10 else f"{value:.2g}"
 
 
-def _options(options: dict[str, Any]) -> str:
+def _options(options: Record) -> str:
     return f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""

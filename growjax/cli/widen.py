@@ -5,17 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
-from growjax.config import DataConfig
+from growjax.config import DataConfig, ModelConfig
 from growjax.errors import CheckFailed, UserError
 from growjax.files import require_path, whole_directory, write_text
+from growjax.schema import Record
 from growjax.study.spec import TargetWidths
+
+if TYPE_CHECKING:
+    import jax
+
+    from growjax.data.tokens import TokenFile
+    from growjax.grow.operator import GrowthData
+    from growjax.grow.plan import WidthPlan
+    from growjax.train.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +149,7 @@ def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = 
         raise UserError(f"--force will not replace {out}, which is no {kind}", "choose another --out")
 
 
-def _windows(tokens: Any, seq_len: int) -> Any:
+def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
     """uint16 [4, 8, T + 1]: held-out windows, spread evenly."""
     import jax.numpy as jnp
     import numpy as np
@@ -152,7 +161,7 @@ def _windows(tokens: Any, seq_len: int) -> Any:
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 
 
-def _growth_data(tokens: Any, windows: Any) -> Any:
+def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
     """What an operator that trains is given: windows uint16 [N, T + 1]."""
     import jax.numpy as jnp
 
@@ -162,7 +171,7 @@ def _growth_data(tokens: Any, windows: Any) -> Any:
     return GrowthData(jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1)), windows.shape[1])
 
 
-def _random_windows(model: Any) -> Any:
+def _random_windows(model: ModelConfig) -> jax.Array:
     """int32 [4, 8, T + 1]: the same ids each time, of all the vocabulary."""
     import jax.numpy as jnp
     import numpy as np
@@ -171,13 +180,13 @@ def _random_windows(model: Any) -> Any:
     return jnp.asarray(np.random.default_rng(0).integers(0, model.vocab_size, (4, 8, length)), jnp.int32)
 
 
-def _measure(source: Any, wide: Any, windows: Any) -> dict[str, float]:
+def _measure(source: TrainState, wide: TrainState, windows: jax.Array) -> dict[str, float]:
     from growjax.measure.divergence import divergences
 
     return divergences((source.config.model, source.params), (wide.config.model, wide.params), windows)
 
 
-def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> dict[str, Any]:
+def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainState, windows: jax.Array) -> Record:
     import jax
 
     from growjax.measure.preservation import escapes, law_parts
@@ -185,7 +194,7 @@ def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> 
 
     seen = escapes(wide, plan, windows[0])
 
-    def size(s: Any) -> dict[str, float]:
+    def size(s: TrainState) -> dict[str, float]:
         model = s.config.model
         return {
             "parameters": count_params(model),
@@ -205,7 +214,7 @@ def _describe(plan: Any, operator: str, state: Any, wide: Any, windows: Any) -> 
     }
 
 
-def _print(described: dict[str, Any]) -> None:
+def _print(described: Record) -> None:
     from rich.table import Table
 
     out = console()

@@ -12,13 +12,18 @@ import hashlib
 import re
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from growjax.config import DataConfig
 from growjax.data import grammar
 from growjax.data.files import file_record, file_stories, find, first_line
 from growjax.data.records import texts
 from growjax.errors import UserError
+from growjax.schema import Record
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
 
 BUILTIN_STORIES = 20000
 
@@ -29,7 +34,7 @@ class Corpus:
 
     train: list[str]
     validation: list[str]
-    source: dict[str, Any]
+    source: Record
     """Plain JSON data that says how to obtain the stories again."""
     digest: str
     """SHA-256 over train, then validation: each story's UTF-8 length in 8 little-endian bytes, then the story."""
@@ -74,7 +79,7 @@ def read_stories(config: DataConfig) -> Corpus:
     return Corpus(train, validation, source, stories_digest(train, validation))
 
 
-def source_digests(config: DataConfig) -> dict[str, Any]:
+def source_digests(config: DataConfig) -> Record:
     """What `read_stories` gives as `source`, without reading a story; equal as long as the corpus is unchanged.
 
     Raises `UserError` where a file is missing or unreadable, or the hub cannot be asked.
@@ -87,7 +92,7 @@ def source_digests(config: DataConfig) -> dict[str, Any]:
     return {"kind": "files", "files": [file_record(path) for path in find(config.corpus)]}
 
 
-def _open(config: DataConfig) -> tuple[dict[str, Any], Generator[str, None, None]]:
+def _open(config: DataConfig) -> tuple[Record, Generator[str, None, None]]:
     if config.corpus.startswith("hf:"):
         source, builder = _hub(config)
         return source, _hub_stories(config, source["split"], builder)
@@ -98,7 +103,7 @@ def _open(config: DataConfig) -> tuple[dict[str, Any], Generator[str, None, None
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
+def _quiet() -> Iterator[ModuleType]:
     """The `datasets` module, without bars, messages and the count of uses it sends out, for as long as this lasts."""
     import datasets.config
     from huggingface_hub.utils import logging as hub_logging
@@ -120,7 +125,7 @@ def _quiet() -> Iterator[Any]:
             datasets.enable_progress_bars()
 
 
-def _hub(config: DataConfig) -> tuple[dict[str, Any], Any]:
+def _hub(config: DataConfig) -> tuple[Record, DatasetBuilder]:
     name, _, split = config.corpus.removeprefix("hf:").partition(":")
     split = split or "train"
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or Path(name).exists():

@@ -85,7 +85,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path} cannot be read ({first_line(error)})", "check the file and the disk it is on")
 
 
-def file_record(path: Path) -> dict[str, Any]:
+def file_record(path: Path) -> dict[str, str | int]:
     """Name (without folders), SHA-256 and size in bytes of a file."""
     try:
         with path.open("rb") as file:

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from growjax.config import DataConfig, json_digest
 from growjax.data.tokens import FILES, INFO, TokenFile, open_tokens, write_files
 from growjax.errors import CheckFailed, UserError
 from growjax.files import whole_directory
+from growjax.schema import Record
 from growjax.source import source_digest
 
 MOST, LARGEST = 8, 64 << 20
@@ -19,7 +19,7 @@ MOST, LARGEST = 8, 64 << 20
 
 
 def kept_or_made(
-    directory: Path, keep: Path, config: DataConfig, source: dict[str, Any], make: Callable[[], TokenFile]
+    directory: Path, keep: Path, config: DataConfig, source: Record, make: Callable[[], TokenFile]
 ) -> TokenFile:
     """The tokens of `config` in `directory`, copied from those kept in the folder `keep`, or made by `make` and kept.
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from growjax.data.passages import LONGEST, PIECE, too_long
 from growjax.errors import UserError
@@ -26,7 +26,7 @@ def _unread(text: str) -> int:
 _DECODER = json.JSONDecoder(parse_int=_unread)
 
 
-def texts(where: str, rows: Iterable[dict[str, Any]], field: str) -> Iterator[str]:
+def texts(where: str, rows: Iterable[Mapping[str, object]], field: str) -> Iterator[str]:
     """The text of each record, as it is; records whose text is null or blank are left out. `UserError` where a record
     has no such field, or no text in it."""
     for number, row in enumerate(rows, 1):
@@ -48,7 +48,7 @@ def no_field(where: str, field: str, names: Iterable[str]) -> UserError:
     return UserError(f"{where} has no field {field!r} (fields there: {there})", "name the text with --data.text-field")
 
 
-def json_objects(path: Path, file: IO[str]) -> Iterator[dict[str, Any]]:
+def json_objects(path: Path, file: IO[str]) -> Iterator[dict[str, object]]:
     """The objects of an open JSON file: one on each line, or one after another in any layout, or all in one list.
 
     Reads no further than the object it gives needs. Raises `UserError` with the line where there is no object.
@@ -93,7 +93,7 @@ def _no_object(path: Path, line: int) -> UserError:
     return UserError(f"line {line} of {path} is no JSON object", "fix the line, or leave it out")
 
 
-def parquet_rows(path: Path, file: IO[bytes], field: str) -> Iterator[dict[str, Any]]:
+def parquet_rows(path: Path, file: IO[bytes], field: str) -> Iterator[dict[str, object]]:
     """The rows of an open Parquet file, of one field alone. Raises `UserError` where the file has no such field."""
     import pyarrow.parquet
 

@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from growjax.config import DataConfig, canonical_json, json_digest
 from growjax.data.corpus import Corpus
 from growjax.errors import CheckFailed, UserError
+from growjax.schema import Record
 
 END = "<|end|>"
 """Closes every story; always id 0. The same characters inside a story are encoded as plain text."""
@@ -35,7 +35,7 @@ class TokenFile:
     """uint16[tokens], a read-only map of train.bin."""
     validation: np.ndarray
     """uint16[tokens], a read-only map of validation.bin."""
-    info: dict[str, Any]
+    info: Record
     """What tokens.json holds."""
 
     @property

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.draws import Sites
 from growjax.grow.blocks import Start, started_params
 from growjax.grow.copying import clone_params
 from growjax.grow.factors import copy_factors, warmed_again
 from growjax.grow.moments import fresh_moments, law_moments, restart_new_entries, started_moments
 from growjax.grow.plan import Options, WidthPlan
-from growjax.model.decoder import init_sites
+from growjax.model.decoder import Params, init_sites
 from growjax.train.state import TrainState
 
 
@@ -28,8 +26,8 @@ def clone(state: TrainState, plan: WidthPlan) -> TrainState:
 def restarted(new: TrainState, plan: WidthPlan) -> TrainState:
     """With moments and counts anew in every entry that has a new coordinate, and no warm-up of an earlier growth
     there."""
-    opt_state: Any = restart_new_entries(new.opt_state, plan)
-    law: Any = warmed_again(new.law, plan, 0)
+    opt_state = restart_new_entries(new.opt_state, plan)
+    law = warmed_again(new.law, plan, 0)
     return new.replace(opt_state=opt_state, law=law)
 
 
@@ -44,10 +42,10 @@ def started(state: TrainState, plan: WidthPlan, starts: dict[str, Start]) -> Tra
     )
 
 
-def fresh(new: TrainState, params: Any = None) -> TrainState:
+def fresh(new: TrainState, params: Params | None = None) -> TrainState:
     """With an optimizer that has seen nothing, an earlier growth's factors and warm-ups included, and other parameters
     if there are any."""
-    opt_state: Any = fresh_moments(new.opt_state)
+    opt_state = fresh_moments(new.opt_state)
     return new.replace(opt_state=opt_state, law=None, params=new.params if params is None else params)
 
 

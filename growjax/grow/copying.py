@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from growjax.grow.law import LeafLaw, is_law, law_tree
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import ParamSpec, map_specs
-from growjax.model.decoder import param_specs
+from growjax.model.decoder import Params, param_specs
 
 Maps = tuple[AxisMap | None, ...]
 """The map of each axis of a leaf; None where it does not grow."""
@@ -45,7 +45,7 @@ def copy_leaf(leaf: jax.Array, spec: ParamSpec, plan: WidthPlan, times: np.ndarr
     return _copied(leaf, factor, maps=leaf_maps(spec, plan))
 
 
-def scaled_copy(tree: Any, plan: WidthPlan, factor: Callable[[LeafLaw], np.ndarray | None]) -> Any:
+def scaled_copy(tree: chex.ArrayTree, plan: WidthPlan, factor: Callable[[LeafLaw], np.ndarray | None]) -> Params:
     """Copies of every leaf, times a factor of the law."""
 
     def one(spec: ParamSpec, leaf: jax.Array, law: LeafLaw) -> jax.Array:
@@ -55,12 +55,12 @@ def scaled_copy(tree: Any, plan: WidthPlan, factor: Callable[[LeafLaw], np.ndarr
     return jax.tree.map(one, *trees, is_leaf=lambda n: isinstance(n, ParamSpec) or is_law(n))
 
 
-def clone_params(params: Any, plan: WidthPlan) -> Any:
+def clone_params(params: Params, plan: WidthPlan) -> Params:
     """theta' = s copy(theta): the function is kept."""
     return scaled_copy(params, plan, lambda law: law.s)
 
 
-def clone_counts(count: Any, plan: WidthPlan) -> Any:
+def clone_counts(count: chex.ArrayTree, plan: WidthPlan) -> chex.ArrayTree:
     """Counts carried: a scalar stays one, counts by entry are copied."""
     return map_specs(lambda spec, c: copy_leaf(c, spec, plan), param_specs(plan.source), count)
 

@@ -17,8 +17,9 @@ gradient is rounding. Lion follows the sign of that, so that such a bias, and no
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +42,7 @@ class _Factors(NamedTuple):
     clip: np.ndarray
 
 
-def _leaf_factors(spec: ParamSpec, old: Any, new: Any, plan: WidthPlan, optim: OptimConfig) -> _Factors:
+def _leaf_factors(spec: ParamSpec, old: jax.Array, new: jax.Array, plan: WidthPlan, optim: OptimConfig) -> _Factors:
     law, one = leaf_law(spec, plan), np.ones((1,) * len(spec.dims))
     if optim.name == "adamw" or (optim.name == "muon" and not spec.is_matrix):
         return _Factors(law.s, 1 / law.s, law.r, law.w)
@@ -85,7 +86,8 @@ def copy_factors(factors: LawFactors, plan: WidthPlan) -> LawFactors:
         return factor
 
     specs = param_specs(plan.source)
-    return LawFactors(*(None if tree is None else map_specs(one, specs, tree) for tree in factors))
+    trees = factors._asdict().items()
+    return LawFactors(**{name: map_specs(one, specs, tree) for name, tree in trees if tree is not None})
 
 
 def times_factors(first: LawFactors | None, second: LawFactors) -> LawFactors:
@@ -108,7 +110,7 @@ def warmed_again(factors: LawFactors | None, plan: WidthPlan, steps: int) -> Law
     return (factors or no_factors(plan))._replace(warm=warm)
 
 
-def no_warm(plan: WidthPlan) -> Any:
+def no_warm(plan: WidthPlan) -> chex.ArrayTree:
     """int32 trees that broadcast to the target's parameters: no entry warms up."""
     return map_specs(lambda spec: jnp.zeros((1,) * len(spec.dims), jnp.int32), param_specs(plan.source))
 

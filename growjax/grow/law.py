@@ -12,7 +12,8 @@ in the global norm. All factors follow from axis names and roles; no parameter i
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -105,11 +106,15 @@ def stretch(spec: ParamSpec, plan: WidthPlan) -> tuple[float, list[str]]:
     return n, uneven
 
 
-def law_tree(plan: WidthPlan) -> Any:
+LawTree: TypeAlias = "LeafLaw | Mapping[str, LawTree]"
+"""A tree of `LeafLaw`, of the parameters' own structure."""
+
+
+def law_tree(plan: WidthPlan) -> LawTree:
     """The tree of `LeafLaw`, of the parameters' structure."""
     return map_specs(lambda spec: leaf_law(spec, plan), param_specs(plan.source))
 
 
-def is_law(node: Any) -> bool:
+def is_law(node: object) -> bool:
     """Whether a node is a `LeafLaw`."""
     return isinstance(node, LeafLaw)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from growjax.draws import Sites, normals
 from growjax.grow.copying import along
 from growjax.grow.plan import AxisMap, Options, WidthPlan
 from growjax.model.axes import ParamSpec
-from growjax.model.decoder import named_params, param_specs
+from growjax.model.decoder import Params, named_params, param_specs
 from growjax.streams import at_site
 
 CANCEL = ("inputs", "both", "none")
@@ -67,8 +65,8 @@ def noise_sites(plan: WidthPlan, options: Options) -> Sites:
 
 
 def input_noise(
-    params: Any, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array, stacked: bool = False
-) -> Any:
+    params: Params, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array, stacked: bool = False
+) -> Params:
     """Adds normal noise of `sigma` times the root mean square to every parameter that reads a cloned axis.
 
     The root mean square is that of each matrix, each layer's by itself; with `stacked` that of all layers together.
@@ -80,7 +78,7 @@ def input_noise(
     made by. `key` is the perturb stream's at step 0; every parameter is a site of its own.
     """
 
-    def one(path: Any, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+    def one(path: jax.tree_util.KeyPath, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
         if not _noisy(spec, plan, cancel):
             return leaf
         maps, (inputs, outputs) = [plan.maps[d.axis] for d in spec.dims], _sides(spec, plan)

@@ -5,8 +5,6 @@ Each is a function `(state, source, plan, *, streams, **options) -> TrainState`,
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.config import OptimConfig
 from growjax.errors import require
 from growjax.grow.building import restarted
@@ -45,14 +43,13 @@ def moments(
     Counts come from the source or start anew with the moments, and with counts come the warm-ups that go by them.
     """
     carried = None if source.law is None else copy_factors(source.law, plan).warm
-    opt_state: Any
     opt_state, warm = {
         "law": lambda: (law_moments(source.opt_state, plan), carried),
         "copied": lambda: (copied_moments(source.opt_state, plan), carried),
         "zeroed": lambda: (fresh_moments(state.opt_state), None),
         "refilled": lambda: (refilled_moments(state.opt_state), None if state.law is None else state.law.warm),
     }[become]()
-    law: Any = None if state.law is None and warm is None else (state.law or no_factors(plan))._replace(warm=warm)
+    law = None if state.law is None and warm is None else (state.law or no_factors(plan))._replace(warm=warm)
     return state.replace(opt_state=opt_state, law=law)
 
 
@@ -68,7 +65,7 @@ def schedule(
     optim = state.config.optim
     if horizon:
         optim = optim.replace(total_steps=horizon)
-    opt_state: Any = state.opt_state._replace(schedule_step=0 * state.opt_state.schedule_step)
+    opt_state = state.opt_state._replace(schedule_step=0 * state.opt_state.schedule_step)
     return state.replace(opt_state=opt_state, config=state.config.replace(optim=optim))
 
 
@@ -91,13 +88,13 @@ def law(
     whole = times_factors(carried, law_factors(plan, state.config.optim))
     chosen = {name: getattr(whole, name) for name, on in
               {"lr": lr, "decay": decay, "eps": eps, "clip": clip}.items() if on}  # fmt: skip
-    both: Any = (state.law or no_factors(plan))._replace(**chosen)
+    both = (state.law or no_factors(plan))._replace(**chosen)
     return state.replace(law=both)
 
 
 def rewarm(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, steps: int = 32) -> TrainState:
     """Lets the rate of new entries rise from 0 again over some steps, by each entry's own count (see `reset`)."""
-    law: Any = warmed_again(state.law, plan, steps)
+    law = warmed_again(state.law, plan, steps)
     return state.replace(law=law)
 
 

@@ -33,7 +33,7 @@ class AxisMap:
     index: np.ndarray
     """int64 [new]; the first `old` positions are the old ones in place."""
 
-    def _key(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[object, ...]:
         return (type(self), self.axis, self.old, self.index.tobytes())
 
     def __eq__(self, other: object) -> bool:
@@ -229,7 +229,7 @@ class HeadMap(AxisMap):
     groups: AxisMap
     inner: AxisMap
 
-    def _key(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[object, ...]:
         return (*super()._key(), self.groups, self.inner)
 
     @property
@@ -248,7 +248,7 @@ def check_same(source: ModelConfig, target: ModelConfig) -> None:
     """Raises `UserError` where a target is other than its source in anything but its widths: every field of
     `ModelConfig` that is not among `WIDTHS` must stay, one that is added later too."""
 
-    def of(config: ModelConfig) -> dict[str, Any]:
+    def of(config: ModelConfig) -> dict[str, object]:
         names = (field.name for field in dataclasses.fields(ModelConfig))
         own = {name: getattr(config, name) for name in names if name not in (*WIDTHS, *_OF_PARTS)}
         return config.architecture._asdict() | own

@@ -8,8 +8,9 @@ largest count, where counts are kept by entry. The logits of the old tokens stay
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -39,7 +40,7 @@ def grow_vocab(state: TrainState, plan: WidthPlan) -> tuple[TrainState, WidthPla
         return state, plan
     left = vocabulary_grown(plan)
 
-    def extend(tree: Any, of: Rows) -> Any:
+    def extend(tree: chex.ArrayTree, of: Rows) -> chex.ArrayTree:
         def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
             found = [i for i, d in enumerate(spec.dims) if d.axis == "vocab" and leaf.ndim and leaf.shape[i] > 1]
             for position in found:
@@ -49,7 +50,7 @@ def grow_vocab(state: TrainState, plan: WidthPlan) -> tuple[TrainState, WidthPla
         return map_specs(one, param_specs(plan.source), tree)
 
     old = state.opt_state
-    opt_state: Any = old._replace(mu=extend(old.mu, "zero"), nu=extend(old.nu, "mean"), count=extend(old.count, "most"))
+    opt_state = old._replace(mu=extend(old.mu, "zero"), nu=extend(old.nu, "mean"), count=extend(old.count, "most"))
     grown = state.replace(
         params=extend(state.params, "mean"),
         opt_state=opt_state,

@@ -99,16 +99,19 @@ _updates = _if_related(lambda given: tree_escape(given.change, given.plan))
 _activations = _if_related(lambda g: activation_escape(g.config, g.params, g.plan, g.windows[0]))
 
 
-def _zero_step(name: str, fn: Any, title: str, unit: str, definition: Definition, **more: Any) -> Measure:
+Function = Callable[..., float | None]
+
+
+def _zero_step(name: str, fn: Function, title: str, unit: str, definition: Definition, **more: Any) -> Measure:
     return Measure(name, fn, "zero_step", title, unit, more.pop("direction", "smaller"), definition, **more)
 
 
-def _probe(name: str, fn: Any, title: str, unit: str, definition: Definition, **more: Any) -> Measure:
+def _probe(name: str, fn: Function, title: str, unit: str, definition: Definition, **more: Any) -> Measure:
     direction = more.pop("direction", "none")
     return Measure(name, fn, "probe", title, unit, direction, definition, selects="smallest", **more)
 
 
-def _continuation(name: str, fn: Any, title: str, definition: Definition, column: str) -> Measure:
+def _continuation(name: str, fn: Function, title: str, definition: Definition, column: str) -> Measure:
     return Measure(
         name, fn, "continuation", title, NATS, "smaller", definition, form="fixed", of_curve=True, column=column
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +46,7 @@ def divergences(
     the reference's, negative is better. A model with more tokens is compared on the reference's. Logits are taken to
     float64 before any of it.
     """
-    values: Any = _compare(reference[1], model[1], windows_EBT, reference_config=reference[0], config=model[0])
+    values = _compare(reference[1], model[1], windows_EBT, reference_config=reference[0], config=model[0])
     host = {name: float(value) for name, value in jax.device_get(values).items()}
     return {
         "kl": host["kl"],

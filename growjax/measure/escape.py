@@ -9,8 +9,8 @@ nothing), so updates and activations are measured beside them.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +38,7 @@ def _fold_factor(squares: np.ndarray, axis_map: AxisMap, position: int) -> np.nd
     return np.moveaxis(sums, 0, position)
 
 
-def _residual_squares(x: jax.Array, factor: np.ndarray, axes: list[tuple[int, AxisMap]]) -> tuple[Any, Any]:
+def _residual_squares(x: jax.Array, factor: np.ndarray, axes: list[tuple[int, AxisMap]]) -> tuple[jax.Array, jax.Array]:
     """(squared distance of x to the subspace {factor * copy(.)}, squared length of x), in float64."""
     x = x.astype(jnp.float64)
     factor = factor.reshape((1,) * (x.ndim - factor.ndim) + factor.shape)
@@ -51,13 +51,13 @@ def _residual_squares(x: jax.Array, factor: np.ndarray, axes: list[tuple[int, Ax
     return jnp.sum(jnp.square(x - factor * theta)), jnp.sum(jnp.square(x))
 
 
-def _ratio(outside: Any, total: Any) -> float:
-    outside, total = float(outside), float(total)
-    return (outside / total) ** 0.5 if total > 0 else 0.0
+def _ratio(outside: jax.Array, total: jax.Array) -> float:
+    over, under = float(outside), float(total)
+    return (over / under) ** 0.5 if under > 0 else 0.0
 
 
 @partial(jax.jit, static_argnames=("plan", "factor"))
-def _tree_squares(tree: Any, *, plan: WidthPlan, factor: str) -> tuple[Any, Any]:
+def _tree_squares(tree: chex.ArrayTree, *, plan: WidthPlan, factor: str) -> tuple[jax.Array, jax.Array]:
     def one(spec: ParamSpec, x: jax.Array, law: LeafLaw) -> jax.Array:
         axes = [(i, m) for i, d in enumerate(spec.dims) if d.role != "keeps" and (m := plan.maps[d.axis]).grown]
         return jnp.stack(_residual_squares(x, getattr(law, factor), axes))
@@ -69,7 +69,9 @@ def _tree_squares(tree: Any, *, plan: WidthPlan, factor: str) -> tuple[Any, Any]
 
 
 @partial(jax.jit, static_argnames=("config", "plan"))
-def _activation_squares(params: Params, inputs: jax.Array, *, config: ModelConfig, plan: WidthPlan) -> tuple[Any, Any]:
+def _activation_squares(
+    params: Params, inputs: jax.Array, *, config: ModelConfig, plan: WidthPlan
+) -> tuple[jax.Array, jax.Array]:
     gauge, pairs = gauges(plan), []
     for axis, x in activations(config, params, inputs).items():
         # [L, B, T, axis, ...]: the named axis is the fourth, and a head's own positions follow it
@@ -81,12 +83,12 @@ def _activation_squares(params: Params, inputs: jax.Array, *, config: ModelConfi
     return tuple(jnp.sum(jnp.stack(pairs), axis=0))
 
 
-def tree_escape(tree: Any, plan: WidthPlan) -> float:
+def tree_escape(tree: chex.ArrayTree, plan: WidthPlan) -> float:
     """Escape of a tree of the target's parameters: weights, or a difference of weights."""
     return _ratio(*_tree_squares(tree, plan=plan, factor="s"))
 
 
-def gradient_escape(tree: Any, plan: WidthPlan) -> float:
+def gradient_escape(tree: chex.ArrayTree, plan: WidthPlan) -> float:
     """Escape of a tree of gradients, or of first moments: from {r copy(.)}, where clones' gradients lie."""
     return _ratio(*_tree_squares(tree, plan=plan, factor="r"))
 
@@ -97,7 +99,7 @@ def activation_escape(config: ModelConfig, params: Params, plan: WidthPlan, wind
 
 
 @partial(jax.jit, static_argnames="plan")
-def _identical(tree: Any, *, plan: WidthPlan) -> jax.Array:
+def _identical(tree: chex.ArrayTree, *, plan: WidthPlan) -> jax.Array:
     def one(spec: ParamSpec, x: jax.Array) -> jax.Array:
         first = x
         for position, dim in enumerate(spec.dims):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 Where = Literal["zero_step", "probe", "continuation"]
 """Where a measure is taken: on a candidate before its first step, after its probe, after its continuation."""
@@ -63,7 +63,7 @@ class Measure:
     """
 
     name: str
-    fn: Callable[[Any], float | None]
+    fn: Callable[..., float | None]
     where: Where
     title: str
     unit: str

@@ -5,7 +5,7 @@ hold; and whether noise that was added can ever show.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str
     `plan` is the one that the operator followed (`growjax.grow.widen.followed_plan`).
     """
 
-    def same(a: Any, b: Any) -> bool:
+    def same(a: object, b: object) -> bool:
         if jax.tree.structure(a) != jax.tree.structure(b):
             return False
         pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)

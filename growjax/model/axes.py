@@ -7,7 +7,8 @@ that axis are carried in a widened model (see `growjax.grow.law`).
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 from flax import struct
@@ -71,37 +72,41 @@ class ParamSpec(NamedTuple):
         return tuple(i for i, d in enumerate(self.dims) if d.role == role)
 
 
-class Named(struct.PyTreeNode, meta.AxisMetadata[Any]):
+SpecTree: TypeAlias = "ParamSpec | Mapping[str, SpecTree]"
+"""A tree of `ParamSpec`, of the parameters' own structure."""
+
+
+class Named(struct.PyTreeNode, meta.AxisMetadata[jax.Array]):
     """The box in which the module hands over a parameter with its `ParamSpec`."""
 
-    value: Any
+    value: jax.Array
     spec: ParamSpec = struct.field(pytree_node=False)
 
-    def unbox(self) -> Any:
+    def unbox(self) -> jax.Array:
         return self.value
 
     def replace_boxed(self, val: Any) -> Named:
         return self.replace(value=val)
 
-    def add_axis(self, index: int, params: dict[Any, Any]) -> Named:
+    def add_axis(self, index: int, params: dict[str, object]) -> Named:
         dims = self.spec.dims
         return self.replace(spec=self.spec._replace(dims=(*dims[:index], keeps("layers"), *dims[index:])))
 
-    def remove_axis(self, index: int, params: dict[Any, Any]) -> Named:
+    def remove_axis(self, index: int, params: dict[str, object]) -> Named:
         dims = self.spec.dims
         return self.replace(spec=self.spec._replace(dims=(*dims[:index], *dims[index + 1 :])))
 
 
-def is_named(leaf: Any) -> bool:
+def is_named(leaf: object) -> bool:
     """Whether a node is a boxed parameter."""
     return isinstance(leaf, Named)
 
 
-def is_spec(leaf: Any) -> bool:
+def is_spec(leaf: object) -> bool:
     """Whether a node is a `ParamSpec`, for maps over trees of them."""
     return isinstance(leaf, ParamSpec)
 
 
-def map_specs(fn: Any, specs: Any, *trees: Any) -> Any:
+def map_specs(fn: Callable[..., object], specs: SpecTree, *trees: object) -> Any:
     """`jax.tree.map` over a tree of `ParamSpec` and trees of the same structure."""
     return jax.tree.map(fn, specs, *trees, is_leaf=is_spec)

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
 from growjax.config import ModelConfig
 from growjax.model import layers
 from growjax.model.axes import Dim, Init, keeps, reads, scales, writes
@@ -72,7 +74,7 @@ class Position:
 class Mlp:
     """The hidden units. They are computed one by one, so that copies of a unit carry one value."""
 
-    function: Callable[..., Any]
+    function: Callable[..., jax.Array]
     """(gate, up) to hidden units where there is a gate, else (up) to hidden units."""
     gated: bool
     biased: bool
@@ -154,7 +156,7 @@ POSITIONS = {
     "learned": Position(learned=True),
     "none": Position(),
 }
-ACTIVATIONS: dict[tuple[str, str], Callable[..., Any]] = {
+ACTIVATIONS: dict[tuple[str, str], Callable[..., jax.Array]] = {
     ("gated", "silu"): layers.swiglu,
     ("gated", "gelu"): layers.geglu,
     ("plain", "silu"): layers.silu,

@@ -6,9 +6,11 @@ Parameters are stacked over layers and the block is scanned, so `layers` is an a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -17,7 +19,19 @@ from growjax.config import ModelConfig
 from growjax.draws import Sites, normals
 from growjax.model import layers
 from growjax.model.attention import causal_attention
-from growjax.model.axes import Dim, Named, ParamSpec, is_named, is_spec, keeps, map_specs, reads, scales, writes
+from growjax.model.axes import (
+    Dim,
+    Named,
+    ParamSpec,
+    SpecTree,
+    is_named,
+    is_spec,
+    keeps,
+    map_specs,
+    reads,
+    scales,
+    writes,
+)
 from growjax.model.components import Components, Weight, components
 from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
@@ -25,6 +39,9 @@ from growjax.model.products import project, project_each
 from growjax.streams import at_site
 
 Params = dict[str, Any]
+
+Seen = dict[str, jax.Array] | None
+"""What a layer hands on, or every layer, by the name of its widened axis; None where nobody asks."""
 
 UNROLL = 8
 """Layers that one round of the loop over layers holds: what a layer keeps for its derivative is copied only between
@@ -75,7 +92,7 @@ class Block(_Owner):
     capture: bool = False
 
     @nn.compact
-    def __call__(self, x_BTD: jax.Array, layer: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Any]:
+    def __call__(self, x_BTD: jax.Array, layer: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Seen]:
         parts = self.parts
         heads_BTHK = self.attention(self.norm("attn_norm", x_BTD, scales("embed")))
         weight, bias = parts.attention.output()
@@ -120,7 +137,7 @@ class Decoder(_Owner):
     @nn.compact
     def __call__(
         self, tokens_BT: jax.Array, dropout_key: jax.Array | None, targets_BT: jax.Array | None = None
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, Seen]:
         cfg = self.config
         table_VD = self.weight(Weight("embedding", (keeps("vocab"), writes("embed"))))
         x_BTD = look_up(table_VD, tokens_BT)
@@ -172,18 +189,18 @@ def activations(config: ModelConfig, params: Params, tokens_BT: jax.Array) -> di
 
 
 @lru_cache(maxsize=256)
-def _boxed(config: ModelConfig) -> Any:
+def _boxed(config: ModelConfig) -> Mapping[str, object]:
     tokens = jax.ShapeDtypeStruct((1, min(2, config.max_seq_len)), jnp.int32)
     model = Decoder(config)
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(tokens.shape, tokens.dtype), None))["params"]
 
 
-def param_specs(config: ModelConfig) -> Any:
+def param_specs(config: ModelConfig) -> SpecTree:
     """The tree of `ParamSpec`, of the parameters' own structure."""
     return jax.tree.map(lambda box: box.spec, _boxed(config), is_leaf=is_named)
 
 
-def param_shapes(config: ModelConfig) -> Any:
+def param_shapes(config: ModelConfig) -> chex.ArrayTree:
     """The tree of `jax.ShapeDtypeStruct` of the parameters."""
     return jax.tree.map(lambda box: box.value, _boxed(config), is_leaf=is_named)
 
@@ -194,7 +211,7 @@ def init_params(config: ModelConfig, *, key: jax.Array) -> Params:
     parameter is a site of its own, named by its path.
     """
 
-    def draw(path: Any, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
+    def draw(path: jax.tree_util.KeyPath, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
         if spec.init != "normal":
             return jnp.full(shape.shape, 1.0 if spec.init == "ones" else 0.0, shape.dtype)
         std = initial_deviation(config, spec)

@@ -8,7 +8,6 @@ to itself XLA keeps every intermediate, or computes the dear ones in each place 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +62,9 @@ def layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float) -> ja
     return _layer_forward(x, gain, bias, eps)[0]
 
 
-def _layer_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float) -> tuple[jax.Array, tuple[Any, ...]]:
+def _layer_forward(
+    x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     mean = _mean(_wide(x))
     centred = _wide(x) - mean
     scale = rsqrt(_mean(jnp.square(centred)) + eps)

@@ -7,7 +7,7 @@ float32 holds every partial sum, so there is one right answer whatever the order
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ RERUN_HINT = (
 class Seen(NamedTuple):
     """What a canary saw."""
 
-    value: Any
+    value: object
     """Arrays whose digest goes into the receipt."""
     fault: str | None
     """None where all is well."""

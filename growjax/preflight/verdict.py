@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
 
 from growjax import runtime
 from growjax.config import json_digest
@@ -17,12 +16,13 @@ from growjax.digests import digest
 from growjax.errors import CheckFailed
 from growjax.files import write_text
 from growjax.preflight.busy import busy_device
+from growjax.schema import Record
 from growjax.source import source_digest
 
 RERUN = "run on a device that nobody else uses; if it still fails, this backend is not to be used"
 
 
-def preflight(*, cache: Path | None = None) -> dict[str, Any]:
+def preflight(*, cache: Path | None = None) -> Record:
     """Runs the canaries, or finds that they have passed here before; returns what the receipt records of them.
 
     Raises `CheckFailed`, with the canary and the hint, where one sings. `cache` is the folder of verdicts (by default
@@ -43,7 +43,7 @@ def _fingerprint() -> str:
     return json_digest([runtime.environment(), runtime.pins(), source_digest()])
 
 
-def _kept(place: Path) -> dict[str, Any] | None:
+def _kept(place: Path) -> Record | None:
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
         return found if found["verdict"] == "passed" else None
@@ -51,7 +51,7 @@ def _kept(place: Path) -> dict[str, Any] | None:
         return None
 
 
-def _run() -> dict[str, Any]:
+def _run() -> Record:
     import jax
 
     alone = canaries()

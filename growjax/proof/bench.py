@@ -17,8 +17,8 @@ from typing import Any
 from growjax import runtime
 from growjax.errors import CheckFailed
 from growjax.record.integrity import read_receipt
+from growjax.schema import Record
 
-Record = dict[str, Any]
 STUDY = (
     "study", "--preset", "smoke", "--source-steps", "10", "--regimes", "deterministic", "stochastic",
     "--stochastic-replicates", "1",

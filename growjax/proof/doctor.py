@@ -9,12 +9,13 @@ import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from growjax.errors import CheckFailed
-from growjax.proof.bench import POOL, Bench, Record
+from growjax.proof.bench import POOL, Bench
+from growjax.schema import Record
 
-Compared = Iterator[tuple[str, Any, Any]]
+Compared = Iterator[tuple[str, object, object]]
 """(what was changed, what the plain run gave, what this one gave)."""
 
 
@@ -190,7 +191,7 @@ def _examine(bench: Bench, row: Row, plain: Record) -> Result:
     return Result(row.name, row.changes, "holds", compared, None)
 
 
-def _where(expected: Any, found: Any) -> str:
+def _where(expected: object, found: object) -> str:
     """The first field that differs."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for name in expected:

@@ -14,16 +14,20 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from growjax import runtime
+from growjax.schema import Record
+
+if TYPE_CHECKING:
+    from growjax.train.state import TrainState
 
 TRAIN, GO_ON = 6, 12
 
 
 def reference_run(
     *, every: int = 4, shards: int = 1, rows: int = 16, stored: str | None = None, moved: str | None = None
-) -> dict[str, Any]:
+) -> Record:
     """Trains for 6 steps, widens with noise, goes on for 12 steps with order and dropout live.
 
     `every`: steps between evaluations of the continuation. `shards`: virtual shards of a batch. `rows`: windows in a
@@ -55,7 +59,7 @@ def reference_run(
         d_model=32, n_heads=2, n_kv_heads=2, d_ff=96, vocab_size=tokenizer.get_vocab_size(), max_seq_len=32
     )
     config = TrainConfig(model, OptimConfig(warmup_steps=2, total_steps=60))
-    sizes: dict[str, Any] = {"max_steps": GO_ON, "max_evals": GO_ON + 1}
+    sizes: Record = {"max_steps": GO_ON, "max_evals": GO_ON + 1}
     train: Any = partial(run_sharded, shards=shards) if shards > 1 else partial(run, **sizes)
     train = partial(train, batch_size=rows)
     streams, study = Streams(root_key(0)), root_key(1, "study")
@@ -85,7 +89,7 @@ def reference_run(
     }
 
 
-def here() -> dict[str, Any]:
+def here() -> Record:
     """Environment, pins and number of devices, in an environment in which the canaries have passed."""
     import jax
 
@@ -95,7 +99,7 @@ def here() -> dict[str, Any]:
     return {"environment": runtime.environment(), "pins": runtime.pins(), "devices": jax.device_count()}
 
 
-def _through_storage(state: Any, folder: Path, moved: str | None) -> Any:
+def _through_storage(state: TrainState, folder: Path, moved: str | None) -> TrainState:
     from growjax.record.store import load_state, save_state
 
     folder.mkdir(parents=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from growjax.config import json_digest
 from growjax.record.cell_types import CellRecord, RunDigests, StateDigests
 from growjax.record.checksums import exact, readable, with_checksum
 from growjax.record.types import Ledger, Tree
+from growjax.schema import Record
 
 CONTINUED = ("probe", "continuation", "crossed")
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""
@@ -31,10 +31,10 @@ class Recipe:
 
     kind: str
     """data, source, candidate, probe, continuation or crossed."""
-    parameters: dict[str, Any]
+    parameters: Record
     """Plain JSON data: all that the result depends on, apart from the parents."""
     parents: tuple[str, ...] = ()
-    label: dict[str, Any] = dataclasses.field(default_factory=dict)
+    label: Record = dataclasses.field(default_factory=dict)
     """What a reader looks for (source, operator, regime, replicate, lag); follows from the rest, and is not hashed."""
 
     @property

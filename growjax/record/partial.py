@@ -10,7 +10,7 @@ import hashlib
 import io
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from growjax.errors import CheckFailed, UserError
 from growjax.files import sweep, whole_directory, write_text
 from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.store import load_state, save_state
+from growjax.schema import Record
 from growjax.train.loop import Run, Trace
 
 _INFO, _TRACE = "partial.json", "trace.npz"
@@ -57,7 +58,7 @@ class Partial(NamedTuple):
         return None
 
     def _read(self, folder: Path) -> tuple[int, Run]:
-        info = cast(dict[str, Any] | None, read_checked(folder / _INFO))
+        info = cast(Record | None, read_checked(folder / _INFO))
         data = (folder / _TRACE).read_bytes()
         if info is None or info["inputs"] != self.inputs or hashlib.sha256(data).hexdigest() != info["trace"]:
             raise CheckFailed(f"{folder} is damaged, or was made of other inputs")

@@ -17,7 +17,7 @@ from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
-from growjax.schema import SCHEMA, reads
+from growjax.schema import SCHEMA, Record, reads
 from growjax.source import source_notes
 
 COMPARABLE = ("packages", "machine", "backend", "device_kind", "platform_version", "accelerator")
@@ -69,10 +69,10 @@ class RunDir:
 
     def begin(
         self,
-        header: dict[str, Any],
+        header: Record,
         *,
         force: bool = False,
-        follows: Callable[[dict[str, Any]], bool] = lambda config: False,
+        follows: Callable[[Record], bool] = lambda config: False,
     ) -> None:
         """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
         goes on with it where its own header is the same. A run of another configuration is gone on with where nothing
@@ -121,7 +121,7 @@ class RunDir:
             if path.name != LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def _same(self, old: Record, new: Record) -> None:
         if old.get("schema") != SCHEMA:
             raise UserError(
                 f"{self.path} has receipt schema {old.get('schema')}, which {reads(old.get('schema'))} goes on with",
@@ -158,9 +158,9 @@ class RunDir:
             if (self.path / name).is_symlink():
                 raise UserError(f"{self.path / name} is a link", "remove it, and the folder is made anew")
 
-    def receipt(self) -> dict[str, Any]:
+    def receipt(self) -> Record:
         """The receipt as it stands, undamaged."""
-        return cast(dict[str, Any], read_receipt(self.path))
+        return cast(Record, read_receipt(self.path))
 
     def write_receipt(self, header: Mapping[str, object], cells: Iterable[Mapping[str, Any]]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.
@@ -175,7 +175,7 @@ class RunDir:
         write_text(self.path / "receipt.json", canonical_json({**body, "root": root}) + "\n")
         return root
 
-    def find(self, recipe: Recipe, inputs: dict[str, str]) -> dict[str, Any] | None:
+    def find(self, recipe: Recipe, inputs: dict[str, str]) -> Record | None:
         """The filled cell of a recipe, if it is there and was made of the same inputs."""
         path = self.cells / recipe.id / "result.json"
         if not path.exists():
@@ -185,7 +185,7 @@ class RunDir:
             raise CheckFailed(f"{path} was made of other inputs than this run's: start anew with --force")
         return cell
 
-    def check(self, record: dict[str, Any]) -> None:
+    def check(self, record: Record) -> None:
         """Raises `CheckFailed` where the record of a cell is not what lies here of it."""
         if check_result(self.cells / record["id"] / "result.json") != record:
             raise CheckFailed(f"cell {record['id']} was delivered otherwise than it was written")

@@ -35,9 +35,13 @@ _RESTORE = "restore the folder from a copy, or make it again"
 _ONE_AT_A_TIME = threading.Lock()  # Orbax runs an event loop of its own for each call
 
 
-def as_tree(state: TrainState) -> dict[str, Any]:
+StateTree = dict[str, Any]
+"""Nested dicts of arrays, or of their shapes."""
+
+
+def as_tree(state: TrainState) -> StateTree:
     """The state as nested dicts of arrays: the form that is stored and whose digest names it."""
-    tree: dict[str, Any] = {
+    tree: StateTree = {
         "params": state.params,
         "opt_state": state.opt_state._asdict(),
         "step": state.step,
@@ -47,7 +51,7 @@ def as_tree(state: TrainState) -> dict[str, Any]:
     return tree
 
 
-def from_tree(tree: dict[str, Any], config: TrainConfig) -> TrainState:
+def from_tree(tree: StateTree, config: TrainConfig) -> TrainState:
     """The inverse of `as_tree`."""
     return TrainState(
         params=tree["params"],
@@ -103,10 +107,10 @@ def save_state(directory: Path, state: TrainState) -> str:
     return name
 
 
-def _abstract(leaves: Mapping[str, Leaf]) -> dict[str, Any]:
+def _abstract(leaves: Mapping[str, Leaf]) -> StateTree:
     """The nested dicts of shapes that a flat table of leaves describes."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    tree: dict[str, Any] = {}
+    tree: StateTree = {}
     for path, (dtype, shape, _) in leaves.items():
         node = tree
         *parents, last = path.split("/")
@@ -169,7 +173,7 @@ def read_info(directory: Path) -> StateInfo:
     return typed(StateInfo, info, str(path))
 
 
-def _read_leaves(directory: Path, abstract: dict[str, Any]) -> dict[str, Any]:
+def _read_leaves(directory: Path, abstract: StateTree) -> StateTree:
     from orbax.checkpoint import v1 as ocp
 
     try:

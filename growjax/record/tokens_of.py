@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import UserError
+from growjax.schema import Record
 
 
 class Origin(NamedTuple):
@@ -34,7 +35,7 @@ def recorded_origin(state: Path) -> Origin:
     return Origin(tokens, next(iter(vocabularies), None))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Record:
     try:
         found = json.loads(path.read_bytes())
         return found if isinstance(found, dict) else {}

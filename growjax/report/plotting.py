@@ -19,8 +19,9 @@ from growjax.report.formatting import Candidate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, object] = {
     "svg.hashsalt": "growjax",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -148,7 +149,7 @@ def grid(
     return figure, axes
 
 
-def legend_entries(candidates: Sequence[Candidate]) -> tuple[list[Any], list[str]]:
+def legend_entries(candidates: Sequence[Candidate]) -> tuple[list[Line2D], list[str]]:
     """A line with its marker for each candidate, and its name."""
     from matplotlib.lines import Line2D
 

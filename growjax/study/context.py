@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,14 +85,17 @@ class Context:
         return run(state, self.feed, live, batch_size=batch_size, programs=self.programs, **grid, **self.sizes)
 
 
+Kept = TypeVar("Kept")
+
+
 class StateCache:
     """States and parameters that several cells need; the latest few are kept."""
 
     def __init__(self, keep: int = 24) -> None:
         self._keep = keep
-        self._made: dict[Any, Any] = {}
+        self._made: dict[Hashable, Any] = {}
 
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """The value of `key`, made by `make()` if it is not at hand."""
         if key not in self._made:
             if len(self._made) >= self._keep:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from growjax.measure.curves import auc
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell
 from growjax.record.store import state_digest
+from growjax.schema import Record
 from growjax.study.context import Context
 from growjax.study.fill import stored_state
 from growjax.study.ledgers import trained_ledger
@@ -18,8 +18,6 @@ from growjax.study.recipes import Crossed
 from growjax.study.spec import StudySpec
 from growjax.study.traces import divergence, trace_digests, trace_lines
 from growjax.train.loop import copy_state
-
-Record = dict[str, Any]
 
 
 def fill_crossed(ctx: Context, crossed: Crossed, candidate: Record) -> Record:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from growjax.measure.registry import take
 from growjax.model.decoder import Params, count_params
 from growjax.record.cells import Cell, Recipe
 from growjax.record.store import as_tree, load_state, save_state, state_digest
+from growjax.schema import Record
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.ledgers import candidate_ledger, trained_ledger
@@ -31,8 +31,6 @@ from growjax.study.spec import UNWIDENED
 from growjax.study.traces import divergence, trace_digests, trace_lines
 from growjax.train.loop import RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
-
-Record = dict[str, Any]
 
 
 def fill_data(ctx: Context) -> Record:

@@ -7,8 +7,6 @@ than the recipe names shows there.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -18,6 +16,7 @@ from growjax.grow.plan import WidthPlan, vocabulary_grown
 from growjax.grow.registry import parse_operator
 from growjax.model.decoder import init_sites
 from growjax.record.cells import Recipe
+from growjax.schema import Record
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account
 from growjax.study.context import Context
@@ -31,9 +30,9 @@ def _hex(key: jax.Array) -> str:
     return key_hex(np.asarray(jax.random.key_data(key)).tolist())
 
 
-def _grouped(sites: Sites) -> list[dict[str, Any]]:
+def _grouped(sites: Sites) -> list[Record]:
     """Sites that draw alike, together."""
-    found: list[dict[str, Any]] = []
+    found: list[Record] = []
     for path, draw in sites:
         if found and found[-1]["draw"] == draw:
             found[-1]["at"].append(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
@@ -20,12 +20,12 @@ from growjax.grow.registry import parse_operator
 from growjax.measure.registry import described, measures
 from growjax.preflight.verdict import preflight
 from growjax.record.rundir import RunDir
-from growjax.schema import SCHEMA
+from growjax.schema import SCHEMA, Record
 from growjax.source import source_digests
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.fill import Record, fill_data
+from growjax.study.fill import fill_data
 from growjax.study.spec import StudySpec, extends
 from growjax.study.units import Filling, fill_unit, filling, study_units
 
@@ -65,7 +65,7 @@ def check(spec: StudySpec) -> None:
         parse_operator(operator).follow(plan, spec.optim, streams=streams)
 
 
-def header(spec: StudySpec) -> dict[str, Any]:
+def header(spec: StudySpec) -> Record:
     """What a receipt says of a run before its first cell; of measures, where there are other people's."""
     others = described()
     return {
@@ -90,7 +90,7 @@ def run_study(
     corpus: str | None = None,
     keep: Path | None = None,
     executor: Callable[[Filling], Executor] | None = None,
-) -> dict[str, Any]:
+) -> Record:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
 
     `only` fills the cells of these ids and their ancestors, and no others. `corpus` says where the stories lie now, if

@@ -5,17 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from growjax.config import canonical_json
 from growjax.digests import named_leaves, total, words_hex
 from growjax.record.checksums import exact, readable
+from growjax.schema import Record
 from growjax.train.loop import Trace
 from growjax.train.state import TrainState
-
-Record = dict[str, Any]
 
 
 def trace_lines(trace: Trace, state: TrainState, start: int, every: int) -> list[Record]:

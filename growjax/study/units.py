@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from growjax import runtime
+from growjax.cells.executor import Fill
 from growjax.cells.graph import Unit
 from growjax.data.tokens import open_tokens
 from growjax.measure import registry
@@ -16,10 +17,11 @@ from growjax.measure.measure import Measure
 from growjax.model.decoder import flops_per_token
 from growjax.record.cells import Recipe
 from growjax.record.rundir import RunDir
+from growjax.schema import Record
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context
 from growjax.study.crossing import fill_crossed
-from growjax.study.fill import Record, fill_candidate, fill_source, fill_trajectory
+from growjax.study.fill import fill_candidate, fill_source, fill_trajectory
 from growjax.study.recipes import Crossed, StudyCells, Trajectory
 from growjax.study.spec import REGIMES, UNWIDENED, StudySpec
 from growjax.train.loop import compile_run
@@ -38,10 +40,10 @@ class Program(NamedTuple):
 class Filling(NamedTuple):
     """How a worker begins, and how it fills a unit: what an executor is made of."""
 
-    begin: Any
+    begin: Callable[..., Context]
     """Makes, once in each worker, what units are filled from, of `arguments`."""
-    arguments: tuple[Any, ...]
-    fill: Any
+    arguments: tuple[object, ...]
+    fill: Fill
     """Of that, a unit's argument, and the records of the cells it needs: the records of its cells."""
 
 
@@ -120,7 +122,7 @@ def filling(ctx: Context) -> Filling:
     return Filling(begin_worker, (ctx.spec.to_dict(), str(ctx.run.path), registry.portable()), fill_unit)
 
 
-def begin_worker(spec: dict[str, Any], path: str, measures: list[Measure]) -> Context:
+def begin_worker(spec: Record, path: str, measures: list[Measure]) -> Context:
     """What a process of its own fills cells from."""
     runtime.start()
     registry.adopt(measures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -50,12 +49,12 @@ def _broadcasts(found: Shape, parameter: Shape) -> bool:
     return len(found) == len(parameter) and all(n in (1, m) for n, m in zip(found, parameter, strict=True))
 
 
-def _leaves(name: str, tree: Any) -> dict[str, Any]:
+def _leaves(name: str, tree: object) -> dict[str, jax.Array]:
     found = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join([name, *(jax.tree_util.keystr((key,), simple=True) for key in path)]): x for path, x in found}
 
 
-def _check(name: str, tree: Any, like: Any, dtype: np.dtype, fits: Fits) -> None:
+def _check(name: str, tree: object, like: object, dtype: np.dtype, fits: Fits) -> None:
     leaves, wanted = _leaves(name, tree), _leaves(name, like)
     for path in [*wanted, *leaves]:
         if path not in leaves or path not in wanted:

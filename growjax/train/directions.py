@@ -11,10 +11,15 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
+from jax import Array
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from growjax.config import OptimConfig
 from growjax.model.axes import ParamSpec
+
+Factor = Array | float
+Moved = tuple[Array, Array, Array]
+"""Direction, mu, nu."""
 
 
 def keeps_nu(config: OptimConfig, spec: ParamSpec) -> bool:
@@ -22,7 +27,7 @@ def keeps_nu(config: OptimConfig, spec: ParamSpec) -> bool:
     return config.name == "adamw" or (config.name == "muon" and not spec.is_matrix)
 
 
-def _adamw(config: OptimConfig, spec: ParamSpec, g: Any, m: Any, v: Any, c: Any, eps: Any) -> tuple[Any, Any, Any]:
+def _adamw(config: OptimConfig, spec: ParamSpec, g: Array, m: Array, v: Array, c: Array, eps: Factor) -> Moved:
     """Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2."""
     m = optax.tree.update_moment(g, m, config.b1, 1)
     v = optax.tree.update_moment_per_elem_norm(g, v, config.b2, 2)
@@ -32,19 +37,19 @@ def _adamw(config: OptimConfig, spec: ParamSpec, g: Any, m: Any, v: Any, c: Any,
     return m_hat / (jnp.sqrt(v_hat) + config.eps * eps), m, v
 
 
-def _lion(config: OptimConfig, spec: ParamSpec, g: Any, m: Any, v: Any, c: Any, eps: Any) -> tuple[Any, Any, Any]:
+def _lion(config: OptimConfig, spec: ParamSpec, g: Array, m: Array, v: Array, c: Array, eps: Factor) -> Moved:
     """Chen et al. 2023, arXiv 2302.06675, program 1."""
     change = jnp.sign((1 - config.b1) * g + config.b1 * m)
     return change, optax.tree.update_moment(g, m, config.b2, 1), v
 
 
-def _sgd(config: OptimConfig, spec: ParamSpec, g: Any, m: Any, v: Any, c: Any, eps: Any) -> tuple[Any, Any, Any]:
+def _sgd(config: OptimConfig, spec: ParamSpec, g: Array, m: Array, v: Array, c: Array, eps: Factor) -> Moved:
     """Heavy ball: the trace b1 m + g (Sutskever et al. 2013, eq. 1, with the rate applied afterwards)."""
     m = g + config.b1 * m
     return m, m, v
 
 
-def _muon(config: OptimConfig, spec: ParamSpec, g: Any, m: Any, v: Any, c: Any, eps: Any) -> tuple[Any, Any, Any]:
+def _muon(config: OptimConfig, spec: ParamSpec, g: Array, m: Array, v: Array, c: Array, eps: Factor) -> Moved:
     """Jordan et al. 2024: matrices by orthogonalised Nesterov momentum (`optax.contrib.muon`), the rest by AdamW.
 
     `optax.contrib.muon` takes Adam with Nesterov momentum and a decay of its own for the rest. Jordan et al. train it

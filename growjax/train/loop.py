@@ -6,6 +6,7 @@ are is data, so a source's training, a probe and a continuation of one shape sha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -184,14 +185,21 @@ def _sizes(batch_size: int, max_steps: int, max_evals: int) -> dict[str, int]:
 
 
 def compile_run(
-    state: Any, feed: Feed, run_keys: RunKeys, *, batch_size: int, max_steps: int, max_evals: int, programs: Programs
+    state: TrainState,
+    feed: Feed,
+    run_keys: RunKeys,
+    *,
+    batch_size: int,
+    max_steps: int,
+    max_evals: int,
+    programs: Programs,
 ) -> None:
     """Compiles `run`'s program for a state of these shapes (arrays or `ShapeDtypeStruct`), and runs nothing."""
     numbers = (jnp.asarray(0, jnp.int32),) * 3
     programs.get("run", _run, (state, feed, run_keys, *numbers), _sizes(batch_size, max_steps, max_evals))
 
 
-def traced_run(*, batch_size: int, max_steps: int, max_evals: int) -> Any:
+def traced_run(*, batch_size: int, max_steps: int, max_evals: int) -> Callable[..., tuple[TrainState, Trace]]:
     """The function whose program `run` compiles, of (state, feed, run_keys, start, segments, segment_steps): for a walk
     over what it draws."""
     return partial(_run, **_sizes(batch_size, max_steps, max_evals))

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from growjax.config import OptimConfig
-from growjax.model.axes import map_specs
+from growjax.model.axes import SpecTree, map_specs
 from growjax.train.directions import DIRECTIONS, keeps_nu
 
 
 class OptState(NamedTuple):
     """State of an optimizer, each tree of the parameters' structure."""
 
-    mu: Any
-    nu: Any
+    mu: chex.ArrayTree
+    nu: chex.ArrayTree
     """A scalar 0 for every leaf of which the optimizer keeps no second moment."""
     count: Any
     """int32, a scalar for each leaf, or one count for each entry where part of a leaf was started anew."""
@@ -36,12 +37,12 @@ class LawFactors(NamedTuple):
     With the law's own a widened model's run is the narrow model's (`growjax.grow.factors`).
     """
 
-    lr: Any
-    decay: Any
-    eps: Any
-    clip: Any
+    lr: chex.ArrayTree
+    decay: chex.ArrayTree
+    eps: chex.ArrayTree
+    clip: chex.ArrayTree
     """How often each squared gradient counts in the global norm."""
-    warm: Any = None
+    warm: chex.ArrayTree | None = None
     """int32: steps over which an entry's rate rises from 0, by its own count; 0 leaves the rate alone. None: all 0."""
 
 
@@ -56,7 +57,7 @@ def schedule(config: OptimConfig) -> optax.Schedule:
     )
 
 
-def global_norm(grads: Any, clip_weights: Any | None = None) -> jax.Array:
+def global_norm(grads: chex.ArrayTree, clip_weights: chex.ArrayTree | None = None) -> jax.Array:
     """Root of the sum of squares over all leaves, each square counted `clip_weights` times."""
     if clip_weights is None:
         return optax.tree.norm(grads)
@@ -70,7 +71,7 @@ def _warmed(rate: jax.Array, count: jax.Array, warm: jax.Array) -> jax.Array:
     return rate * share
 
 
-def transformation(config: OptimConfig, specs: Any) -> optax.GradientTransformationExtraArgs:
+def transformation(config: OptimConfig, specs: SpecTree) -> optax.GradientTransformationExtraArgs:
     """The optimizer of a configuration, with decoupled decay (decay times the rate, as in Optax).
 
     `specs` is the tree of `ParamSpec`: it says which parameters decay, and which are matrices. `update` takes `law`,
@@ -78,7 +79,7 @@ def transformation(config: OptimConfig, specs: Any) -> optax.GradientTransformat
     """
     rate, direction = schedule(config), DIRECTIONS[config.name]
 
-    def init(params: Any) -> OptState:
+    def init(params: chex.ArrayTree) -> OptState:
         return OptState(
             mu=optax.tree.zeros_like(params),
             nu=map_specs(lambda s, p: jnp.zeros(p.shape if keeps_nu(config, s) else (), p.dtype), specs, params),
@@ -87,8 +88,13 @@ def transformation(config: OptimConfig, specs: Any) -> optax.GradientTransformat
         )
 
     def update(
-        grads: Any, state: OptState, params: Any = None, *, law: LawFactors | None = None, **_: Any
-    ) -> tuple[Any, OptState]:
+        grads: chex.ArrayTree,
+        state: OptState,
+        params: chex.ArrayTree | None = None,
+        *,
+        law: LawFactors | None = None,
+        **_: object,
+    ) -> tuple[chex.ArrayTree, OptState]:
         if config.clip_norm > 0:
             norm = global_norm(grads, law.clip if law else None)
             shrink = jnp.where(norm < config.clip_norm, jnp.ones_like(norm), config.clip_norm / norm)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from filelock import FileLock
@@ -29,10 +29,10 @@ class Programs:
     """A table of compiled programs, each found by the shapes and static values of its arguments."""
 
     def __init__(self) -> None:
-        self._compiled: dict[Any, Program] = {}
+        self._compiled: dict[tuple, Program] = {}
         self._modules: dict[str, str] = {}
 
-    def get(self, name: str, function: Any, arrays: tuple, static: dict[str, Any]) -> Program:
+    def get(self, name: str, function: jax.stages.Wrapped, arrays: tuple, static: Mapping[str, Hashable]) -> Program:
         """The program of a jitted `function` for arguments of these shapes and static values."""
         leaves, structure = jax.tree.flatten(arrays)
         key = (name, structure, tuple((x.shape, x.dtype) for x in leaves), tuple(sorted(static.items())))
@@ -72,7 +72,9 @@ def module_digest(text: str) -> str:
     return text_digest(text)
 
 
-def lower(function: Any, arrays: tuple, static: dict[str, Any]) -> tuple[jax.stages.Lowered, str]:
+def lower(
+    function: jax.stages.Wrapped, arrays: tuple, static: Mapping[str, Hashable]
+) -> tuple[jax.stages.Lowered, str]:
     """A jitted function lowered for arguments of these shapes, and the SHA-256 of its text."""
     # From shapes alone: where an array came from would show in the program's text.
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)

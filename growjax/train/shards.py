@@ -8,23 +8,27 @@ compiled otherwise for one device than for two, and then differs in its last bit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.config import TrainConfig
 from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.errors import UserError
+from growjax.model.decoder import Params
 from growjax.streams import at_site, at_step
 from growjax.train.check import check_state
 from growjax.train.loop import Feed, Run, RunKeys, Trace, check_feed, evaluate
 from growjax.train.programs import Programs, text_digest
 from growjax.train.state import TrainState, apply_gradients, loss_fn
+
+Tree = TypeVar("Tree")
 
 
 @partial(jax.jit, static_argnames="batch_size")
@@ -38,15 +42,15 @@ def _batch(feed: Feed, run_keys: RunKeys, lag: jax.Array, *, batch_size: int) ->
 
 @partial(jax.jit, static_argnames=("config", "shards"))
 def _shard(
-    params: Any,
+    params: Params,
     batch: tuple[jax.Array, jax.Array],
     dropout: jax.Array | None,
     lag: jax.Array,
     shard: jax.Array,
     *,
-    config: Any,
+    config: TrainConfig,
     shards: int,
-) -> tuple[jax.Array, Any]:
+) -> tuple[jax.Array, Params]:
     """(loss, gradients) of one shard of the batch of step `lag`: the rows of its B/shards windows."""
     rows = batch[0].shape[0] // shards
     mine = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, shard * rows, rows), batch)
@@ -54,7 +58,7 @@ def _shard(
     return jax.value_and_grad(loss_fn)(params, config, mine, dropout_key=key)
 
 
-def tree_sum(parts: Sequence[Any]) -> Any:
+def tree_sum(parts: Sequence[Tree]) -> Tree:
     """The sum of trees by a fixed tree of pairs: neighbours first, then neighbouring pairs."""
     parts = list(parts)
     while len(parts) > 1:
@@ -64,7 +68,7 @@ def tree_sum(parts: Sequence[Any]) -> Any:
 
 
 @partial(jax.jit, donate_argnames="state")
-def _update(state: TrainState, parts: list[tuple[jax.Array, Any]]) -> tuple[TrainState, tuple[Any, ...]]:
+def _update(state: TrainState, parts: list[tuple[jax.Array, Params]]) -> tuple[TrainState, tuple[jax.Array, ...]]:
     loss, grads = jax.tree.map(lambda x: x / len(parts), tree_sum(parts))
     state, metrics = apply_gradients(state, loss, grads)
     row = (metrics["loss"].astype(jnp.float32), metrics["grad_norm"].astype(jnp.float32), leaf_digests(state.params))
@@ -101,7 +105,7 @@ def run_sharded(
     check_feed(feed)
     devices = list(devices or jax.devices())[:shards]
     static = {"config": state.config, "shards": shards}
-    steps: list[Any] = []
+    steps: list[tuple[jax.Array, ...]] = []
     marks = [_mark(state, feed.evaluation)]
     prints = sharded_fingerprint(state, feed, run_keys, batch_size=batch_size, shards=shards)
     kept, modules = programs or Programs(), ""
@@ -111,7 +115,7 @@ def run_sharded(
             batch = _batch(feed, run_keys, lag, batch_size=batch_size)
             copies = [jax.device_put((state.params, batch, run_keys.dropout, lag), d) for d in devices]
 
-            def part(shard: int, copies: list[Any] = copies) -> Any:
+            def part(shard: int, copies: list[tuple] = copies) -> tuple[jax.Array, Params]:
                 at = shard * len(devices) // shards
                 place = jax.device_put(np.int32(shard), devices[at])
                 return jax.block_until_ready(_shard(*copies[at], place, **static))
@@ -136,7 +140,7 @@ def run_sharded(
     return Run(state, Trace(rows[0], rows[1], rows[2], marked[0], marked[1]), prints, modules)
 
 
-def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, Any]:
+def traced_sharded(config: TrainConfig, *, batch_size: int, shards: int) -> dict[str, Callable[..., object]]:
     """The programs that draw, by name, for a walk: `batch` of (feed, run_keys, lag), `shard` of (params, batch, dropout
     key, lag, shard)."""
     return {
@@ -147,7 +151,7 @@ def traced_sharded(config: Any, *, batch_size: int, shards: int) -> dict[str, An
 
 def sharded_fingerprint(state: TrainState, feed: Feed, run_keys: RunKeys, *, batch_size: int, shards: int) -> str:
     """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
-    shapes: Any = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, run_keys))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, run_keys))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     of_state, of_feed, of_luck = shapes
     batch = jax.eval_shape(partial(_batch, batch_size=batch_size), of_feed, of_luck, number)

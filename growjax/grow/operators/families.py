@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.grow.blocks import mixture_sites, mixtures
 from growjax.grow.building import clone, restarted, started, target_sites
 from growjax.grow.factors import law_factors, times_factors
@@ -29,7 +27,7 @@ def lockstep(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSt
     The wide run is then the narrow run, step after step (see `growjax.grow.factors`).
     """
     new, law = clone(state, plan), law_factors(plan, state.config.optim)
-    both: Any = times_factors(new.law, law)
+    both = times_factors(new.law, law)
     return new.replace(law=both)
 
 

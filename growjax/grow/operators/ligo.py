@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +89,7 @@ def _learn(
     def loss(maps: Maps, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
         return loss_fn(mapped_params(maps, params, plan), config, batch, dropout_key=None)
 
-    def step(i: jax.Array, carry: tuple[Maps, Any]) -> tuple[Maps, Any]:
+    def step(i: jax.Array, carry: tuple[Maps, optax.OptState]) -> tuple[Maps, optax.OptState]:
         maps, opt_state = carry
         ids = window_ids(i, batch_size, windows.shape[0], order=min(ORDER, windows.shape[0] - 1))
         updates, opt_state = tx.update(jax.grad(loss)(maps, batch_at(windows, ids)), opt_state)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -16,7 +15,7 @@ from growjax.grow.operator import Operator
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_law, check_noise, check_whole_multiples, where_clones_are_exact
 from growjax.model.axes import ParamSpec, is_spec, map_specs
-from growjax.model.decoder import initial_deviation, named_params, param_specs
+from growjax.model.decoder import Params, initial_deviation, named_params, param_specs
 from growjax.streams import Streams, at_site
 from growjax.train.state import TrainState
 
@@ -33,12 +32,12 @@ def mupscale(state: TrainState, plan: WidthPlan, *, streams: Streams, sigma: flo
     """
     new = clone(state, plan)
     factors = law_factors(plan, state.config.optim)
-    law: Any = times_factors(new.law, factors._replace(clip=_plain_clipping(plan)))
+    law = times_factors(new.law, factors._replace(clip=_plain_clipping(plan)))
     noisy = _initial_noise(new.params, plan, sigma, key=streams.at("perturb", 0)) if sigma else new.params
     return new.replace(params=noisy, law=law)
 
 
-def _plain_clipping(plan: WidthPlan) -> Any:
+def _plain_clipping(plan: WidthPlan) -> chex.ArrayTree:
     """How often each squared gradient counts where muP's own gradients are clipped by their plain global norm."""
     k = plan.maps["embed"].new / plan.maps["embed"].old
     divided = ("scales", "writes") if plan.source.tie_embeddings else ("reads",)
@@ -54,11 +53,11 @@ def _perturbed(spec: ParamSpec, plan: WidthPlan) -> bool:
     return spec.init == "normal" and any(plan.maps[d.axis].grown for d in spec.dims)
 
 
-def _initial_noise(params: Any, plan: WidthPlan, sigma: float, *, key: jax.Array) -> Any:
+def _initial_noise(params: Params, plan: WidthPlan, sigma: float, *, key: jax.Array) -> Params:
     """Normals of `sigma` times the initial deviation, carried like the weights they are added to; every parameter is a
     site of its own."""
 
-    def one(path: Any, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+    def one(path: jax.tree_util.KeyPath, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
         if not _perturbed(spec, plan):
             return leaf
         site = jax.tree_util.keystr(path, simple=True, separator="/")

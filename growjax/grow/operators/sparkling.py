@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.grow.building import clone, restarted
 from growjax.grow.factors import warmed_again
 from growjax.grow.operator import Operator
@@ -20,7 +18,7 @@ def sparkling(state: TrainState, plan: WidthPlan, *, streams: Streams, rewarm: i
     in new ones the rate rises over `rewarm` steps. The function is kept.
     """
     new = restarted(clone(state, plan), plan)
-    law: Any = warmed_again(new.law, plan, rewarm)
+    law = warmed_again(new.law, plan, rewarm)
     return new.replace(law=law)
 
 

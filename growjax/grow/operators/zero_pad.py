@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +31,7 @@ def zero_pad(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSt
     norms' gain and epsilon; under LayerNorm they shift the mean, and the function is kept only where d_model stays.
     """
     new = restarted(started(state, plan, padding(plan)), plan)
-    law: Any = anew(new.law, plan)
+    law = anew(new.law, plan)
     drawn = init_params(plan.target, key=streams.at("init", 0))
 
     def fill(spec: ParamSpec, leaf: jax.Array, fresh: jax.Array) -> jax.Array:
