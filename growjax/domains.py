@@ -260,6 +260,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     "StudyArguments": {"workers": WORKERS},
     "WidenArguments": {"seed": SEED},
     "VerifyArguments": {"workers": WORKERS},
+    "ExportArguments": {"max_shard_mb": POSITIVE},
     "AuditArguments": {"step": COUNT},
     "OperatorsArguments": {"steps": STEPS},
 }

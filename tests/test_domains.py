@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_schema import CLASSES
 
 from growjax import domains
-from growjax.cli import VERBS
+from growjax.cli import VERBS, module_of
 from growjax.cli.arguments import parse
 from growjax.config import Config, ModelConfig, OptimConfig, TrainConfig
 from growjax.domains import DOMAINS, MOST, MOST_SEED, Flag, Maybe, Real, Several, Whole
@@ -26,7 +26,7 @@ from growjax.study.spec import CrossedLevels, StudySpec, TargetWidths, presets
 COMMANDS: dict[str, Any] = {
     name: found
     for verb in VERBS
-    for name, found in vars(importlib.import_module(f"growjax.cli.{verb}")).items()
+    for name, found in vars(importlib.import_module(module_of(verb))).items()
     if name.endswith("Arguments")
 }
 
@@ -161,7 +161,7 @@ def domains_of_one(optim: str) -> tuple[str, ...]:
     ("audit", "x", "--step", "-1"), ("operators", "--steps", "0"),
 ], ids=lambda words: " ".join(words)[:40])  # fmt: skip
 def test_commands_refuse_the_same(words: tuple[str, ...]):
-    module = importlib.import_module(f"growjax.cli.{words[0]}")
+    module = importlib.import_module(module_of(words[0]))
     kind = next(found for name, found in vars(module).items() if name.endswith("Arguments"))
     with pytest.raises(UserError) as caught:
         parse(kind, list(words[1:]), verb=words[0])

@@ -31,6 +31,11 @@ VERBS = {
 }
 
 
+def module_of(verb: str) -> str:
+    """The module of a verb; one that is a word of Python's has an underscore behind it."""
+    return f"growjax.cli.{verb}{'_' * keyword.iskeyword(verb)}"
+
+
 def usage() -> str:
     """What `python -m growjax --help` prints."""
     rows = "\n".join(f"  {verb:<10}{text}" for verb, text in VERBS.items())
@@ -51,7 +56,7 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
             print(f"growjax: {note}", file=sys.stderr)
         if argv[0] not in VERBS:
             raise UserError(f"no verb is named {argv[0]!r}", f"choose one of {', '.join(VERBS)}")
-        verb = importlib.import_module(f"growjax.cli.{argv[0]}{'_' * keyword.iskeyword(argv[0])}")
+        verb = importlib.import_module(module_of(argv[0]))
         ready()
         return verb.run(list(argv[1:]))
     except UserError as error:

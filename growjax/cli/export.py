@@ -13,7 +13,6 @@ from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.cli.widen import HF, check_out, find_state
-from growjax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +38,6 @@ class ExportArguments:
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     given = parse(ExportArguments, argv, verb="export")
-    if given.max_shard_mb <= 0:
-        raise UserError(f"--max-shard-mb is {given.max_shard_mb}", "give a positive number")
     check_out(given.out, force=given.force, **HF)
     runtime.start()
     from growjax.checkpoints import kept, save
