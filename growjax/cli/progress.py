@@ -47,7 +47,7 @@ class ProgressWatch:
                 self._bars.update(self._task, description=note)
 
     def used(self, use: Use) -> None:
-        if use.workers > 1:
+        if use.workers > 1 and self._bars.console.is_terminal:
             self._bars.console.print(
                 f"{use.workers} workers had cells to fill in {use.busy:.0%} of {use.seconds:.0f} s"
             )
