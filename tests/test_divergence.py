@@ -9,11 +9,13 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import quick_programs
+from conftest import growjax, quick_programs
+from growing import BASE, filled
 
-from growjax.config import canonical_json
+from growjax.config import TrainConfig, canonical_json
 from growjax.errors import UserError
 from growjax.record.rundir import RunDir
+from growjax.record.store import save_state
 from growjax.report.page import write_report
 from growjax.study.runner import run_study
 from growjax.study.spec import presets
@@ -62,3 +64,13 @@ def test_the_step_is_the_first_of_any_loss():
             evaluated[evaluation] = math.nan
         trace = Trace(*map(jnp.asarray, (loss, ones, none, evaluated, none)))
         assert diverged_at(trace, 20, 4) == found
+
+
+def test_widen_names_the_leaf_that_is_not_finite(tmp_path: Path):
+    state = filled(TrainConfig(model=BASE))
+    lost = {**state.params, "embedding": state.params["embedding"].at[0, 0].set(jnp.nan)}
+    (tmp_path / "state").mkdir()
+    save_state(tmp_path / "state", state.replace(params=lost))
+    done = growjax("widen", str(tmp_path / "state"), "--out", str(tmp_path / "wide"))
+    assert done.code == 2 and "params/embedding holds values that are no finite numbers" in done.err
+    assert not (tmp_path / "wide").exists()

@@ -60,9 +60,11 @@ def run(argv: list[str]) -> int:
     from growjax.grow.widen import followed_plan, widen
     from growjax.record.tokens_of import Origin, origin_of, tokens_for
     from growjax.streams import root_key
+    from growjax.train.check import check_finite
 
     check_out(given.out, force=given.force, **(HF if given.as_hf else {}))
     source, state, extras = read_source(given.source)
+    check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
     if extras is not None and given.tokens is None:
         windows, data, origin = _random_windows(state.config.model), None, Origin()

@@ -41,6 +41,14 @@ def check_state(state: TrainState) -> None:
             _check(f"law/{name}", tree, shapes, whole if name == "warm" else own, _broadcasts)
 
 
+def check_finite(state: TrainState) -> None:
+    """Raises `UserError` for the first leaf with a value that is no finite number, as a diverged training leaves."""
+    for part, tree in {"params": state.params, "opt_state": state.opt_state._asdict()}.items():
+        for path, leaf in _leaves(part, tree).items():
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise UserError(f"{path} holds values that are no finite numbers", "widen a state that did not diverge")
+
+
 def _equal(found: Shape, parameter: Shape) -> bool:
     return found == parameter
 
