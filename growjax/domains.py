@@ -62,7 +62,7 @@ class Whole:
         try:
             number = operator.index(value)
         except TypeError:
-            real = _real(value)
+            real = finite_number(value)
             number = int(real) if real is not None and real.is_integer() else None
         if number is None or not self.least <= number <= self.most:
             raise ValueError(f"give a whole number from {self.least} to {self.most}")
@@ -79,7 +79,7 @@ class Real:
     hint: str = ""
 
     def take(self, value: object) -> float:
-        number = _real(value)
+        number = finite_number(value)
         inside = number is not None and (
             self.least < number < self.most if self.open else self.least <= number <= self.most
         )
@@ -96,7 +96,7 @@ class Flag:
     """True or False."""
 
     def take(self, value: object) -> bool:
-        if isinstance(value, str) or _real(value) not in (0.0, 1.0):
+        if isinstance(value, str) or finite_number(value) not in (0.0, 1.0):
             raise ValueError("give True or False")
         return bool(value)
 
@@ -161,7 +161,7 @@ class Part:
         return value
 
 
-def _real(value: Any) -> float | None:
+def finite_number(value: Any) -> float | None:
     """A finite Python number, or None."""
     if isinstance(value, str | bytes | bytearray):
         return None

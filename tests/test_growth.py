@@ -100,6 +100,7 @@ def test_new_tokens_leave_the_logits_of_the_old(name: str, operator: str):
     wide = widen(source, plan, operator=operator, key=KEY)
     described = divergences((source.config.model, source.params), (wide.config.model, wide.params), FEED.evaluation)
     # float64 rounding of logits of order 1
+    # float64 rounding of the logits
     assert described["logit_max"] < 1e-12 and 0 < described["kl"] < np.log(41 / 37) * 2
     table, mu = wide.params["embedding"], wide.opt_state.mu["embedding"]
     # float64: jax and NumPy sum 37 rows in orders of their own

@@ -167,6 +167,7 @@ def test_mupscale_is_the_published_form():
         weight, size = (1 / k if name in hidden | {"head"} else 1), (1 if name in shared | {"head"} else 1 / k)
         np.testing.assert_array_equal(new, tile(w, new) * weight, err_msg=name)
         # float64: 1/k by one product of factors here and another there, an ulp apart
+        # float64: a product of factors here and one factor there
         np.testing.assert_allclose(new_m, tile(m, new) * size, rtol=1e-15, err_msg=name)
         np.testing.assert_allclose(new_v, tile(v, new) * size**2, rtol=1e-15, err_msg=name)
         assert np.all(lr == weight) and np.all(decay == 1 / weight) and np.all(eps == size), name

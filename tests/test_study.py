@@ -186,6 +186,7 @@ def test_stored_states_are_what_their_cells_say(smoke_run: Path):
 def test_widen_by_command(shown: Shown):
     described = shown.said("widen")
     # nats per token; only float32 rounding is left
+    # nats: only float32 rounding is left
     assert abs(described["zero_step"]["kl"]) < 1e-9 and described["stored"] == described["zero_step"]
     assert described["after"]["parameters"] > described["before"]["parameters"]
     assert load_state(shown.folder / described["directory"]).config.model.d_model == 72

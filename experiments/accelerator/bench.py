@@ -42,7 +42,7 @@ def run(evidence: Evidence) -> None:
         teams = _teams(evidence, planned, late)
         losses = _all(teams, late, "losses") if torch else {}
         _all(teams, late, "steps", 2)
-        found: Record = {"pool": pool.result(), "rows": {}, "torch": torch}
+        found: Record = {"pool": pool.result(), "rows": {}, "torch": torch is not None}
     peak = evidence.worker("peak", {}, evidence.environment(cache="cache-shared", **evidence.quick()), limit=60)
     found["peak"], rows = peak, found["rows"]
     for _ in range(TURNS):

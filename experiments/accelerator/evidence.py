@@ -36,6 +36,11 @@ def all_cores() -> dict[str, str]:
     return {"NPROC": count, "PJRT_NPROC": count}
 
 
+def without_places(text: str) -> str:
+    """What a process said, with no path of the machine in it: files by their place in growjax or in a package."""
+    return re.sub(r'[^\s"\']*/site-packages/', "", text.replace(f"{ROOT}/", ""))
+
+
 class Setting(NamedTuple):
     """What the user asked for."""
 
@@ -147,12 +152,16 @@ class Evidence:
             lines = [line for line in out.splitlines() if line.startswith("{")]
             made: Record = json.loads(lines[-1]) if lines else {}
             if process.returncode:
-                made |= {"failed": process.returncode, "stderr": err[-1500:]}
+                made |= {"failed": process.returncode, "stderr": without_places(err)[-1500:]}
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # with its own children
             out, err = process.communicate()
             lines = [line for line in out.splitlines() if line.startswith("{") and line.endswith("}")]
-            made = {**(json.loads(lines[-1]) if lines else {}), "failed": "timeout", "stderr": err[-800:]}
+            made = {
+                **(json.loads(lines[-1]) if lines else {}),
+                "failed": "timeout",
+                "stderr": without_places(err)[-800:],
+            }
         return {**made, "wall_s": round(time.monotonic() - began, 1)}
 
     def worker(self, name: str, given: Record, env: dict[str, str], limit: float = 240) -> Record:
@@ -182,7 +191,10 @@ class Served:
         if lines and lines[0].strip():
             return json.loads(lines[0])
         self.close()
-        self.ended = {"failed": "timeout" if not lines else "ended", "stderr": self.log.read_text()[-1200:]}
+        self.ended = {
+            "failed": "timeout" if not lines else "ended",
+            "stderr": without_places(self.log.read_text())[-1200:],
+        }
         return self.ended
 
     def send(self, *question: Any) -> None:

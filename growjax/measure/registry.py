@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from growjax.domains import finite_number
 from growjax.errors import UserError, require
 from growjax.measure.builtin import BUILTIN, DEFINITIONS
 from growjax.measure.inputs import Curve, MeasureInputs
@@ -194,11 +195,7 @@ def _number(value: Any) -> float | None:
     """A finite number as a float (arrays of one element and no axes too); None for anything else."""
     if isinstance(value, str | bytes | bool | complex) or getattr(value, "shape", ()) != ():
         return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    return finite_number(value)
 
 
 def portable() -> list[Measure]:

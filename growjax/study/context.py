@@ -24,7 +24,7 @@ from growjax.streams import Streams, root_key
 from growjax.study.account import Account, account
 from growjax.study.checks import require_samples
 from growjax.study.recipes import StudyCells, study_cells
-from growjax.study.spec import StudySpec
+from growjax.study.spec import StudySpec, trace_sizes
 from growjax.train.loop import Feed, Run, RunKeys, run, run_keys
 from growjax.train.programs import Programs
 from growjax.train.shards import run_sharded
@@ -51,12 +51,10 @@ class Context:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Sizes of the traces: one for the whole study, so that runs of a shape share their program."""
+        """Sizes of the traces (`trace_sizes`)."""
         spec, lag = self.spec, max((t.final_lag for t in self.cells.trajectories), default=0)
         lag = max(lag, spec.continuation_lag) if self.cells.crossed else lag
-        strides = [b - a for a, b in zip((0, *spec.source_steps), spec.source_steps, strict=False)]
-        evals = [n // spec.source_eval_every for n in strides] + [lag // spec.eval_every]
-        return {"max_steps": max(*strides, lag), "max_evals": max(evals) + 1}
+        return trace_sizes(spec, lag)
 
     def account(self, recipe: Recipe) -> Account:
         """How a cell of this study that trains is run."""

@@ -175,6 +175,14 @@ class StudySpec(Config):
         return self.stochastic_replicates if REGIMES[regime] else self.deterministic_replicates
 
 
+def trace_sizes(spec: StudySpec, lag: int) -> dict[str, int]:
+    """Sizes of the traces of a study whose longest continuation takes `lag` steps: one pair for the whole study, so
+    that runs of a shape share their program."""
+    strides = [b - a for a, b in zip((0, *spec.source_steps), spec.source_steps, strict=False)]
+    evaluations = [n // spec.source_eval_every for n in strides] + [lag // spec.eval_every]
+    return {"max_steps": max(*strides, lag), "max_evals": max(evaluations) + 1}
+
+
 MAY_GROW = ("preset", "source_seeds", "source_steps", "operators", "regimes", "stochastic_replicates",
             "deterministic_replicates", "stream", "crossed")  # fmt: skip
 """Fields that say which cells there are, and nothing of what any of them is."""
@@ -183,21 +191,11 @@ MAY_GROW = ("preset", "source_seeds", "source_steps", "operators", "regimes", "s
 def extends(spec: StudySpec, before: StudySpec) -> bool:
     """Whether the cells of an earlier study are those of this one wherever both have them: it asks for more, or for
     less, of the same. Programs are sized for the longest run of a study, so that must be the same too."""
-
-    def longest(one: StudySpec) -> int:
-        strides = [b - a for a, b in zip((0, *one.source_steps), one.source_steps, strict=False)]
-        return max(*strides, one.continuation_lag if one.regimes or one.crossed else 0)
-
-    def evaluations(one: StudySpec) -> int:
-        strides = [b - a for a, b in zip((0, *one.source_steps), one.source_steps, strict=False)]
-        return max(max(strides) // one.source_eval_every, one.continuation_lag // one.eval_every)
-
     same = {name: getattr(spec, name) for name in MAY_GROW}
     return (
         before.replace(**same) == spec
         and bool(before.regimes) == bool(spec.regimes)
-        and longest(before) == longest(spec)
-        and evaluations(before) == evaluations(spec)
+        and trace_sizes(before, before.continuation_lag) == trace_sizes(spec, spec.continuation_lag)
     )
 
 
