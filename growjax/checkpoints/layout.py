@@ -17,9 +17,9 @@ from growjax.digests import named_leaves
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
 
-Layout = Literal["linear", "conv1d", "plain"]
+Layout = Literal["linear", "conv1d", "plain", "less_one"]
 """`linear`: [outputs, inputs], as torch's Linear has it. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes.
-Where nothing is read (biases, gains) the first two are [outputs]."""
+Where nothing is read (biases, gains) the first two are [outputs], and so is `less_one`: w, where the gain is 1 + w."""
 
 
 class Tensor(NamedTuple):
@@ -100,8 +100,8 @@ def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
 
 def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[np.ndarray]:
     """One layer of each parameter, from the tensor that holds them."""
-    if layout == "plain":
-        return [tensor]
+    if layout in ("plain", "less_one"):
+        return [tensor + np.ones((), tensor.dtype) if layout == "less_one" else tensor]
     flat = tensor.T if layout == "linear" else tensor
     ends = np.cumsum([part.sides[1] for part in parts])[:-1]
     return [
@@ -112,8 +112,8 @@ def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[n
 
 def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) -> np.ndarray:
     """The inverse of `taken_apart`."""
-    if layout == "plain":
-        return values[0]
+    if layout in ("plain", "less_one"):
+        return values[0] - np.ones((), values[0].dtype) if layout == "less_one" else values[0]
     flat = [v.reshape([n for n in part.sides if n]) for v, part in zip(values, parts, strict=True)]
     whole = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
     return np.ascontiguousarray(whole.T) if layout == "linear" else whole
