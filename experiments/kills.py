@@ -7,7 +7,8 @@ One small study (7 cells, a source that keeps what it has half-way) runs to its 
 - `--kills` times, each in a new directory: SIGKILL at a random moment to its first process, to one of its workers, or
   to the whole process group, and the same command again (where a worker was killed the study itself must go on). The
   root, the page and the tables must be the unbroken study's, and nothing half-written may be left. In one round of
-  three a program that takes long to compile was taken out of the compilation cache, so that a compiler is at work. No process of the killed study may live for longer than 5 seconds.
+  three a program that takes long to compile was taken out of the compilation cache, so that a compiler is at work. No
+  process of the killed study may live for longer than 5 seconds.
 - `--signals` times SIGINT or SIGTERM, to the first process or to the group (as a terminal does), half of them in the
   first half second of growjax: exit code 130 or 143 and one line, no orphan after 5 seconds. Each directory takes four,
   one after the other, and is then continued to its end, as above.
