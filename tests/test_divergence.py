@@ -52,8 +52,8 @@ def late(state: TrainState, plan: WidthPlan, *, streams: Streams, steps: int = 9
     unit = {"w_up": (..., 0), "w_gate": (..., 0), "w_down": (..., 0, slice(None))}
 
     def with_unit(tree: Any, value: float) -> Any:
-        return {**tree, "layers": {name: leaf.at[unit[name]].set(value) if name in unit else leaf
-                                   for name, leaf in tree["layers"].items()}}  # fmt: skip
+        return {**tree, "blocks": {name: leaf.at[unit[name]].set(value) if name in unit else leaf
+                                   for name, leaf in tree["blocks"].items()}}  # fmt: skip
 
     mu, nu, count = (
         with_unit(getattr(new.opt_state, name), n) for name, n in (("mu", 0), ("nu", 0), ("count", -steps))
