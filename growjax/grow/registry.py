@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from growjax.config import OptimConfig
+from growjax.domains import shown
 from growjax.draws import Sites
 from growjax.errors import UserError
 from growjax.grow.operator import (
@@ -235,5 +236,5 @@ def parse_operator(text: str) -> Composition:
 def _one(text: str, known: dict[str, Kind], kind: str) -> tuple[Kind, Options]:
     name, _, words = text.partition(":")
     if name not in known:
-        raise UserError(f"no {kind} is named {name!r}", f"choose one of {', '.join(known)}")
+        raise UserError(f"no {kind} is named {shown(name)!r}", f"choose one of {', '.join(known)}")
     return known[name], known[name].read_options(words)
