@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,8 @@ from growjax.model.axes import ParamSpec
 from growjax.model.decoder import Params, named_params, param_specs
 from growjax.streams import at_site
 
-CANCEL = ("inputs", "both", "none")
+Cancel = Literal["inputs", "both", "none"]
+"""Over which copies noise cancels, for a user to choose (see `input_noise`)."""
 
 
 def sigma_of_snr(snr_db: float) -> float:

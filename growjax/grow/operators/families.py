@@ -5,10 +5,11 @@ from __future__ import annotations
 from growjax.grow.blocks import mixture_sites, mixtures
 from growjax.grow.building import clone, restarted, started, target_sites
 from growjax.grow.factors import law_factors, times_factors
-from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.noise import Cancel, input_noise, noise_sites, sigma_of_snr
 from growjax.grow.operator import Operator
+from growjax.grow.options import Amount, Decibels
 from growjax.grow.plan import WidthPlan
-from growjax.grow.promises import check_law, check_noise, never, unless_noise_shows, where_clones_are_exact
+from growjax.grow.promises import check_law, never, unless_noise_shows, where_clones_are_exact
 from growjax.streams import Streams
 from growjax.train.state import TrainState, init_state
 
@@ -36,9 +37,9 @@ def perturbed(
     plan: WidthPlan,
     *,
     streams: Streams,
-    sigma: float = 0.2,
-    snr_db: float | None = None,
-    cancel: str = "inputs",
+    sigma: Amount = 0.2,
+    snr_db: Decibels | None = None,
+    cancel: Cancel = "inputs",
 ) -> TrainState:
     """The exact copy plus normal noise on what reads cloned axes, by default cancelling over the copies.
 
@@ -79,9 +80,7 @@ def scratch(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSta
 _PAPER = "arXiv 2604.04281"
 
 EXACT_COPY = Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact)
-PERTURBED = Operator(
-    "perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, check_noise, draws={"perturb": noise_sites}
-)
+PERTURBED = Operator("perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, draws={"perturb": noise_sites})
 ASYMMETRIC_RESET = Operator("asymmetric_reset", asymmetric_reset, "asymmetric reset", _PAPER, where_clones_are_exact)
 STRUCTURED = Operator(
     "structured", structured, "structured non-clone", _PAPER, where_clones_are_exact,
@@ -92,4 +91,4 @@ SCRATCH = Operator(
     "scratch", scratch, "control", _PAPER, never, draws={"init": target_sites}, control=True, clones=False
 )
 
-FAMILIES = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)
+OWN_OPERATORS = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)
