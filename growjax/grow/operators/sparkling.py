@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growjax.grow.building import clone, restarted
+from growjax.grow.building import clone, cloned, restarted
 from growjax.grow.factors import warmed_again
 from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan
@@ -23,5 +23,6 @@ def sparkling(state: TrainState, plan: WidthPlan, *, streams: Streams, rewarm: i
 
 
 SPARKLING = Operator(
-    "sparkling", sparkling, "published", "arXiv 2602.02472", where_clones_are_exact, check_steps("rewarm")
-)
+    "sparkling", sparkling, "published", "arXiv 2602.02472", where_clones_are_exact, check_steps("rewarm"),
+    leafwise=cloned,
+)  # fmt: skip
