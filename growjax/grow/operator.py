@@ -16,6 +16,7 @@ import jax
 from growjax.config import OptimConfig
 from growjax.draws import Sites
 from growjax.errors import UserError
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.options import check_options, hints_of, read_option
 from growjax.grow.plan import Options, WidthPlan
 from growjax.streams import Streams
@@ -34,6 +35,11 @@ Draws = Mapping[str, Callable[[WidthPlan, Options], Sites]]
 Follows = Callable[[WidthPlan, Streams], WidthPlan]
 """The plan that an operator really follows, of the one it is given: the same source and widths, perhaps other copies.
 What it draws from the streams is among the operator's `draws`."""
+
+
+ByLeaf = Callable[[WidthPlan, Streams, Options], Leafwise]
+"""What an operator or a part does to parameters one by one, the same bits; with the plan that it follows, the streams
+that it is given and all options."""
 
 
 class GrowthData(NamedTuple):
@@ -125,6 +131,11 @@ def as_given(plan: WidthPlan, streams: Streams) -> WidthPlan:
     return plan
 
 
+def untouched(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    """Parameters stay as they are."""
+    return Leafwise()
+
+
 def never_needed(options: Options) -> bool:
     """A part that does not ask what the operator copied."""
     return False
@@ -195,6 +206,8 @@ class Operator(Described):
     clones: bool = True
     """Whether new units are copies of old ones as the law has them (see `growjax.grow.law`). Parts that go by copies
     are refused where they are not."""
+    leafwise: ByLeaf | None = None
+    """None where parameters cannot be had one by one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -209,3 +222,4 @@ class Part(Described):
     draws: Draws = dataclasses.field(default_factory=dict)
     needs_clones: Callable[[Options], bool] = never_needed
     """Whether, under these options, it goes by which units are copies of which."""
+    leafwise: ByLeaf = untouched
