@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from growjax.checkpoints.layout import Tensor
+from growjax.checkpoints.rotary import WHOLE, Rotary
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 from growjax.model.components import components
@@ -21,8 +22,11 @@ Given = Mapping[str, Any]
 REQUIRED = object()
 """In place of a default: the key must be there."""
 
-ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
-"""Names of activations in checkpoints, those to write first; GELU is the one by its tanh formula."""
+ACTIVATIONS = {
+    "silu": "silu", "swish": "silu", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu",
+    "gelu": "gelu_erf", "relu": "relu",
+}  # fmt: skip
+"""Names of activations in checkpoints, those to write first."""
 
 
 class Setting(NamedTuple):
@@ -59,7 +63,7 @@ class Family:
     """Fields of `ModelConfig` that every member has."""
     ties: bool
     """`tie_word_embeddings` where config.json does not say."""
-    rotary: bool = True
+    rotary: Rotary | None = WHOLE
     fixed: tuple[Fixed, ...] = ()
     ignored: str = r"(?!)"
     """Pattern of the names of tensors that follow from config.json (masks, frequencies)."""
@@ -87,8 +91,8 @@ class Family:
         for setting in self.settings:
             fields[setting.field] = _value(given, setting, fields)
         fields |= self.derived(fields)
-        if self.rotary:
-            fields["rope_theta"] = rope_theta(given)
+        if self.rotary is not None:
+            fields |= self.rotary.read(given, fields["head_dim"], fields["max_seq_len"])
         notes, window = [], self.window(given)
         if window is not None and window < fields["max_seq_len"]:
             notes.append(
@@ -115,9 +119,8 @@ class Family:
             "model_type": self.model_type,
             "tie_word_embeddings": model.tie_embeddings,
         }
-        if self.rotary:  # the first for transformers 4, the second for 5
-            made["rope_theta"] = model.rope_theta
-            made["rope_parameters"] = {"rope_type": "default", "rope_theta": model.rope_theta}
+        if self.rotary is not None:
+            made |= self.rotary.write(model)
         read, wanted = (_comparable(m) for m in (self.read(made)[0], model))
         for name, value in wanted.items():
             if read[name] != value:
@@ -135,8 +138,10 @@ def _comparable(model: ModelConfig) -> dict[str, Any]:
     fields["qk_norm_eps"] = model.qk_norm_eps if model.qk_norm and model.qk_norm_eps is not None else model.norm_eps
     if components(model).position.rotates:
         fields["rope_dim"] = model.rope_dim or model.head_dim
+        fields["rotary_dim"] = model.rotary_dim or fields["rope_dim"]
     else:
-        del fields["rope_theta"]
+        for name in ("rope_theta", "rope_scaling", "rotary_dim"):
+            del fields[name]
     return fields | model.architecture._asdict()
 
 
@@ -178,31 +183,3 @@ def _written(model: ModelConfig, setting: Setting, old: Any) -> Any:
     if not setting.values or setting.values.get(old) == value:
         return old if setting.values else value
     return next((name for name, meant in setting.values.items() if meant == value), value)
-
-
-def rope_theta(given: Given) -> float:
-    """The base of rotary positions, as transformers 4 and 5 write it; `UserError` where positions are scaled."""
-    found = given.get("rope_theta")
-    for key in ("rope_parameters", "rope_scaling"):
-        rope = given.get(key)
-        if rope is None:
-            continue
-        if not isinstance(rope, dict):
-            raise _refused(key, rope, "it must be an object")
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise _refused(f"{key}.rope_type", kind, "growjax's decoder has the default rotary positions alone")
-        for name, value in rope.items():
-            if isinstance(value, dict):
-                raise _refused(f"{key}.{name}", value, "growjax's decoder has one kind of positions for all layers")
-        found = rope.get("rope_theta", found)
-        if rope.get("partial_rotary_factor") not in (None, 1, 1.0):
-            found_share = rope["partial_rotary_factor"]
-            raise _refused(f"{key}.partial_rotary_factor", found_share, "growjax's decoder turns whole heads alone")
-    if given.get("partial_rotary_factor") not in (None, 1, 1.0):
-        share = given["partial_rotary_factor"]
-        raise _refused("partial_rotary_factor", share, "growjax's decoder turns whole heads alone")
-    theta = _typed({"rope_theta": found}, "rope_theta", float, 10000.0)
-    if not 0 < theta < float("inf"):
-        raise _refused("rope_theta", theta, "it must be a positive number")
-    return theta

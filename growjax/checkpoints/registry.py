@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from growjax.checkpoints import gpt2, llama, mistral, qwen2, qwen3
+from growjax.checkpoints import gpt2, gpt_neox, llama, mistral, qwen2, qwen3
 from growjax.checkpoints.family import Family, Given
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 
-FAMILIES = {m.FAMILY.model_type: m.FAMILY for m in (llama, mistral, qwen2, qwen3, gpt2)}
+FAMILIES = {m.FAMILY.model_type: m.FAMILY for m in (llama, mistral, qwen2, qwen3, gpt2, gpt_neox)}
 
 _CODE = "only the stock architectures' own functions are known"
 

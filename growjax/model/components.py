@@ -130,6 +130,8 @@ class Components:
     position: Position
     mlp: Mlp
     attention: Attention
+    parallel: bool
+    """Whether attention and MLP both read what a block is given."""
 
     @property
     def even(self) -> dict[str, str]:
@@ -159,8 +161,12 @@ POSITIONS = {
 ACTIVATIONS: dict[tuple[str, str], Callable[..., jax.Array]] = {
     ("gated", "silu"): layers.swiglu,
     ("gated", "gelu"): layers.geglu,
+    ("gated", "gelu_erf"): layers.geglu_erf,
+    ("gated", "relu"): layers.reglu,
     ("plain", "silu"): layers.silu,
     ("plain", "gelu"): layers.gelu,
+    ("plain", "gelu_erf"): layers.gelu_erf,
+    ("plain", "relu"): layers.relu,
 }
 
 
@@ -172,4 +178,5 @@ def components(config: ModelConfig) -> Components:
         POSITIONS[chosen.position],
         Mlp(ACTIVATIONS[chosen.mlp, chosen.activation], chosen.mlp == "gated", chosen.mlp_bias),
         Attention(chosen.qkv_bias, chosen.attn_out_bias, config.qk_norm),
+        config.parallel,
     )

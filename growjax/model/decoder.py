@@ -36,6 +36,7 @@ from growjax.model.components import Components, Weight, components
 from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
 from growjax.model.products import project, project_each
+from growjax.model.rotary import frequencies
 from growjax.streams import at_site
 
 Params = dict[str, Any]
@@ -95,13 +96,13 @@ class Block(_Owner):
 
     @nn.compact
     def __call__(self, x_BTD: jax.Array, layer: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Seen]:
-        parts = self.parts
+        parts, given_BTD = self.parts, x_BTD
         heads_BTHK = self.attention(self.norm("attn_norm", x_BTD, scales("embed")))
         weight, bias = parts.attention.output()
         out = project(heads_BTHK, self.weight(weight), 2) + self.bias(bias)
         x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
 
-        y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
+        y_BTD = self.norm("mlp_norm", given_BTD if parts.parallel else x_BTD, scales("embed"))
         weights, biases = zip(*((self.weight(w), self.bias(b)) for w, b in parts.mlp.inputs()), strict=True)
         made = [x + b for x, b in zip(project_each(y_BTD, *weights)[::-1], biases[::-1], strict=True)]
         mlp_BTF = parts.mlp.function(*made)  # what was made last first: the gate, then what it gates
@@ -125,8 +126,8 @@ class Block(_Owner):
             k = layers.rms_norm(k, self.weight(k_gain), eps)
         if parts.position.rotates:
             rope = cfg.rope_dim or cfg.head_dim
-            cos, sin = layers.rope_tables(x_BTD.shape[1], cfg.head_dim, rope, cfg.rope_theta, x_BTD.dtype)
-            q, k = layers.rotate(q, cos, sin, rope), layers.rotate(k, cos, sin, rope)
+            cos, sin = layers.rope_tables(x_BTD.shape[1], cfg.head_dim, rope, frequencies(cfg), x_BTD.dtype)
+            q, k = (layers.rotate(x, cos, sin, rope, cfg.rotary_dim) for x in (q, k))
         grouped = q.reshape(*q.shape[:2], cfg.n_kv_heads, -1, cfg.head_dim)
         return causal_attention(grouped, k, v).reshape(q.shape)
 
