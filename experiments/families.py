@@ -43,6 +43,35 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("Mistral", {**SIZES, "sliding_window": 32, "head_dim": 8}),
     "qwen2": ("Qwen2", {**SIZES, "tie_word_embeddings": True, "rope_theta": 1e6}),
     "qwen3": ("Qwen3", {**SIZES, "head_dim": 8, "tie_word_embeddings": True}),
+    "olmo2": ("Olmo2", {**SIZES, "tie_word_embeddings": False}),
+    "gemma": ("Gemma", {**SIZES, "head_dim": 8}),
+    "gemma2": (
+        "Gemma2",
+        {
+            **SIZES,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 12,
+            "sliding_window": 7,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 6.0,
+        },
+    ),
+    "gemma3_text": (
+        "Gemma3",
+        {
+            **SIZES,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 12,
+            "sliding_window": 7,
+            "num_hidden_layers": 3,
+            "intermediate_size": 24,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+    ),
     "gpt2": (
         "GPT2",
         {
@@ -98,7 +127,7 @@ def make(out: Path, only: str | None = None) -> None:
         if only not in (None, name):
             continue
         torch.manual_seed(0)
-        config = getattr(transformers, f"{kind}Config")(**settings)
+        config = getattr(transformers, "Gemma3TextConfig" if kind == "Gemma3" else f"{kind}Config")(**settings)
         head = "GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"
         model = getattr(transformers, head)(config)
         for path, value in model.named_parameters():

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT, quick_programs
-from growing import BASE, MODELS, filled
+from growing import BASE, MIXED, MODELS, filled
 from safetensors.numpy import load_file, save_file
 
 from growjax import load_checkpoint, save_checkpoint
@@ -69,7 +69,7 @@ def test_logits_are_those_of_transformers_and_tensors_come_back(name: str, tmp_p
     written = json.loads((tmp_path / "same" / "config.json").read_text())
     said = {key: value for key, value in own.items() if value is not None}
     assert {key: written[key] for key in said} == said
-    if "rope_parameters" in own:
+    if "rope_theta" in own.get("rope_parameters", {}):  # one for all layers
         base = "rope_theta" if "rope_theta" in written else "rotary_emb_base"
         assert written[base] == own["rope_parameters"]["rope_theta"]
 
@@ -122,6 +122,7 @@ def test_short_floats_are_kept_as_stored(dtype: str, tmp_path: Path):
         (BASE.replace(qkv_bias=True), "Qwen2ForCausalLM"),
         (MODELS["rms untied"], "Qwen3ForCausalLM"),
         (MODELS["layer untied"].replace(n_kv_heads=4), "GPT2LMHeadModel"),
+        (MIXED["rms normed after"], "Olmo2ForCausalLM"),
     ],
 )
 def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, words: str, tmp_path: Path):
@@ -141,7 +142,9 @@ def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, wor
         (BASE.replace(norm="layer"), "no place for norm layer"),
         (BASE.replace(position="none"), "no place for position none"),
         (BASE.replace(head_dim=8, rope_dim=4), "rope_dim 4"),
-        (BASE.replace(n_heads=6, attn_out_bias=True, qkv_bias=True), "hidden_size 16 and 6"),
+        (BASE.replace(n_heads=6, bias=True), "hidden_size 16 and 6"),
+        (BASE.replace(layer_windows=(5,)), "layer_windows"),
+        (BASE.replace(norm_place="both", qk_norm=True, qk_norm_over="all"), "no place for"),
     ],
 )
 def test_what_no_stock_architecture_holds_is_refused(model: ModelConfig, words: str, tmp_path: Path):
@@ -150,9 +153,16 @@ def test_what_no_stock_architecture_holds_is_refused(model: ModelConfig, words: 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_norms_of_queries_and_keys_come_to_the_one_epsilon_of_a_stock_architecture(tied: bool, tmp_path: Path):
-    model = BASE.replace(qk_norm=True, norm_eps=1e-4, qk_norm_eps=3e-3, tie_embeddings=tied)
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"tie_embeddings": True},
+        {"tie_embeddings": False},
+        {"tie_embeddings": False, "norm_place": "after", "qk_norm_over": "all"},
+    ],
+)
+def test_norms_of_queries_and_keys_come_to_the_one_epsilon_of_a_stock_architecture(others: Any, tmp_path: Path):
+    model = BASE.replace(qk_norm=True, norm_eps=1e-4, qk_norm_eps=3e-3, **others)
     state = filled(TrainConfig(model=model))
     save_checkpoint(tmp_path / "out", state)
     back, _ = load_checkpoint(tmp_path / "out")
@@ -160,6 +170,31 @@ def test_norms_of_queries_and_keys_come_to_the_one_epsilon_of_a_stock_architectu
     tokens = np.arange(12)[None]
     own = logits(state, tokens)
     assert np.abs(logits(back, tokens) - own).max() < 2e-6 * np.abs(own).max()
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3_text"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_embeddings_are_multiplied_by_a_root_in_the_dtype_of_the_tensors(name: str, dtype: str, tmp_path: Path):
+    """And what leaves with another width, or another dtype, is multiplied by another, and is the same function."""
+    shutil.copytree(DATA / name, tmp_path / "source")
+    config = json.loads((tmp_path / "source" / "config.json").read_text()) | {"dtype": dtype}
+    assert load_checkpoint(DATA / name)[0].config.model.embed_scale == 4.0
+    (tmp_path / "source" / "config.json").write_text(json.dumps(config))
+    state, extras = load_checkpoint(tmp_path / "source")
+    model = state.config.model
+    wide = widen(state, make_plan(model, model.replace(d_model=20)), key=KEY)
+    assert wide.config.model.embed_scale == 4.0
+    save_checkpoint(tmp_path / "wide", wide, extras, dtype="float32")
+    save_checkpoint(tmp_path / "short", wide, extras, dtype="bfloat16")
+    scales = {folder: load_checkpoint(tmp_path / folder)[0].config.model.embed_scale for folder in ("wide", "short")}
+    assert scales == {"wide": float(np.float32(20**0.5)), "short": float(NUMPY["bfloat16"].type(20**0.5))}
+    ids = np.load(DATA / name / "reference.npz")["ids"]
+    own = logits(state, ids)
+    assert np.abs(logits(load_checkpoint(tmp_path / "wide")[0], ids) - own).max() < 2e-5 * np.abs(own).max()
+    again, _ = load_checkpoint(tmp_path / "short")
+    save_checkpoint(tmp_path / "long", again, extras, dtype="float32")
+    rounded, exact = logits(again, ids), logits(load_checkpoint(tmp_path / "long")[0], ids)
+    assert np.abs(rounded - exact).max() < 2e-5 * np.abs(exact).max()
 
 
 def test_a_window_cuts_the_sequence_and_comes_back(tmp_path: Path):

@@ -15,7 +15,7 @@ import numpy as np
 from growjax.checkpoints.card import History, card
 from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.folds import one_epsilon
+from growjax.checkpoints.folds import one_epsilon, with_embed_scale
 from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
 from growjax.checkpoints.registry import family_for, family_of
 from growjax.checkpoints.stored import NUMPY, Tensors, read_json
@@ -138,8 +138,8 @@ def fill(
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")
     model, params = one_epsilon(state.config.model, state.params)
-    family, given = family_for(model, (extras.config or None) if extras else None)
-    given |= {"dtype": stored, "torch_dtype": stored}  # for transformers 5 and 4
+    family, stock, given = family_for(model, stored, (extras.config or None) if extras else None)
+    params = with_embed_scale(model, params, stock.embed_scale)
     _write(folder, model, params, family, stored, shard_bytes)
     write_text(folder / "config.json", json.dumps(given, indent=2, sort_keys=True) + "\n")
     for name, data in (extras.files if extras else {}).items():

@@ -17,10 +17,10 @@ from growjax.digests import named_leaves
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
 
-Layout = Literal["linear", "by_head", "conv1d", "plain"]
+Layout = Literal["linear", "by_head", "conv1d", "plain", "less_one"]
 """`linear`: [outputs, inputs], as torch's Linear has it. `by_head`: the same, and parameters lie one after another
-within each head. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes.
-Where nothing is read (biases, gains) the first three are [outputs]."""
+within each head. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes. Where nothing is read (biases, gains)
+the first three are [outputs], and so is `less_one`: w, where the gain is 1 + w."""
 
 
 class Tensor(NamedTuple):
@@ -106,8 +106,8 @@ def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
 
 def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[np.ndarray]:
     """One layer of each parameter, from the tensor that holds them."""
-    if layout == "plain":
-        return [tensor]
+    if layout in ("plain", "less_one"):
+        return [tensor + np.ones((), tensor.dtype) if layout == "less_one" else tensor]
     flat = tensor if layout == "conv1d" else tensor.T
     if layout == "by_head":
         heads = parts[0].heads
@@ -122,8 +122,8 @@ def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[n
 
 def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) -> np.ndarray:
     """The inverse of `taken_apart`."""
-    if layout == "plain":
-        return values[0]
+    if layout in ("plain", "less_one"):
+        return values[0] - np.ones((), values[0].dtype) if layout == "less_one" else values[0]
     flat = [v.reshape([n for n in part.sides if n]) for v, part in zip(values, parts, strict=True)]
     if layout == "by_head":
         by_head = [v.reshape(*v.shape[:-1], parts[0].heads, -1) for v in flat]

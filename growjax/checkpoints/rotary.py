@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
+from growjax.checkpoints.given import Given, positive, refused
 from growjax.config import ModelConfig
-from growjax.errors import UserError
 
 KINDS = {
     "default": (),
@@ -32,35 +31,35 @@ class Rotary:
     """What part of a head turns where nothing is said; None where the stock class turns whole heads alone."""
     kinds: tuple[str, ...] = tuple(KINDS)
 
-    def read(self, given: Mapping[str, Any], head_dim: int, length: int) -> dict[str, Any]:
+    def read(self, given: Given, head_dim: int, length: int) -> dict[str, Any]:
         """Fields of `ModelConfig` for heads of that length and sequences of at most `length`. Raises `UserError` with
         the key."""
         rope: dict[str, Any] = {}
         for key in ("rope_parameters", "rope_scaling"):  # the latter is what both versions go by
             found = given.get(key)
             if found is not None and not isinstance(found, dict):
-                raise _refused(key, found, "it must be an object")
+                raise refused(key, found, "it must be an object")
             for name, value in (found or {}).items():
                 if isinstance(value, dict):
-                    raise _refused(f"{key}.{name}", value, "growjax's decoder has one kind of positions for all layers")
+                    raise refused(f"{key}.{name}", value, "growjax's decoder has one kind of positions for all layers")
             rope |= found or {}
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind not in self.kinds:
             where = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"
-            raise _refused(f"{where}.rope_type", kind, f"growjax's decoder has {', '.join(self.kinds)}")
+            raise refused(f"{where}.rope_type", kind, f"growjax's decoder has {', '.join(self.kinds)}")
         rope.setdefault("original_max_position_embeddings", length)
-        scaling = tuple(_number(rope, name, None) for name in KINDS[kind])
+        scaling = tuple(positive(rope, name) for name in KINDS[kind])
         fields: dict[str, Any] = {
-            "rope_theta": _number({"rope_theta": given.get(self.theta)} | rope, "rope_theta", 10000.0),
+            "rope_theta": positive({"rope_theta": given.get(self.theta)} | rope, "rope_theta", 10000.0),
             "rope_scaling": scaling,
         }
-        share = _number({self.share: rope.get("partial_rotary_factor", given.get(self.share))}, self.share, 0.0)
-        share = share or self.default_share or 1.0
+        share = {self.share: rope.get("partial_rotary_factor", given.get(self.share))}
+        share = positive(share, self.share, self.default_share or 1.0)
         if (share != 1 and self.default_share is None) or share > 1:
-            raise _refused(self.share, share, "the stock class turns whole heads alone")
+            raise refused(self.share, share, "the stock class turns whole heads alone")
         turned = int(head_dim * share)
         if turned == 0:
-            raise _refused(self.share, share, f"of a head of {head_dim} nothing is left that turns")
+            raise refused(self.share, share, f"of a head of {head_dim} nothing is left that turns")
         return fields | {"rotary_dim": None if turned == head_dim else turned}
 
     def write(self, model: ModelConfig) -> dict[str, Any]:
@@ -88,19 +87,3 @@ def _share(model: ModelConfig) -> float:
     turned = model.rotary_dim or model.head_dim
     share = turned / model.head_dim
     return share if int(model.head_dim * share) == turned else math.nextafter(share, 1)
-
-
-def _refused(key: str, value: Any, hint: str) -> UserError:
-    return UserError(f"config.json: {key} is {value!r:.80}", hint)
-
-
-def _number(given: Mapping[str, Any], key: str, default: float | None) -> float:
-    """A positive number; raises `UserError` with the key."""
-    value = given.get(key)
-    if value is None:
-        if default is None:
-            raise UserError(f"config.json lacks {key}", "restore the file from where the checkpoint comes from")
-        return default
-    if type(value) not in (int, float) or not 0 < value < float("inf"):
-        raise _refused(key, value, "it must be a positive number")
-    return float(value)

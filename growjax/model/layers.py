@@ -56,6 +56,11 @@ def _rms_backward(eps: float, saved: tuple[jax.Array, ...], g: jax.Array) -> tup
 rms_norm.defvjp(_rms_forward, _rms_backward)
 
 
+def rms_norm_of_all(x: jax.Array, gain: jax.Array, eps: float) -> jax.Array:
+    """`rms_norm` over the last two axes together, under a gain of both."""
+    return jnp.reshape(rms_norm(x.reshape(*x.shape[:-2], -1), gain.reshape(-1), eps), x.shape)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float) -> jax.Array:
     """LayerNorm over the last axis (Ba et al. 2016, arXiv 1607.06450, eq. 4), in at least float32."""

@@ -15,8 +15,7 @@ def frequencies(config: ModelConfig) -> np.ndarray:
     low, high, length) divide by the factor what turns less than `low` times over `length` positions, leave what turns
     more than `high` times, and go from one to the other between (Grattafiori et al. 2024, arXiv 2407.21783, 3.4.2).
     """
-    half = (config.rotary_dim or config.rope_dim or config.head_dim) // 2
-    rates = config.rope_theta ** (-np.arange(half) / half)
+    rates = _unscaled(config, config.rope_theta)
     if not config.rope_scaling:
         return rates
     factor = config.rope_scaling[0]
@@ -25,3 +24,13 @@ def frequencies(config: ModelConfig) -> np.ndarray:
     _, low, high, length = config.rope_scaling
     kept = np.clip((length * rates / (2 * np.pi) - low) / (high - low), 0, 1)
     return rates * (kept + (1 - kept) / factor)
+
+
+def local_frequencies(config: ModelConfig) -> np.ndarray:
+    """The same of layers with a window and a base of their own, which are not scaled."""
+    return _unscaled(config, config.local_rope_theta or config.rope_theta)
+
+
+def _unscaled(config: ModelConfig, theta: float) -> np.ndarray:
+    half = (config.rotary_dim or config.rope_dim or config.head_dim) // 2
+    return theta ** (-np.arange(half) / half)

@@ -6,7 +6,7 @@ from growjax.grow.blocks import split_sites, started_params, uneven_splits
 from growjax.grow.building import clone, fresh, with_norm_eps
 from growjax.grow.operator import Operator
 from growjax.grow.plan import WidthPlan, make_plan
-from growjax.grow.promises import always
+from growjax.grow.promises import where_means_are_exact
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -28,6 +28,6 @@ def lemon(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState
 
 
 LEMON = Operator(
-    "lemon", lemon, "published", "arXiv 2310.07999", always,
+    "lemon", lemon, "published", "arXiv 2310.07999", where_means_are_exact,
     draws={"structure": split_sites}, follows=in_rounds, clones=False,
 )  # fmt: skip
