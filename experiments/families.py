@@ -35,6 +35,8 @@ SIZES: dict[str, Any] = {
     "eos_token_id": 2,
 }
 
+NO_GROUPS = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
+
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {**SIZES, "tie_word_embeddings": True, "rms_norm_eps": 1e-5}),
     "llama-untied": ("Llama", {**SIZES, "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}),
@@ -65,7 +67,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "intermediate_size": 24,
             "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
             "rope_parameters": {
-                "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
             },
         },
@@ -81,6 +83,20 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "initializer_range": 0.3,
             "bos_token_id": 1,
             "eos_token_id": 2,
+        },
+    ),
+    "gpt_neox": ("GPTNeoX", {**NO_GROUPS, "rotary_pct": 0.5}),
+    "gpt_neox-sequential": (
+        "GPTNeoX",
+        {
+            **NO_GROUPS,
+            "num_attention_heads": 2,
+            "use_parallel_residual": False,
+            "rotary_pct": 0.75,
+            "rotary_emb_base": 500.0,
+            "hidden_act": "gelu_fast",
+            "attention_bias": False,
+            "tie_word_embeddings": True,
         },
     ),
 }

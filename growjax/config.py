@@ -70,7 +70,7 @@ class ModelConfig(Config):
     mlp: Mlp | None = None
     """`gated`: activation(gate) * up. `plain`: activation(up)."""
     activation: Activation | None = None
-    """Of the MLP; `gelu` by its tanh formula."""
+    """Of the MLP; `gelu` by its tanh formula, `gelu_erf` by the error function."""
     qkv_bias: bool | None = None
     """Biases of queries, keys and values; None takes `bias`, and where that is None too, the preset's."""
     attn_out_bias: bool | None = None
@@ -87,6 +87,12 @@ class ModelConfig(Config):
     rope_theta: float = 10000.0
     rope_dim: int | None = None
     """Positions of a head in one rotation table; a longer head repeats it. None is the head's length."""
+    rotary_dim: int | None = None
+    """How many of a table's positions turn, the first ones; the others pass as they are. None turns all."""
+    rope_scaling: tuple[float, ...] = ()
+    """Of frequencies, see `growjax.model.rotary`: one number divides all of them, four are those of Llama 3."""
+    parallel: bool = False
+    """Attention and MLP both read what a block is given; otherwise the MLP reads what attention has been added to."""
     norm_eps: float = 1e-5
     """Of every norm over `embed`, and of those over `head_dim` where they have none of their own."""
     qk_norm_eps: float | None = None
@@ -119,7 +125,12 @@ class ModelConfig(Config):
         )
         if self.architecture.position == "rotary":
             rope = self.rope_dim or self.head_dim
-            require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
+            turned = rope if self.rotary_dim is None else self.rotary_dim
+            require(turned % 2 == 0, f"rotary positions need an even length, not {turned}", "choose an even head_dim")
+            told = self.rope_scaling
+            require(len(told) in (0, 1, 4), f"model.rope_scaling has {len(told)} numbers", "give 1 or 4, or none")
+            require(len(told) < 4 or told[1] < told[2], "model.rope_scaling has low no less than high", "swap them")
+            require(turned <= rope, f"model.rotary_dim {turned} is more than {rope}", f"choose {rope} at most")
             require(
                 self.head_dim % rope == 0,
                 f"model.head_dim {self.head_dim} is no multiple of rope_dim {rope}",

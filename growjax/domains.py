@@ -31,7 +31,7 @@ Position = Literal["rotary", "learned", "none"]
 NormPlace = Literal["before", "after", "both"]
 QkNorm = Literal["head", "all"]
 Mlp = Literal["gated", "plain"]
-Activation = Literal["silu", "gelu"]
+Activation = Literal["silu", "gelu", "gelu_erf", "relu"]
 Optimizer = Literal["adamw", "lion", "muon", "sgd"]
 Split = Literal["auto", "file", "paragraph"]
 
@@ -41,14 +41,9 @@ WORKERS = Whole(0, 4096)
 
 DOMAINS: dict[str, dict[str, Domain]] = {
     "ModelConfig": {
-        "d_model": SIZE,
-        "n_layers": SIZE,
-        "n_heads": SIZE,
-        "n_kv_heads": SIZE,
-        "head_dim": SIZE,
-        "d_ff": SIZE,
-        "vocab_size": SIZE,
-        "max_seq_len": SIZE,
+        **dict.fromkeys(
+            ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size", "max_seq_len"), SIZE
+        ),
         "dialect": Name(get_args(Dialect)),
         "norm": Maybe(Name(get_args(Norm))),
         "position": Maybe(Name(get_args(Position))),
@@ -63,6 +58,9 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "dropout": Real(0.0, 0.9999),
         "rope_theta": POSITIVE,
         "rope_dim": Maybe(SIZE),
+        "rotary_dim": Maybe(SIZE),
+        "rope_scaling": Several(POSITIVE),
+        "parallel": FLAG,
         "norm_eps": POSITIVE,
         "qk_norm_eps": Maybe(POSITIVE),
         "norm_place": Name(get_args(NormPlace)),

@@ -62,6 +62,7 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[jax.Array, 
         (normals(4, 9), normals(4, 9, number=1)),
     ),
     "silu": (layers.silu, jax.nn.silu, (normals(4, 9),)),
+    "gelu_erf": (layers.gelu_erf, lambda x: jax.nn.gelu(x, approximate=False), (normals(4, 9),)),
     "gelu": (layers.gelu, lambda x: jax.nn.gelu(x, approximate=True), (normals(4, 9),)),
     "a wide projection": (project, lambda x, w: jnp.tensordot(x, w, 1), (normals(2, 3, 4), normals(4, 3, 5, number=1))),
     "a narrow projection": (

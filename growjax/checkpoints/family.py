@@ -10,20 +10,19 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from growjax.checkpoints.given import REQUIRED, Given, refused, typed
 from growjax.checkpoints.layout import Tensor
+from growjax.checkpoints.rotary import WHOLE, Rotary
 from growjax.checkpoints.stored import NUMPY
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 from growjax.model.components import components
 
-Given = Mapping[str, Any]
-"""A config.json."""
-
-REQUIRED = object()
-"""In place of a default: the key must be there."""
-
-ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu"}
-"""Names of activations in checkpoints, those to write first; GELU is the one by its tanh formula."""
+ACTIVATIONS = {
+    "silu": "silu", "swish": "silu", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu",
+    "gelu": "gelu_erf", "relu": "relu",
+}  # fmt: skip
+"""Names of activations in checkpoints, those to write first."""
 
 
 class Setting(NamedTuple):
@@ -60,7 +59,7 @@ class Family:
     """Fields of `ModelConfig` that every member has."""
     ties: bool
     """`tie_word_embeddings` where config.json does not say."""
-    rotary: bool = True
+    rotary: Rotary | None = WHOLE
     fixed: tuple[Fixed, ...] = ()
     ignored: str = r"(?!)"
     """Pattern of the names of tensors that follow from config.json (masks, frequencies)."""
@@ -99,8 +98,8 @@ class Family:
             fields[setting.field] = _value(given, setting, fields)
         fields |= self.own(given, fields)
         fields |= self.derived(fields) | {"embed_scale": self.embed_scale(fields["d_model"], stored_dtype(given))}
-        if self.rotary:
-            fields["rope_theta"] = rope_theta(given)
+        if self.rotary is not None:
+            fields |= self.rotary.read(given, fields["head_dim"], fields["max_seq_len"])
         notes, window = [], self.window(given)
         if window is not None and window < fields["max_seq_len"]:
             notes.append(
@@ -130,9 +129,8 @@ class Family:
             "dtype": dtype,  # for transformers 5
             "torch_dtype": dtype,  # and 4
         }
-        if self.rotary:  # the first for transformers 4, the second for 5
-            made["rope_theta"] = model.rope_theta
-            made["rope_parameters"] = {"rope_type": "default", "rope_theta": model.rope_theta}
+        if self.rotary is not None:
+            made |= self.rotary.write(model)
         read, wanted = (_comparable(m) for m in (self.read(made)[0], model))
         for name, value in wanted.items():
             if read.get(name) != value:
@@ -151,13 +149,15 @@ def _comparable(model: ModelConfig) -> dict[str, Any]:
     fields["query_pre_attn_scalar"] = model.query_pre_attn_scalar or model.head_dim
     fields["layer_windows"] = model.windows
     if model.windows and components(model).position.rotates:
-        fields["local_rope_theta"] = model.local_rope_theta or model.rope_theta
+        fields["local_rope_theta"] = model.local_rope_theta or (None if model.rope_scaling else model.rope_theta)
     if not model.qk_norm:
         del fields["qk_norm_over"]
     if components(model).position.rotates:
         fields["rope_dim"] = model.rope_dim or model.head_dim
+        fields["rotary_dim"] = model.rotary_dim or fields["rope_dim"]
     else:
-        del fields["rope_theta"]
+        for name in ("rope_theta", "rope_scaling", "rotary_dim"):
+            del fields[name]
     return fields | model.architecture._asdict()
 
 
@@ -166,25 +166,6 @@ def stored_dtype(given: Given) -> str:
     no tensor can have here."""
     name = str(given.get("dtype") or given.get("torch_dtype") or "float32").removeprefix("torch.")
     return name if name in NUMPY else "float32"
-
-
-def refused(key: str, value: Any, hint: str) -> UserError:
-    """What to raise for a key of config.json whose value will not do."""
-    return UserError(f"config.json: {key} is {value!r:.80}", hint)
-
-
-def typed(given: Given, key: str, kind: type, default: Any = REQUIRED) -> Any:
-    """A key's value, of that type, or the default where it is missing or null."""
-    value = given.get(key)
-    if value is None:
-        if default is REQUIRED:
-            raise UserError(f"config.json lacks {key}", "restore the file from where the checkpoint comes from")
-        return default
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise refused(key, value, f"it must be of type {kind.__name__}")
-    return value
 
 
 def _value(given: Given, setting: Setting, fields: dict[str, Any]) -> Any:
@@ -208,31 +189,3 @@ def _written(model: ModelConfig, setting: Setting, old: Any) -> Any:
     if not setting.values or setting.values.get(old) == value:
         return old if setting.values else value
     return next((name for name, meant in setting.values.items() if meant == value), value)
-
-
-def rope_theta(given: Given) -> float:
-    """The base of rotary positions, as transformers 4 and 5 write it; `UserError` where positions are scaled."""
-    found = given.get("rope_theta")
-    for key in ("rope_parameters", "rope_scaling"):
-        rope = given.get(key)
-        if rope is None:
-            continue
-        if not isinstance(rope, dict):
-            raise refused(key, rope, "it must be an object")
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind != "default":
-            raise refused(f"{key}.rope_type", kind, "growjax's decoder has the default rotary positions alone")
-        for name, value in rope.items():
-            if isinstance(value, dict):
-                raise refused(f"{key}.{name}", value, "growjax's decoder has one kind of positions for all layers")
-        found = rope.get("rope_theta", found)
-        if rope.get("partial_rotary_factor") not in (None, 1, 1.0):
-            found_share = rope["partial_rotary_factor"]
-            raise refused(f"{key}.partial_rotary_factor", found_share, "growjax's decoder turns whole heads alone")
-    if given.get("partial_rotary_factor") not in (None, 1, 1.0):
-        share = given["partial_rotary_factor"]
-        raise refused("partial_rotary_factor", share, "growjax's decoder turns whole heads alone")
-    theta = typed({"rope_theta": found}, "rope_theta", float, 10000.0)
-    if not 0 < theta < float("inf"):
-        raise refused("rope_theta", theta, "it must be a positive number")
-    return theta

@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from growjax.checkpoints.family import Family, Fixed, Given, Setting, refused
+from growjax.checkpoints.family import Family, Fixed, Setting
 from growjax.checkpoints.gemma import ACTIVATIONS, BIASES
+from growjax.checkpoints.given import Given, refused
 from growjax.checkpoints.layout import Tensor
 from growjax.checkpoints.llama import IGNORED, PARTS, SIZES, TENSORS, check_heads
 from growjax.checkpoints.windows import read_windows, window_keys

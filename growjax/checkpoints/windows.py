@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from growjax.checkpoints.family import Given, refused
+from growjax.checkpoints.given import Given, refused
 from growjax.config import ModelConfig
 
 LOCAL, WHOLE = "sliding_attention", "full_attention"

@@ -142,6 +142,8 @@ class Components:
     """Whether what attention and MLP read is normed."""
     norms_after: bool = False
     """Whether what they give is normed before it is added to the residual stream."""
+    parallel: bool = False
+    """Whether attention and MLP both read what a block is given."""
 
     @property
     def even(self) -> dict[str, str]:
@@ -171,8 +173,12 @@ POSITIONS = {
 ACTIVATIONS: dict[tuple[str, str], Callable[..., jax.Array]] = {
     ("gated", "silu"): layers.swiglu,
     ("gated", "gelu"): layers.geglu,
+    ("gated", "gelu_erf"): layers.geglu_erf,
+    ("gated", "relu"): layers.reglu,
     ("plain", "silu"): layers.silu,
     ("plain", "gelu"): layers.gelu,
+    ("plain", "gelu_erf"): layers.gelu_erf,
+    ("plain", "relu"): layers.relu,
 }
 
 
@@ -188,4 +194,5 @@ def components(config: ModelConfig) -> Components:
         ),
         norms_before=config.norm_place != "after",
         norms_after=config.norm_place != "before",
+        parallel=config.parallel,
     )

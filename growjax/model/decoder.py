@@ -37,6 +37,7 @@ from growjax.model.components import Components, Weight, components
 from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
 from growjax.model.products import project, project_each
+from growjax.model.rotary import frequencies, local_frequencies
 from growjax.streams import at_site, normals_from
 
 Params = dict[str, Any]
@@ -102,13 +103,13 @@ class Block(_Owner):
 
     @nn.compact
     def __call__(self, x_BTD: jax.Array, layer: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Seen]:
-        parts = self.parts
+        parts, given_BTD = self.parts, x_BTD
         heads_BTHK = self.attention(self.before("attn_norm", x_BTD), layer)
         weight, bias = parts.attention.output()
         out = project(heads_BTHK, self.weight(weight), 2) + self.bias(bias)
         x_BTD = x_BTD + self.drop(self.after("attn_post_norm", out), dropout_key, "attn", layer)
 
-        y_BTD = self.before("mlp_norm", x_BTD)
+        y_BTD = self.before("mlp_norm", given_BTD if parts.parallel else x_BTD)
         weights, biases = zip(*((self.weight(w), self.bias(b)) for w, b in parts.mlp.inputs()), strict=True)
         made = [x + b for x, b in zip(project_each(y_BTD, *weights)[::-1], biases[::-1], strict=True)]
         mlp_BTF = parts.mlp.function(*made)  # what was made last first: the gate, then what it gates
@@ -135,7 +136,7 @@ class Block(_Owner):
         if parts.position.rotates:
             rope = cfg.rope_dim or cfg.head_dim
             cos, sin = self.rotary_tables(x_BTD.shape[1], rope, window, x_BTD.dtype)
-            q, k = layers.rotate(q, cos, sin, rope), layers.rotate(k, cos, sin, rope)
+            q, k = (layers.rotate(x, cos, sin, rope, cfg.rotary_dim) for x in (q, k))
         if cfg.query_pre_attn_scalar not in (None, cfg.head_dim):
             q = q * math.sqrt(cfg.head_dim / cfg.query_pre_attn_scalar)
         grouped = q.reshape(*q.shape[:2], cfg.n_kv_heads, -1, cfg.head_dim)
@@ -145,10 +146,10 @@ class Block(_Owner):
     def rotary_tables(self, length: int, rope_dim: int, window: jax.Array | None, dtype: jnp.dtype) -> tuple:
         """cos and sin [T, K]; of layers with a window by their own theta, where there is one."""
         cfg = self.config
-        tables = layers.rope_tables(length, cfg.head_dim, rope_dim, cfg.rope_theta, dtype)
+        tables = layers.rope_tables(length, cfg.head_dim, rope_dim, frequencies(cfg), dtype)
         if window is None or cfg.local_rope_theta is None:
             return tables
-        local = layers.rope_tables(length, cfg.head_dim, rope_dim, cfg.local_rope_theta, dtype)
+        local = layers.rope_tables(length, cfg.head_dim, rope_dim, local_frequencies(cfg), dtype)
         return tuple(jnp.where(window == 0, *pair) for pair in zip(tables, local, strict=True))
 
 
