@@ -85,6 +85,45 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "eos_token_id": 2,
         },
     ),
+    "llama-scaled": (
+        "Llama",
+        {
+            **SIZES,
+            "head_dim": 8,
+            "max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 100.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+        },
+    ),
+    "qwen2-scaled": ("Qwen2", {**SIZES, "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}),
+    "phi3": (
+        "Phi3",
+        {
+            **SIZES,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "partial_rotary_factor": 0.75,
+            "pad_token_id": 0,
+        },
+    ),
+    "opt": (
+        "OPT",
+        {
+            "vocab_size": 64,
+            "hidden_size": 16,
+            "ffn_dim": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 32,
+            "init_std": 0.3,
+        },
+    ),
     "gpt_neox": ("GPTNeoX", {**NO_GROUPS, "rotary_pct": 0.5}),
     "gpt_neox-sequential": (
         "GPTNeoX",

@@ -91,6 +91,8 @@ class ModelConfig(Config):
     """How many of a table's positions turn, the first ones; the others pass as they are. None turns all."""
     rope_scaling: tuple[float, ...] = ()
     """Of frequencies, see `growjax.model.rotary`: one number divides all of them, four are those of Llama 3."""
+    position_offset: int = 0
+    """Rows of a learned table of positions that stand before the first position's; nothing looks them up."""
     parallel: bool = False
     """Attention and MLP both read what a block is given; otherwise the MLP reads what attention has been added to."""
     norm_eps: float = 1e-5

@@ -60,6 +60,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "rope_dim": Maybe(SIZE),
         "rotary_dim": Maybe(SIZE),
         "rope_scaling": Several(POSITIVE),
+        "position_offset": COUNT,
         "parallel": FLAG,
         "norm_eps": POSITIVE,
         "qk_norm_eps": Maybe(POSITIVE),

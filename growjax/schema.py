@@ -54,6 +54,7 @@ DEFAULTS: dict[str, Record] = {
         "rope_dim": None,
         "rotary_dim": None,
         "rope_scaling": [],
+        "position_offset": 0,
         "parallel": False,
         "norm_eps": 1e-05,
         "qk_norm_eps": None,

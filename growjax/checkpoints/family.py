@@ -152,6 +152,8 @@ def _comparable(model: ModelConfig) -> dict[str, Any]:
         fields["local_rope_theta"] = model.local_rope_theta or (None if model.rope_scaling else model.rope_theta)
     if not model.qk_norm:
         del fields["qk_norm_over"]
+    if not components(model).position.learned:
+        del fields["position_offset"]
     if components(model).position.rotates:
         fields["rope_dim"] = model.rope_dim or model.head_dim
         fields["rotary_dim"] = model.rotary_dim or fields["rope_dim"]

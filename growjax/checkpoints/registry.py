@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from growjax.checkpoints import gemma, gemma2, gemma3_text, gpt2, gpt_neox, llama, mistral, olmo2, qwen2, qwen3
+from growjax.checkpoints import (
+    gemma,
+    gemma2,
+    gemma3_text,
+    gpt2,
+    gpt_neox,
+    llama,
+    mistral,
+    olmo2,
+    opt,
+    phi3,
+    qwen2,
+    qwen3,
+)
 from growjax.checkpoints.family import Family, Given
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 
 FAMILIES = {
     m.FAMILY.model_type: m.FAMILY
-    for m in (llama, mistral, qwen2, qwen3, gpt2, gpt_neox, olmo2, gemma, gemma2, gemma3_text)
+    for m in (llama, mistral, qwen2, qwen3, gpt2, gpt_neox, opt, gemma, gemma2, gemma3_text, olmo2, phi3)
 }
 
 _CODE = "only the stock architectures' own functions are known"

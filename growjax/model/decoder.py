@@ -68,7 +68,7 @@ class _Owner(nn.Module):
             "head_dim": cfg.head_dim,
             "mlp": cfg.d_ff,
             "vocab": cfg.vocab_size,
-            "position": cfg.max_seq_len,
+            "position": cfg.position_offset + cfg.max_seq_len,
         }
         shape = tuple(sizes[d.axis] for d in weight.dims)
         spec = ParamSpec(weight.dims, weight.init, weight.residual)
@@ -168,7 +168,7 @@ class Decoder(_Owner):
         if cfg.embed_scale != 1:
             x_BTD = x_BTD * cfg.embed_scale
         for table in self.parts.position.weights():
-            x_BTD = x_BTD + self.weight(table)[: tokens_BT.shape[1]]
+            x_BTD = x_BTD + self.weight(table)[cfg.position_offset :][: tokens_BT.shape[1]]
         x_BTD = self.drop(x_BTD, dropout_key, "embed")
         blocks = nn.scan(
             Block,
