@@ -105,6 +105,11 @@ def _remove(directory: Path) -> None:
         time.sleep(0.1)
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a name is one that a file or folder has while it is being written."""
+    return re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name) is not None
+
+
 def sweep(directory: Path, *, name: str = ".*.tmp") -> None:
     """Removes what a killed process left half-written in a folder."""
     for leftover in directory.glob(name):
