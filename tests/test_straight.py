@@ -34,9 +34,12 @@ pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def stored_as(dtype: str, source: Path, folder: Path) -> Path:
-    """A copy of a folder whose tensors are of another dtype."""
+    """A copy of a folder whose tensors are of another dtype, each with a number that has no full precision there."""
     shutil.copytree(source, folder)
-    save_file({k: v.astype(NUMPY[dtype]) for k, v in load_file(source / SINGLE).items()}, folder / SINGLE)
+    found = load_file(source / SINGLE)
+    for value in found.values():
+        value.reshape(-1)[-1] = 1e-38
+    save_file({k: v.astype(NUMPY[dtype]) for k, v in found.items()}, folder / SINGLE)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -36,8 +37,11 @@ def copy_scaled(
     for start in range(0, len(old), step):
         part = read(old[start : start + step])
         if not np.all(times == 1):
-            part = np.asarray(jnp.asarray(part) * (factor if len(factor) == 1 else factor[start : start + step]))
+            part = np.asarray(_product(part, factor if len(factor) == 1 else factor[start : start + step]))
         _spread(rounded(part).view(bits), new.view(bits), maps, start)
+
+
+_product = jax.jit(jnp.multiply)
 
 
 def _spread(part: np.ndarray, new: np.ndarray, maps: Sequence[AxisMap | None], start: int) -> None:

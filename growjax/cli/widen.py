@@ -72,6 +72,9 @@ def run(argv: list[str]) -> int:
         done = run_straight(given)
         if done is not None:
             return done
+        if not given.json:
+            line = f"{given.operator} does not say what becomes of single tensors: all of the model is in memory"
+            console().print(line, highlight=False, soft_wrap=True)
     if given.dry_run:
         return _dry_run(given)
     source, state, extras = read_source(given.source)
