@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ from growjax.model.axes import ParamSpec
 from growjax.model.decoder import Params, named_params
 from growjax.streams import at_site, normals_from
 
-CANCEL = ("inputs", "both", "none")
+Cancel = Literal["inputs", "both", "none"]
+"""Over which copies noise cancels, for a user to choose (see `input_noise`)."""
 
 
 def sigma_of_snr(snr_db: float) -> float:

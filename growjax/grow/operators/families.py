@@ -9,10 +9,11 @@ from growjax.grow.building import clone, cloned, restarted, started, target_site
 from growjax.grow.copying import wide_shape
 from growjax.grow.factors import law_factors, times_factors
 from growjax.grow.leafwise import Leafwise
-from growjax.grow.noise import input_noise, noise_sites, noisy, sigma_of_snr
+from growjax.grow.noise import Cancel, input_noise, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Operator
+from growjax.grow.options import Amount, Decibels
 from growjax.grow.plan import Options, WidthPlan
-from growjax.grow.promises import check_law, check_noise, never, unless_noise_shows, where_clones_are_exact
+from growjax.grow.promises import check_law, never, unless_noise_shows, where_clones_are_exact
 from growjax.model.axes import ParamSpec
 from growjax.model.decoder import init_leaf
 from growjax.streams import Streams
@@ -42,9 +43,9 @@ def perturbed(
     plan: WidthPlan,
     *,
     streams: Streams,
-    sigma: float = 0.2,
-    snr_db: float | None = None,
-    cancel: str = "inputs",
+    sigma: Amount = 0.2,
+    snr_db: Decibels | None = None,
+    cancel: Cancel = "inputs",
 ) -> TrainState:
     """The exact copy plus normal noise on what reads cloned axes, by default cancelling over the copies.
 
@@ -110,7 +111,7 @@ _PAPER = "arXiv 2604.04281"
 
 EXACT_COPY = Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact, leafwise=cloned)
 PERTURBED = Operator(
-    "perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, check_noise,
+    "perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows,
     draws={"perturb": noise_sites}, leafwise=_perturbed_leaf,
 )  # fmt: skip
 ASYMMETRIC_RESET = Operator(
@@ -126,4 +127,4 @@ SCRATCH = Operator(
     draws={"init": target_sites}, control=True, clones=False, leafwise=_scratch_leaf,
 )  # fmt: skip
 
-FAMILIES = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)
+OWN_OPERATORS = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)

@@ -7,6 +7,7 @@ from growjax.grow.building import clone, cloned, fresh
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.noise import input_noise, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Operator
+from growjax.grow.options import Decibels
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_whole_multiples, where_clones_are_exact
 from growjax.streams import Streams
@@ -21,7 +22,7 @@ def hypercloning(state: TrainState, plan: WidthPlan, *, streams: Streams) -> Tra
     return fresh(clone(state, plan))
 
 
-def hypercloning_noisy(state: TrainState, plan: WidthPlan, *, streams: Streams, snr_db: float = 10.0) -> TrainState:
+def hypercloning_noisy(state: TrainState, plan: WidthPlan, *, streams: Streams, snr_db: Decibels = 10.0) -> TrainState:
     """HyperCloning with noise added to one copy of an input and taken from its other: the function is kept.
 
     Samragh et al. 2024, section 3.3; the noise lies `snr_db` decibels under each matrix, each layer's by itself. Copies

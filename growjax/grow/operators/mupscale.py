@@ -15,15 +15,16 @@ from growjax.grow.factors import law_factors, times_factors
 from growjax.grow.law import leaf_law
 from growjax.grow.leafwise import LeafFunction, Leafwise, each_leaf
 from growjax.grow.operator import Operator
+from growjax.grow.options import Amount
 from growjax.grow.plan import Options, WidthPlan
-from growjax.grow.promises import check_law, check_noise, check_whole_multiples, where_clones_are_exact
+from growjax.grow.promises import check_law, check_whole_multiples, where_clones_are_exact
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import initial_deviation, named_params, param_specs
 from growjax.streams import Streams, at_site, normals_from
 from growjax.train.state import TrainState
 
 
-def mupscale(state: TrainState, plan: WidthPlan, *, streams: Streams, sigma: float = 0.05) -> TrainState:
+def mupscale(state: TrainState, plan: WidthPlan, *, streams: Streams, sigma: Amount = 0.05) -> TrainState:
     """Tiled, perturbed and divided, with moments, rates, decay and epsilon scaled as muP has them; plain clipping.
 
     arXiv 2602.10545: m/k, v/k^2 and lr/k in muP's own parametrisation, where a head keeps its weights and is divided in
@@ -82,7 +83,6 @@ def _unless_noisy(plan: WidthPlan, options: Options) -> bool:
 def _check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     check_whole_multiples(plan, optim, options)
     check_law(plan, optim, options)
-    check_noise(plan, optim, options)
 
 
 def _noise_drawn(plan: WidthPlan, options: Options) -> Sites:

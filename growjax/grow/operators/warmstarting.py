@@ -9,6 +9,7 @@ from growjax.grow.building import clone, fresh, target_sites
 from growjax.grow.copying import copy_leaf, new_entries, wide_shape
 from growjax.grow.leafwise import LeafFunction, Leafwise, each_leaf
 from growjax.grow.operator import Operator
+from growjax.grow.options import Share
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import never
 from growjax.model.axes import ParamSpec
@@ -17,7 +18,7 @@ from growjax.streams import Streams
 from growjax.train.state import TrainState
 
 
-def shrink_perturb(state: TrainState, plan: WidthPlan, *, streams: Streams, shrink: float = 0.4) -> TrainState:
+def shrink_perturb(state: TrainState, plan: WidthPlan, *, streams: Streams, shrink: Share = 0.4) -> TrainState:
     """The source's weights shrunk, zero-padded and added to a fresh draw of the target; the function is not kept.
 
     Mallik et al. 2024 (warmstarting, eq. 1) after Ash & Adams 2020. Gains and biases are kept, new ones fresh.
