@@ -97,6 +97,19 @@ def require_path(path: Path) -> None:
         raise UserError(f"a path of {len(os.fsencode(path.absolute()))} bytes is too long to write below", "shorten it")
 
 
+def require_space(path: Path, size: int) -> None:
+    """Raises `UserError` where the disk on which `path` is to be written has fewer bytes to spare."""
+    there = path.absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if size > free:
+        raise UserError(
+            f"{path} takes {size / 1e9:,.2f} GB, and its disk has {free / 1e9:,.2f} GB left",
+            "free some space, or choose another --out",
+        )
+
+
 def _remove(directory: Path) -> None:
     """Removes a folder into which threads of a library that failed may still be writing their last files, and which
     they may even make again: until it has stayed away for a second."""
