@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,8 +13,11 @@ from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.components import components
 from growjax.model.decoder import param_specs
 
+Fold = Callable[[ParamSpec, jax.Array], jax.Array]
+"""Of a parameter or a part of it, what is written in its place: each entry by itself."""
 
-def one_epsilon(model: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
+
+def epsilon_fold(model: ModelConfig) -> tuple[ModelConfig, Fold | None]:
     """The same function with one epsilon for all norms, where those of queries and keys have another than those over
     `embed` (operators that pad with zeros change the latter alone).
 
@@ -24,7 +28,7 @@ def one_epsilon(model: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
     """
     own = model.qk_norm_eps
     if not model.qk_norm or own is None or own == model.norm_eps or own <= 0 or components(model).norm.subtracts_mean:
-        return model, params
+        return model, None
     a, bare = math.sqrt(own / model.norm_eps), not components(model).norms_before
 
     def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
@@ -37,11 +41,11 @@ def one_epsilon(model: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
         tied_gain = model.tie_embeddings and any(d.role == "scales" and d.gauge == "logits" for d in spec.dims)
         return leaf / a if tied_gain else leaf
 
-    return model.replace(norm_eps=own, qk_norm_eps=None), map_specs(one, param_specs(model), params)
+    return model.replace(norm_eps=own, qk_norm_eps=None), one
 
 
-def with_embed_scale(model: ModelConfig, params: Any, scale: float) -> Any:
-    """The parameters of the same function where embeddings are multiplied by `scale`, not by `model.embed_scale`.
+def scale_fold(model: ModelConfig, scale: float) -> Fold | None:
+    """The same function where embeddings are multiplied by `scale`, not by `model.embed_scale`.
 
     Stock architectures multiply by a number that follows from d_model and changes when it grows. So the table is
     multiplied by a = embed_scale / scale, and with a tied head, which reads the table, what the final norm gives is
@@ -49,7 +53,7 @@ def with_embed_scale(model: ModelConfig, params: Any, scale: float) -> Any:
     """
     a, tied = model.embed_scale / scale, model.tie_embeddings
     if a == 1:
-        return params
+        return None
 
     def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
         if {"keeps", "writes"} == {dim.role for dim in spec.dims} and any(dim.axis == "vocab" for dim in spec.dims):
@@ -57,4 +61,16 @@ def with_embed_scale(model: ModelConfig, params: Any, scale: float) -> Any:
         final = any(dim.gauge == "logits" and dim.role in ("scales", "writes") for dim in spec.dims)
         return leaf / a if tied and final else leaf
 
-    return map_specs(one, param_specs(model), params)
+    return one
+
+
+def then(first: Fold | None, second: Fold | None) -> Fold | None:
+    """Both, one after the other."""
+    if first is None or second is None:
+        return first or second
+    return lambda spec, leaf: second(spec, first(spec, leaf))
+
+
+def folded(fold: Fold | None, model: ModelConfig, params: Any) -> Any:
+    """A fold of a whole decoder."""
+    return params if fold is None else map_specs(fold, param_specs(model), params)
