@@ -67,7 +67,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "intermediate_size": 24,
             "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
             "rope_parameters": {
-                "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
             },
         },

@@ -168,7 +168,7 @@ def taken(domain: Domain, value: object, name: str) -> Any:
 
 
 def shown(value: object) -> str:
-    """A value as a fault names it."""
+    """A value in a message, of whatever length it is."""
     try:
         text = str(value)
     except ValueError:  # a number of more digits than Python writes
