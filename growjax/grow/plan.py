@@ -210,7 +210,6 @@ def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | Non
     keys = dict.fromkeys(range(4)) if key is None else dict(enumerate(jax.random.split(key, 4)))
     groups = _copies("kv_heads", source.n_kv_heads, target.n_kv_heads, keys[0])
     inner = _copies("heads", old_group, new_group, keys[1])
-    rows = source.position_offset + source.max_seq_len  # of a table of positions, which stays as it is
     maps = {
         "embed": _copies("embed", source.d_model, target.d_model, None if "embed" in parts.even else keys[2]),
         "heads": _head_map(groups, inner),
@@ -218,10 +217,15 @@ def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | Non
         "head_dim": _copies("head_dim", source.head_dim, target.head_dim, None),
         "mlp": _copies("mlp", source.d_ff, target.d_ff, keys[3]),
         "vocab": _copies("vocab", source.vocab_size, target.vocab_size, None),
-        "position": _copies("position", rows, rows, None),
+        "position": _copies("position", _positions(source), _positions(target), None),
         "layers": _copies("layers", source.n_layers, target.n_layers, None),
     }
     return WidthPlan(source, target, maps)
+
+
+def _positions(config: ModelConfig) -> int:
+    """Rows of a learned table of positions."""
+    return config.position_offset + config.max_seq_len
 
 
 def _head_map(groups: AxisMap, inner: AxisMap) -> AxisMap:
