@@ -123,6 +123,10 @@ def test_short_floats_are_kept_as_stored(dtype: str, tmp_path: Path):
         (MODELS["rms untied"], "Qwen3ForCausalLM"),
         (MODELS["layer untied"].replace(n_kv_heads=4), "GPT2LMHeadModel"),
         (MIXED["rms normed after"], "Olmo2ForCausalLM"),
+        (MIXED["layer parallel gelu_erf"], "GPTNeoXForCausalLM"),
+        (MIXED["layer relu"].replace(n_kv_heads=4, position_offset=2), "OPTForCausalLM"),
+        (BASE.replace(rotary_dim=2), "Phi3ForCausalLM"),
+        (BASE.replace(rope_scaling=(8.0, 1.0, 4.0, 8)), "LlamaForCausalLM"),
     ],
 )
 def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, words: str, tmp_path: Path):

@@ -170,20 +170,6 @@ def test_lockstep_for_every_part():
     assert VALUES - check_drawn(growths(combinations(), 1), 4, 605) <= others
 
 
-def test_lockstep_for_blocks_in_parallel_and_heads_that_turn_in_part():
-    """With frequencies scaled in both ways; of heads that grow longer every table turns in part."""
-    rest = [(4.0, 0.5, 2.0, 5.0), (2.0,)]
-
-    def turned(drawn: Any) -> Any:
-        source, target, plan_seed, eps, taken = drawn
-        own = {"position": "rotary", "rotary_dim": 2, "rope_scaling": rest.pop(), "parallel": True}
-        longer = {"head_dim": 8} if target.head_dim > 4 else {}
-        return source.replace(**own), target.replace(**own, **longer), plan_seed, eps, taken
-
-    reached = check_drawn(growths(combinations(), 1).map(turned), len(rest), 84)
-    assert "longer heads" in reached and "tied" in reached
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", get_args(Dialect))
 def test_lockstep_for_many_growths(dialect: Dialect):

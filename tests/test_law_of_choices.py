@@ -75,6 +75,16 @@ def test_lockstep_for_every_choice():
     assert {"uneven embed", "one more group", "grouped queries"} <= reached
 
 
+def test_lockstep_for_blocks_in_parallel_and_for_positions():
+    """Heads that turn in part, as fast as Llama 3's, and grow longer; a table with rows before the first position."""
+    rest = [
+        {"position": "rotary", "rotary_dim": 2, "rope_scaling": (4.0, 0.5, 2.0, 5.0), "parallel": True},
+        {"position": "learned", "position_offset": 2, "parallel": True},
+    ]
+    reached = check_drawn(chosen(rest), len(rest), 84)
+    assert {"longer heads", "uneven embed", "grouped queries", "tied", "untied"} <= reached
+
+
 @pytest.mark.parametrize("operator", ["exact_copy", "structured", "lemon"])
 def test_uneven_heads_under_one_norm_over_all_of_them(operator: str):
     """And a residual stream to which norms write. Zeros and copies alike keep the means of squares."""

@@ -34,24 +34,21 @@ class Rotary:
     def read(self, given: Given, head_dim: int, length: int) -> dict[str, Any]:
         """Fields of `ModelConfig` for heads of that length and sequences of at most `length`. Raises `UserError` with
         the key."""
-        rope: dict[str, Any] = {}
-        for key in ("rope_parameters", "rope_scaling"):  # the latter is what both versions go by
-            found = given.get(key)
-            if found is not None and not isinstance(found, dict):
-                raise refused(key, found, "it must be an object")
-            for name, value in (found or {}).items():
-                if isinstance(value, dict):
-                    raise refused(f"{key}.{name}", value, "growjax's decoder has one kind of positions for all layers")
-            rope |= found or {}
+        where = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"  # as both versions go by them
+        rope = given.get(where)
+        if not isinstance(rope, dict | None):
+            raise refused(where, rope, "it must be an object")
+        for name, value in (rope or {}).items():
+            if isinstance(value, dict):
+                raise refused(f"{where}.{name}", value, "growjax's decoder has one kind of positions for all layers")
+        rope = {**(rope or {})}
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind not in self.kinds:
-            where = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"
             raise refused(f"{where}.rope_type", kind, f"growjax's decoder has {', '.join(self.kinds)}")
         rope.setdefault("original_max_position_embeddings", length)
-        scaling = tuple(positive(rope, name) for name in KINDS[kind])
         fields: dict[str, Any] = {
             "rope_theta": positive({"rope_theta": given.get(self.theta)} | rope, "rope_theta", 10000.0),
-            "rope_scaling": scaling,
+            "rope_scaling": tuple(positive(rope, name) for name in KINDS[kind]),
         }
         share = {self.share: rope.get("partial_rotary_factor", given.get(self.share))}
         share = positive(share, self.share, self.default_share or 1.0)
