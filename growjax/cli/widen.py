@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,6 +67,7 @@ def run(argv: list[str]) -> int:
     source, state, extras = read_source(given.source)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
+    tokens = None
     if extras is not None and given.tokens is None:
         windows, data, origin = _random_windows(state.config.model), None, Origin()
     else:
@@ -77,6 +79,7 @@ def run(argv: list[str]) -> int:
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
     described = _describe(followed, given.operator, state, wide, windows)
     described |= {"origin": origin._asdict(), "measured_on": "random ids" if data is None else "held-out tokens"}
+    described["bfloat16"] = "bfloat16" in (state.config.model.dtype, extras and extras.dtype)
     if not given.json:
         _print(described)
     with whole_directory(given.out, replace=given.force) as folder:
@@ -86,6 +89,8 @@ def run(argv: list[str]) -> int:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
         if not given.as_hf:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
+            if tokens is not None and extras is None:  # so that it can go on where its source does not lie
+                shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
     else:
@@ -106,8 +111,9 @@ def read_source(path: Path) -> tuple[Path, Any, Any]:
     that the state came from, or None."""
     from growjax.checkpoints import kept, load
     from growjax.record.store import load_state
+    from growjax.study.sources import find_state, is_checkpoint
 
-    if (path / "config.json").exists() and not (path / "state.json").exists():
+    if is_checkpoint(path):
         return path, *load(path)
     folder = find_state(path)
     return folder, load_state(folder), kept(folder)
@@ -128,20 +134,6 @@ def _store(folder: Path, wide: Any, extras: Any, described: dict[str, Any], *, a
     return digest, load_state(folder)
 
 
-def find_state(path: Path) -> Path:
-    """The folder of the state that a path names: itself, or the last source state of a run directory."""
-    if (path / "state.json").exists():
-        return path
-    if (path / "receipt.json").exists():
-        from growjax.record.rundir import RunDir
-
-        sources = [c for c in RunDir(path).receipt()["cells"] if c["kind"] == "source"]
-        if sources:
-            last = max(sources, key=lambda c: (c["parameters"]["step"], -c["parameters"]["seed"]))
-            return path / "cells" / last["id"]
-    raise UserError(f"{path} holds no state", "name a run directory, or a folder with state.json in it")
-
-
 def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = "state") -> None:
     """Raises `UserError` where a folder cannot be written: with --force it may replace one of its own kind."""
     require_path(out)
@@ -152,7 +144,7 @@ def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = 
 
 
 def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
-    """uint16 [4, 8, T + 1]: held-out windows, spread evenly."""
+    """uint16 or uint32 [4, 8, T + 1]: held-out windows, spread evenly."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -164,7 +156,7 @@ def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
 
 
 def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
-    """What an operator that trains is given: windows uint16 [N, T + 1]."""
+    """What an operator that trains is given: windows uint16 or uint32 [N, T + 1]."""
     import jax.numpy as jnp
 
     from growjax.data.batches import as_windows
@@ -219,6 +211,8 @@ def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainStat
 def _print(described: Record) -> None:
     from rich.table import Table
 
+    from growjax.grow.promises import BFLOAT16
+
     out = console()
     plan = Table("axis", "old", "new", "copies", "", title=f"{described['operator']}: which positions are copied")
     for row in described["plan"]:
@@ -255,3 +249,5 @@ def _print(described: Record) -> None:
         f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})",
         highlight=False,
     )
+    if described["bfloat16"]:
+        out.print(BFLOAT16, highlight=False, soft_wrap=True)

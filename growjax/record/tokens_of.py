@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from growjax.data.tokenizer import FILE, file_digest
 from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import UserError
+from growjax.files import CHECKPOINT
 from growjax.schema import Record
 
 
@@ -25,6 +27,17 @@ def origin_of(tokens: TokenFile) -> Origin:
 
 def recorded_origin(state: Path) -> Origin:
     """What a state's own folder records of its tokens, and the run that the folder is a cell of."""
+    found = _recorded(state)
+    own = own_tokenizer(state)
+    return found._replace(tokenizer=file_digest(own.read_bytes())) if found.tokenizer is None and own else found
+
+
+def own_tokenizer(state: Path) -> Path | None:
+    """The tokenizer.json in a state's own folder, where `import` and `widen` put it."""
+    return next((path for path in (state / FILE, state / CHECKPOINT / FILE) if path.is_file()), None)
+
+
+def _recorded(state: Path) -> Origin:
     widened = _read(state / "widen.json").get("origin", {})
     if widened:
         return Origin(widened.get("tokens"), widened.get("tokenizer"))
