@@ -34,6 +34,7 @@ def write_text(path: Path, text: str) -> None:
 def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill that takes its place at `path` only if the block ends well; otherwise nothing is left, and with
     `replace` what stood there still stands."""
+    made = [folder for folder in path.parents if not os.path.lexists(folder)]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     temporary.mkdir()
@@ -48,6 +49,9 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
             os.replace(temporary, path)
     except BaseException:
         _remove(temporary)
+        for folder in made:
+            with contextlib.suppress(OSError):  # another process may have written there
+                folder.rmdir()
         raise
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.inject import Injector
-from growjax.audit.programs import Programs
+from growjax.audit.programs import ProgramWalk
 from growjax.audit.rederive import Comparison
 from growjax.audit.shared import common_keys, described, differences, reuse
 from growjax.audit.tree import tree
@@ -26,6 +26,7 @@ from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.receipt import check_corpus, check_whole, spec_of
+from growjax.study.runner import check
 
 Notify = Callable[[str], None]
 
@@ -54,6 +55,7 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
         )
     spec = spec_of(receipt)
     check_whole(receipt, spec)
+    check(spec)
     run.check_own("report")
     if (run.data / INFO).exists():
         tokens = recorded_tokens(run.data)
@@ -116,7 +118,7 @@ def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: No
     faults += both.faults
 
     notify("walking programs")
-    programs = Programs(ctx, derived)
+    programs = ProgramWalk(ctx, derived)
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
 

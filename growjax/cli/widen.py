@@ -151,6 +151,9 @@ def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
     from growjax.data.batches import as_windows
 
     windows = as_windows(tokens.validation, min(seq_len, DataConfig.from_dict(tokens.info["config"]).seq_len))
+    if not len(windows):
+        shortest = f"holds no window of {windows.shape[-1]} held-out tokens"
+        raise UserError(f"{tokens.directory} {shortest}", "name more tokens of the same tokenizer with --tokens")
     spread = np.arange(32) * len(windows) // 32
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 

@@ -62,14 +62,16 @@ def plain(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def read_tokenizer(data: bytes, name: str) -> Tokenizer:
+def read_tokenizer(data: bytes, name: str, hint: str = _HINT) -> Tokenizer:
     """The tokenizer of a tokenizer.json's bytes. Raises `UserError` where it is none, frames no story, or draws at
     random; `name` is what to call the file."""
     try:
         tokenizer = plain(Tokenizer.from_str(data.decode("utf-8")))
         dropout = (json.loads(data).get("model") or {}).get("dropout")
-    except Exception as error:  # the library raises plain `Exception`
-        raise UserError(f"{name} is no tokenizer ({_first(error)})", _HINT) from None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the library's is no Exception
+        raise UserError(f"{name} is no tokenizer ({_first(error)})", hint) from None
     if dropout:
         raise UserError(f"{name}: model.dropout is {dropout}, so a text has no fixed ids", "set it to null")
     frame(tokenizer, name)
@@ -136,5 +138,5 @@ def encode(tokenizer: Tokenizer, stories: Sequence[str]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
 
 
-def _first(error: Exception) -> str:
+def _first(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -14,12 +14,13 @@ from tokenizers import Tokenizer
 
 from growjax.config import DataConfig, canonical_json, json_digest
 from growjax.data.corpus import Corpus
-from growjax.data.tokenizer import encode, file_digest, plain, read_tokenizer, token_dtype, train_tokenizer, vocabulary
+from growjax.data.tokenizer import encode, file_digest, read_tokenizer, token_dtype, train_tokenizer, vocabulary
 from growjax.errors import CheckFailed, UserError
 from growjax.schema import Record
 
 FILES = ("tokenizer.json", "train.bin", "validation.bin")
 INFO = "tokens.json"
+_AGAIN = "prepare the tokens again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +41,14 @@ class TokenFile:
         return json_digest(self.info["files"])
 
     def tokenizer(self) -> Tokenizer:
-        """The vocabulary, with special tokens inside a text taken as plain characters."""
-        return plain(Tokenizer.from_str((self.directory / "tokenizer.json").read_text(encoding="utf-8")))
+        """The vocabulary, with special tokens inside a text taken as plain characters. Raises `UserError` where the
+        file is no tokenizer, or one of another size than tokens.json says."""
+        path = self.directory / "tokenizer.json"
+        found = read_tokenizer(path.read_bytes(), str(path), _AGAIN)
+        if vocabulary(found) != self.info["vocab_size"]:
+            sizes = f"{vocabulary(found)} tokens, and {INFO} says {self.info['vocab_size']}"
+            raise UserError(f"{path} has {sizes}", _AGAIN)
+        return found
 
 
 def n_windows(n_tokens: int, seq_len: int) -> int:
@@ -65,6 +72,19 @@ def _require_windows(side: str, tokens: int, needed: int, what: str, config: Dat
         )
 
 
+def require_windows(train: int, validation: int, config: DataConfig) -> None:
+    """Raises `UserError` where so many tokens to train on, or held out, are too few for a batch, or an evaluation."""
+    _require_windows("train", train, config.batch_size, "one batch", config, "--data.batch-size or --data.seq-len")
+    _require_windows(
+        "validation",
+        validation,
+        config.batch_size * config.eval_batches,
+        f"an evaluation of {config.eval_batches} batches of {config.batch_size}",
+        config,
+        "--data.eval-batches, --data.batch-size or --data.seq-len, raise --data.validation-fraction",
+    )
+
+
 def write_tokens(directory: Path, corpus: Corpus, config: DataConfig, tokenizer_json: bytes | None = None) -> TokenFile:
     """Train a vocabulary on the train side, or take the one of `tokenizer_json` (the file's bytes, whose SHA-256
     `config.tokenizer` is), and write tokenizer.json, train.bin, validation.bin, tokens.json.
@@ -78,15 +98,7 @@ def write_tokens(directory: Path, corpus: Corpus, config: DataConfig, tokenizer_
     else:
         tokenizer = read_tokenizer(tokenizer_json, f"tokenizer {file_digest(tokenizer_json)[:12]}")
     train, validation = encode(tokenizer, corpus.train), encode(tokenizer, corpus.validation)
-    _require_windows("train", len(train), config.batch_size, "one batch", config, "--data.batch-size or --data.seq-len")
-    _require_windows(
-        "validation",
-        len(validation),
-        config.batch_size * config.eval_batches,
-        f"an evaluation of {config.eval_batches} batches of {config.batch_size}",
-        config,
-        "--data.eval-batches, --data.batch-size or --data.seq-len, raise --data.validation-fraction",
-    )
+    require_windows(len(train), len(validation), config)
     contents = dict(zip(FILES, (tokenizer_json, train.tobytes(), validation.tobytes()), strict=True))
     info = {
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
@@ -129,16 +141,17 @@ def write_files(directory: Path, contents: dict[str, bytes]) -> None:
 def open_tokens(directory: Path) -> TokenFile:
     """Open what `write_tokens` wrote, after checking every file against its SHA-256.
 
-    Raises `UserError` where tokens.json is missing or unreadable, `CheckFailed` where a file is damaged.
+    Raises `UserError` where tokens.json is missing or unreadable, or where a token is beyond its vocabulary,
+    `CheckFailed` where a file is damaged.
     """
-    path = directory / INFO
-    hint = "prepare the tokens again"
+    path, hint = directory / INFO, _AGAIN
     try:
         info = json.loads(path.read_bytes())
         files, tokens = info["files"], info["tokens"]
         expected = {name: str(files[name]) for name in FILES}
         counts = int(tokens["train"]), int(tokens["validation"])
-        dtype = token_dtype(int(info["vocab_size"]))
+        size = int(info["vocab_size"])
+        dtype = token_dtype(size)
     except FileNotFoundError as error:
         raise UserError(f"{directory} holds no {INFO}", hint) from error
     except OSError as error:
@@ -160,4 +173,7 @@ def open_tokens(directory: Path) -> TokenFile:
         np.memmap(directory / f"{side}.bin", dtype=dtype, mode="r", shape=(count,))
         for side, count in zip(("train", "validation"), counts, strict=True)
     )
+    largest = max(int(train.max()), int(validation.max()))
+    if largest >= size:
+        raise UserError(f"{directory} holds the token {largest} of a vocabulary of {size}", hint)
     return TokenFile(directory, train, validation, info)

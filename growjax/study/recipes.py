@@ -92,10 +92,15 @@ class StudyCells:
         )
 
 
+def data_recipe(spec: StudySpec) -> Recipe:
+    """The recipe of the cell that stands for the tokens."""
+    return Recipe("data", {"data": spec.data.to_dict()})
+
+
 def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
     """The recipes of a study. `unwidened_lag` is how far the unwidened control goes on (further than the others
     where FLOPs are matched)."""
-    data = Recipe("data", {"data": spec.data.to_dict()})
+    data = data_recipe(spec)
     given = [_given(spec, one, data) for one in spec.given()]
     sources = _chains(spec, data, given)
     states = given if spec.source and 0 in spec.source_steps else []

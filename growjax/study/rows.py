@@ -67,7 +67,10 @@ class Ranked(TypedDict):
 
     candidate: str
     auc_mean: float
+    """Over the replicates that did not diverge."""
     rank: int | None
+    n_diverged: NotRequired[int]
+    """How many replicates diverged, where any did."""
 
 
 class RankingRow(Ranked):
@@ -79,12 +82,13 @@ class RankingRow(Ranked):
     family: str
     control: bool
     n: int
+    """Replicates that did not diverge: those that means are over."""
     auc_sd: float | None
     final_mean: float | None
     tokens_saved: float | None
     tokens_saved_more: bool
     diverged: NotRequired[str]
-    """How many replicates left the numbers, and at which step the first; the candidate is ranked last."""
+    """How many replicates of how many, and at which step the first."""
 
 
 class Pair(TypedDict):

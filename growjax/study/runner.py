@@ -28,7 +28,9 @@ from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import fill_data
 from growjax.study.given import fill_given
+from growjax.study.mending import check_mended, mend_cells, mend_tokens, say_of_report
 from growjax.study.receipt import check_sources
+from growjax.study.recipes import data_recipe
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec, extends
 from growjax.study.units import Filling, fill_unit, filling, study_units
@@ -46,6 +48,9 @@ class Watch(Protocol):
     def used(self, use: Use) -> None:
         """How busy the workers were."""
 
+    def say(self, text: str) -> None:
+        """What the user has to know, in a line."""
+
 
 class Nobody:
     """The watch that does not look."""
@@ -55,6 +60,8 @@ class Nobody:
     def done(self, work: float, note: str = "") -> None: ...
 
     def used(self, use: Use) -> None: ...
+
+    def say(self, text: str) -> None: ...
 
 
 def check(spec: StudySpec) -> None:
@@ -113,9 +120,12 @@ def run_study(
         if spec.source:
             check_sources(spec, {*places.sources, *_recorded(run)})
         head = header(spec)
-        run.begin(head, force=force, follows=lambda config: extends(spec, StudySpec.from_dict(config)))
+        recorded = {} if force else run.recorded()
+        run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
+        mend_tokens(run, data_recipe(spec), recorded, watch.say)
         ctx = _opened(spec, run, watch, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
+        mended = mend_cells(run, cells.all(), recorded, watch.say)
         full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
@@ -124,6 +134,8 @@ def run_study(
         chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
+        check_mended(mended, records, recorded)
+        say_of_report(run, watch.say)
         info = ctx.tokens.info
         inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": ctx.tokens.digest}
         inputs |= places.inputs()

@@ -30,7 +30,7 @@ CROSSED = "crossed"
 UNWIDENED = "unwidened"
 """The control that goes on as the source it is."""
 
-FAMILIES = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
+PAPER_OPERATORS = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 """The paper's four families of candidates."""
 
 MOST_CELLS = 1_000_000
@@ -105,7 +105,7 @@ class StudySpec(Config):
     source_seeds: tuple[int, ...] = (0,)
     source_steps: tuple[int, ...] = (300, 600)
     """Training steps at which a source state is taken. With `source`, steps after its own; 0 takes it as it is."""
-    operators: tuple[str, ...] = (*FAMILIES, "scratch")
+    operators: tuple[str, ...] = (*PAPER_OPERATORS, "scratch")
     """Candidates, each NAME or NAME:option=value,...; the unwidened source always runs beside them."""
     regimes: tuple[str, ...] = ("deterministic", "stochastic")
     stochastic_replicates: int = 3
@@ -255,7 +255,10 @@ def presets() -> dict[str, StudySpec]:
     )
     # What decides who wins: one source, every warm start under 4 x 4 x 3 levels of a stream.
     run_keys = quick.replace(
-        preset="crossed", source_steps=(600,), operators=FAMILIES, crossed=CrossedLevels(order=4, dropout=4, perturb=3)
+        preset="crossed",
+        source_steps=(600,),
+        operators=PAPER_OPERATORS,
+        crossed=CrossedLevels(order=4, dropout=4, perturb=3),
     )
     # The stochastic regime split: order alone, dropout alone, both, neither.
     regimes = quick.replace(
