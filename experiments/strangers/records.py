@@ -28,6 +28,7 @@ from growjax.record.partial import Partial
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
 from growjax.study.runner import check
+from growjax.study.spec import StudySpec
 from growjax.train.loop import Run, Trace
 
 INPUTS = {"tokens": "0" * 64}
@@ -168,8 +169,10 @@ def changed(box: Box, rng: random.Random) -> Changed:
         "drawn": ("audit", run, "--cell", rng.choice(box.trained), "--step", "3"),
     }  # fmt: skip
     if kind == RECEIPT:
-        path = box.run / "receipt.json"
-        return _object(kind, path, copy.deepcopy(box.receipt), rng, sealed_receipt, reads)
+        receipt = copy.deepcopy(box.receipt)
+        if rng.random() < 0.3:  # with the fields too that stand at their defaults
+            receipt["config"] = StudySpec.from_dict(receipt["config"]).every_field()
+        return _object(kind, box.run / "receipt.json", receipt, rng, sealed_receipt, reads)
     name = rng.choice({STATE: box.stored, LEAVES: box.stored, TRACE: box.trained}.get(kind, box.sources))
     folder, twin = box.cell(name), box.honest / "cells" / name
     states = {"diff states": ("diff", str(folder), str(twin)), "verify": reads["verify"]}
