@@ -37,7 +37,7 @@ INPUTS = {"tokens": "0" * 64}
 RECEIPT, RESULT, STATE, LEAVES, TRACE, TOKENS, TOKENIZER, PARTIAL, WIDENED = (
     "receipt", "result", "state", "leaves", "trace", "tokens", "tokenizer", "partial", "widened"
 )  # fmt: skip
-WEIGHTS = {RECEIPT: 52, RESULT: 10, STATE: 10, LEAVES: 6, TRACE: 6, TOKENS: 6, TOKENIZER: 3, PARTIAL: 4, WIDENED: 3}
+WEIGHTS = {RECEIPT: 60, RESULT: 10, STATE: 6, LEAVES: 3, TRACE: 6, TOKENS: 6, TOKENIZER: 3, PARTIAL: 3, WIDENED: 3}
 """Kinds of records, and how many of a hundred changes are of each."""
 
 
@@ -279,7 +279,7 @@ def block(box: Box, seed: int, times: int) -> tuple[Counter[str], list[str]]:
             kept = {path: path.read_bytes() for path in one.files}
             for path, data in one.files.items():
                 path.write_bytes(data)
-            verb = rng.choices(list(one.commands), [0.3 if v == "report" else 1 for v in one.commands])[0] \
+            verb = rng.choices(list(one.commands), [0.2 if v == "report" else 1 for v in one.commands])[0] \
                 if one.commands else "resume"  # fmt: skip
             fault, code = None, "-"
             try:
