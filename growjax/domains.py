@@ -172,7 +172,7 @@ def finite_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-SIZE, COUNT, STEPS, SEED, FLAG = Whole(1), Whole(0), Whole(1), Whole(0, MOST_SEED), Flag()
+SIZE, COUNT, STEPS, SEED, FLAG, LENGTH = Whole(1), Whole(0), Whole(1), Whole(0, MOST_SEED), Flag(), Whole(1, 2**24)
 POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
 WORKERS = Whole(0, 4096)
 
@@ -185,7 +185,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "head_dim": SIZE,
         "d_ff": SIZE,
         "vocab_size": SIZE,
-        "max_seq_len": SIZE,
+        "max_seq_len": LENGTH,
         "dialect": Name(get_args(Dialect)),
         "norm": Maybe(Name(get_args(Norm))),
         "position": Maybe(Name(get_args(Position))),
@@ -228,7 +228,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "validation_fraction": Real(0.0, 1.0, open=True),
         "vocab_size": Whole(257, 65536),
         "tokenizer": Text(),
-        "seq_len": SIZE,
+        "seq_len": LENGTH,
         "batch_size": SIZE,
         "eval_batches": SIZE,
     },
