@@ -116,5 +116,11 @@ DEFAULTS: dict[str, Record] = {
         "stream": [],
         "crossed": {},
         "match_flops": True,
+        "pool": [],
+        "family_regimes": [],
+        "rates": [],
+        "few_replicates": 3,
+        "long_lag": 0,
+        "finalists": 3,
     },
 }

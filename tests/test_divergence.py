@@ -17,8 +17,8 @@ from growjax.errors import UserError
 from growjax.record.rundir import RunDir
 from growjax.record.store import save_state
 from growjax.report.page import write_report
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import presets
 from growjax.study.summary import summarise
 from growjax.study.traces import diverged_at
 from growjax.train.loop import Trace

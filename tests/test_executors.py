@@ -19,8 +19,9 @@ from growjax.errors import CheckFailed, UserError
 from growjax.record.partial import Partial
 from growjax.record.rundir import RunDir
 from growjax.study.context import Context
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import StudySpec, presets
+from growjax.study.spec import StudySpec
 from growjax.study.units import Filling
 
 TINY = presets()["smoke"].replace(source_steps=(10,), operators=("exact_copy",), stochastic_replicates=1)

@@ -69,6 +69,13 @@ def schedule(
     return state.replace(opt_state=opt_state, config=state.config.replace(optim=optim))
 
 
+def rate(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, times: float = 1.0) -> TrainState:
+    """Multiplies the learning rate by `times` all along its schedule, and the decay that goes by it."""
+    optim = state.config.optim
+    optim = optim.replace(learning_rate=optim.learning_rate * times)
+    return state.replace(config=state.config.replace(optim=optim))
+
+
 def law(
     state: TrainState,
     source: TrainState,
@@ -103,6 +110,10 @@ def _check_moments(plan: WidthPlan, optim: OptimConfig, options: Options) -> Non
     require(become in BECOME, f"moments cannot become {become!r}", f"choose one of {', '.join(BECOME)}")
 
 
+def _check_rate(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
+    require(options["times"] > 0, f"a rate cannot be {options['times']} times another", "give a number above 0")
+
+
 def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     horizon, warmup = options["horizon"], optim.warmup_steps
     require(
@@ -123,6 +134,7 @@ PARTS = (
     ),
     Part("reset", reset, "arXiv 2604.04281", always),
     Part("schedule", schedule, "growjax", always, _check_schedule),
+    Part("rate", rate, "growjax", always, _check_rate),
     Part("law", law, "growjax", always, check_law, needs_clones=lambda options: True),
     Part("rewarm", rewarm, "arXiv 2602.02472", always, check_steps("steps")),
 )  # fmt: skip

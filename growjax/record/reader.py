@@ -163,6 +163,7 @@ PARENTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "candidate": (("source",),),
     "probe": (("candidate",), ("source",), ("candidate", "probe"), ("source", "probe")),
     "continuation": (("probe",),),
+    "extension": (("continuation",),),
     "crossed": (("candidate",),),
 }
 """Of a cell of each kind: the kinds that its parents may have."""

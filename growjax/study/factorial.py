@@ -24,9 +24,10 @@ def factorial(ranking: list[RankingRow], source: str, lag: int) -> Apart | None:
     for corner, regime in SQUARE.items():
         found = [r for r in ranking if (r["source"], r["regime"], r["lag"]) == (source, regime, lag)]
         corners[corner] = {r["candidate"]: r["auc_mean"] for r in found if not r["control"]}
-    names = sorted(corners["neither"])
-    if len(names) < 2 or any(sorted(values) != names for values in corners.values()):
+    names = sorted(set.intersection(*(set(values) for values in corners.values())))  # some regimes have fewer
+    if len(names) < 2 or not all(corners.values()):
         return None
+    corners = {corner: {name: values[name] for name in names} for corner, values in corners.items()}
     if not all(math.isfinite(auc) for values in corners.values() for auc in values.values()):
         return None
     ranks = {corner: _ranks(values) for corner, values in corners.items()}

@@ -198,6 +198,28 @@ class Apart(TypedDict):
     tau_to_neither: dict[str, float | None]
 
 
+class RateRow(TypedDict):
+    """A family at its best learning rate, of those that it went on with."""
+
+    source: str
+    regime: str
+    lag: int
+    family: str
+    candidate: str
+    rate: float
+    """As a multiple of the source's."""
+    auc_mean: float
+    auc_sd: float | None
+    n: int
+    rank: int | None
+    gain: float
+    """By how much its AUC lies under that at the source's own rate."""
+    low: float | None
+    high: float | None
+    aucs: dict[str, float]
+    """By rate: mean AUC over the same replicates."""
+
+
 class Summary(TypedDict):
     """A run, summed up."""
 
@@ -212,4 +234,7 @@ class Summary(TypedDict):
     curves: list[CurveRow]
     attribution: list[AttributionRow]
     regimes_factorial: list[Apart]
+    long: list[RankingRow]
+    """At the long lag, of those alone that went on to it."""
+    rates: list[RateRow]
     notes: list[str]

@@ -8,25 +8,35 @@ from typing import Literal, cast
 
 import numpy as np
 
-from growjax.config import ModelConfig
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc, tokens_saved
 from growjax.measure.inputs import Curve
 from growjax.measure.measure import CELLS, Measure
 from growjax.measure.registry import measures, measures_at, value_of
-from growjax.model.decoder import count_params, flops_per_token
-from growjax.record.cell_types import CurveMetrics, DataMetrics, SourceCell
+from growjax.model.decoder import flops_per_token
+from growjax.record.cell_types import CurveMetrics
 from growjax.record.checksums import readable
 from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import factorial
-from growjax.study.ranking import Table, best_pair, deviation, judge_selector, mean, mean_curve, rank_by_auc
+from growjax.study.facts import notes, run_facts, source_row
+from growjax.study.ranking import (
+    Table,
+    adjusted_means,
+    best_pair,
+    deviation,
+    judge_selector,
+    mean,
+    mean_curve,
+    rank_by_auc,
+)
+from growjax.study.rates import rate_rows
 from growjax.study.receipt import check_whole, data_of, models, spec_of
-from growjax.study.rows import CurveRow, Measured, RankingRow, RunFacts, SelectorRow, Sizes, SourceRow, Summary
+from growjax.study.rows import CurveRow, Measured, RankingRow, SelectorRow, Summary
 from growjax.study.spec import UNWIDENED, StudySpec
 
-Kind = Literal["probe", "continuation"]
+Kind = Literal["probe", "continuation", "extension"]
 
 
 def summarise(receipt: Receipt) -> Summary:
@@ -44,8 +54,8 @@ def summarise(receipt: Receipt) -> Summary:
     sources = [cell["source"] for cell in states]
     summary: Summary = {
         "title": f"Which wide start? {spec.data.corpus}, {source_model.d_model} to {target_model.d_model}",
-        "run": _run(receipt, spec, data, source_model, target_model),
-        "sources": [_source(cell, data) for cell in states],
+        "run": run_facts(receipt, spec, data, source_model, target_model),
+        "sources": [source_row(cell, data) for cell in states],
         "preservation": [],
         "probes": [],
         "ranking": [],
@@ -54,22 +64,35 @@ def summarise(receipt: Receipt) -> Summary:
         "curves": [],
         "attribution": [],
         "regimes_factorial": [],
-        "notes": _notes(spec),
+        "long": [],
+        "rates": [],
+        "notes": notes(spec),
     }
-    pool = [UNWIDENED, *spec.operators]
-    comparisons = max(1, len(sources) * len(spec.regimes) * 2)
+    rankings = 2 * len(spec.all_regimes) + (len(spec.regimes) if spec.long_lag else 0)
+    comparisons = max(1, len(sources) * rankings)
     for source in sources:
-        summary["preservation"] += _preservation(table, source, spec.operators)
-        for regime in spec.regimes:
+        summary["preservation"] += _preservation(table, source, spec.candidates)
+        for regime in spec.all_regimes:
+            ranked = spec.ranked(regime)
+            pool = [UNWIDENED, *ranked]
             lags: list[tuple[int, Kind]] = [(spec.probe_lag, "probe"), (spec.continuation_lag, "continuation")]
+            if spec.long_lag and regime in spec.regimes:
+                lags.append((spec.long_lag, "extension"))
             for lag, metric in lags:
-                rows = [_ranking_row(table, spec, source, regime, lag, metric, name) for name in pool]
+                here = [n for n in pool if metric != "extension" or table.rows(metric, source, regime, n)]
+                rows = [_ranking_row(table, spec, source, regime, lag, metric, name) for name in here]
+                aucs = {n: _aucs(table, source, regime, n, metric) for n in here if n != UNWIDENED}
+                middle = adjusted_means(aucs)
+                for row in rows:
+                    row["auc_mean"] = middle.get(row["candidate"], row["auc_mean"])
                 rank_by_auc(rows)
-                summary["ranking"] += rows
-                aucs = {n: _aucs(table, source, regime, n, metric) for n in spec.operators}
+                summary["long" if metric == "extension" else "ranking"] += rows
                 pair = best_pair(aucs, comparisons, source=source, regime=regime, lag=lag)
                 summary["pairs"] += [pair] if pair else []
-            summary["probes"] += [_probe(table, source, regime, name) for name in spec.operators]
+            summary["probes"] += [_probe(table, source, regime, name) for name in ranked]
+            if spec.rates and regime in spec.regimes:
+                at = {n: _aucs(table, source, regime, n, "continuation") for n in (*spec.families, *spec.at_rates)}
+                summary["rates"] += rate_rows(at, spec, source=source, regime=regime)
             summary["selectors"] += _selectors(table, spec, source, regime)
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
@@ -84,45 +107,6 @@ def summarise(receipt: Receipt) -> Summary:
     lost = sorted({row["candidate"] for row in summary["ranking"] if not math.isfinite(row["auc_mean"])})
     summary["notes"] += [f"Diverged, and therefore ranked last: {', '.join(lost)}."] if lost else []
     return cast(Summary, readable(summary))
-
-
-def _run(receipt: Receipt, spec: StudySpec, data: DataMetrics, source: ModelConfig, target: ModelConfig) -> RunFacts:
-    def sizes(config: ModelConfig) -> Sizes:
-        names = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff")
-        values = {name: getattr(config, name) for name in names}
-        return cast(Sizes, values | {"dialect": config.described, "parameters": count_params(config)})
-
-    return {
-        "preset": spec.preset,
-        "corpus": spec.data.corpus,
-        "corpus_digest": receipt["inputs"]["corpus_digest"],
-        "tokens_train": data["tokens"]["train"],
-        "tokens_validation": data["tokens"]["validation"],
-        "vocab_size": data["vocab_size"],
-        "unigram_entropy": data["unigram_entropy"],
-        "source_model": sizes(source),
-        "target_model": sizes(target),
-        "optimizer": spec.optim.every_field(),
-        "batch_size": spec.data.batch_size,
-        "seq_len": spec.data.seq_len,
-        "replicates": {regime: spec.replicates(regime) for regime in spec.regimes},
-        "pinned": receipt["pins"]["pinned"],
-        "environment": receipt["environment"],
-        "root": receipt["root"],
-        "cells": len(receipt["cells"]),
-    }
-
-
-def _source(cell: SourceCell, data: DataMetrics) -> SourceRow:
-    metrics, parameters = cell["metrics"], cell["parameters"]
-    return {
-        "name": cell["source"],
-        "seed": parameters["seed"],
-        "step": parameters["step"],
-        "validation_loss": metrics["final_loss"],
-        "unigram_entropy": data["unigram_entropy"],
-        "curve": list(zip(metrics["eval_steps"], metrics["eval_loss"], strict=True)),
-    }
 
 
 def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list[Measured]:
@@ -140,7 +124,7 @@ def _losses(metrics: CurveMetrics) -> list[float]:
 
 def _aucs(table: Table, source: str, regime: str, name: str, kind: Kind) -> list[float]:
     cells = [row["metrics"] for row in table.rows(kind, source, regime, name)]
-    if kind == "continuation":  # an average that was recorded; the curve may go on beyond what it is of
+    if kind != "probe":  # an average that was recorded; the curve may go on beyond what it is of
         found = [cast(float | None, m.get("auc")) for m in cells]
         return [math.inf if value is None else value for value in found]
     return [auc(m["eval_steps"], _losses(m)) for m in cells]
@@ -190,8 +174,9 @@ def _ranking_row(
         return row
     scratch = [row["metrics"] for row in table.rows(kind, source, regime, "scratch")]
     if scratch and not any("diverged" in metrics for metrics in scratch) and name != "scratch":
-        steps, own = _mean_shared(cells, lag)
-        _, control = _mean_shared(scratch, lag)
+        n = min(len(cells), len(scratch))  # replicates that both have
+        steps, own = _mean_shared(cells[:n], lag)
+        _, control = _mean_shared(scratch[:n], lag)
         tokens = tokens_saved(steps, control, own, spec.data.batch_size * spec.data.seq_len)
         row["tokens_saved"], row["tokens_saved_more"] = tokens
     return row
@@ -206,7 +191,7 @@ def _in_ranking(measure: Measure, cells: Sequence[CurveMetrics], lag: int, kind:
             for steps, losses in curves
         ]
     else:
-        values = [cast(float | None, m.get(measure.name)) for m in cells] if kind == "continuation" else []
+        values = [cast(float | None, m.get(measure.name)) for m in cells] if kind != "probe" else []
     return [v for v in values if v is not None]
 
 
@@ -228,8 +213,8 @@ def _probe(table: Table, source: str, regime: str, name: str) -> Measured:
 
 def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[SelectorRow]:
     """Selectors over the candidates that come from the source; scratch is no warm start, so it is left out."""
-    pool = [name for name in spec.operators if not is_control(name)]
-    long = {name: mean(_aucs(table, source, regime, name, "continuation")) for name in pool}
+    pool = [name for name in spec.ranked(regime) if not is_control(name)]
+    long = adjusted_means({name: _aucs(table, source, regime, name, "continuation") for name in pool})
     rows = []
     for measure in (m for m in measures() if m.selects):
         kind = CELLS[measure.where]
@@ -266,19 +251,3 @@ def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, f
         "low": low,
         "high": high,
     }
-
-
-def _notes(spec: StudySpec) -> list[str]:
-    notes = [
-        "States of one seed at two steps are not independent: they are one run seen twice.",
-        "A deterministic continuation repeated is one number; its replicates are fixed batch orders.",
-    ]
-    fewest = min(spec.replicates(regime) for regime in spec.regimes) if spec.regimes else 0
-    if fewest < 8:
-        notes.append(
-            f"With {fewest} to {max(spec.replicates(r) for r in spec.regimes)} replicates the intervals are wide; "
-            "a claim should rest on at least 8."
-            if spec.regimes
-            else "No regime was run."
-        )
-    return notes
