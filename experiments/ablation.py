@@ -36,7 +36,7 @@ from growjax.grow.law import LeafLaw, leaf_law  # noqa: E402
 from growjax.grow.plan import WidthPlan, make_plan  # noqa: E402
 from growjax.grow.widen import widen  # noqa: E402
 from growjax.measure.divergence import divergences  # noqa: E402
-from growjax.model.axes import map_specs  # noqa: E402
+from growjax.model.axes import ParamSpec, map_specs  # noqa: E402
 from growjax.model.decoder import param_specs  # noqa: E402
 from growjax.streams import Streams, root_key  # noqa: E402
 from growjax.study.context import make_feed, prepare_tokens  # noqa: E402
@@ -86,13 +86,13 @@ def by_out_multiplicity(source: TrainState, plan: WidthPlan) -> TrainState:
     """The whole law, but for an r of one over the copies of what it writes: in moments, epsilon and clipping."""
     wide = text("lockstep")(source, plan)
 
-    def factor(spec: Any) -> np.ndarray:
+    def factor(spec: ParamSpec) -> np.ndarray:
         times = np.ones((1,) * len(spec.dims))
         for i in (*spec.positions("writes"), *spec.positions("scales")):
             times = times / (plan.maps[spec.dims[i].axis].new / plan.maps[spec.dims[i].axis].old)
         return times
 
-    def ratio(spec: Any, leaf: jax.Array, power: int) -> jax.Array:
+    def ratio(spec: ParamSpec, leaf: jax.Array, power: int) -> jax.Array:
         return leaf * jnp.asarray((factor(spec) / leaf_law(spec, plan).r) ** power)
 
     specs = param_specs(plan.source)
@@ -111,7 +111,7 @@ def without_gauge(source: TrainState, plan: WidthPlan) -> TrainState:
     """Uneven copies all carried alike: each weight divided by its input's copies and nothing else."""
     wide = text("lockstep")(source, plan)
 
-    def plain(spec: Any, new: jax.Array) -> jax.Array:
+    def plain(spec: ParamSpec, new: jax.Array) -> jax.Array:
         times = np.ones((1,) * new.ndim)
         for i in spec.positions("reads"):
             axis_map = plan.maps[spec.dims[i].axis]

@@ -27,8 +27,7 @@ from experiments.bench.setting import Size, config
 from experiments.cards import CARDS, target
 from growjax import runtime
 from growjax.files import write_text
-
-Record = dict[str, Any]
+from growjax.schema import Record
 
 
 @dataclasses.dataclass(frozen=True)

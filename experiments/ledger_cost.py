@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from growjax import runtime
 
@@ -35,8 +34,8 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds, self.calls = 0.0, 0
 
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*words: Any, **named: Any) -> Any:
+    def around(self, function: Callable[..., object]) -> Callable[..., object]:
+        def timed(*words: object, **named: object) -> object:
             began = time.perf_counter()
             made = function(*words, **named)
             self.seconds += time.perf_counter() - began

@@ -13,21 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from growjax.files import write_text
 from growjax.record.integrity import read_receipt
+from growjax.schema import Fields, Record
 
-Record = dict[str, Any]
 STUDIES = ("smoke", "quick", "crossed", "regimes")
 LABELS = ("kind", "source", "operator", "regime", "replicate", "lag")
 NAMED = ("config",)
 """Digests that follow from how a configuration is written, not from what was computed."""
 
 
-def by_label(receipt: Mapping[str, Any]) -> dict[str, Record]:
+def by_label(receipt: Fields) -> dict[str, Record]:
     """Every cell by its label, with what it came to."""
     found: dict[str, Record] = {}
     for cell in receipt["cells"]:
@@ -39,7 +37,7 @@ def by_label(receipt: Mapping[str, Any]) -> dict[str, Record]:
     return found
 
 
-def compared(before: Mapping[str, Any], after: Mapping[str, Any]) -> Record:
+def compared(before: Fields, after: Fields) -> Record:
     """Counts over the cells of two receipts of one study."""
     old, new = by_label(before), by_label(after)
     both = old.keys() & new.keys()

@@ -18,10 +18,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from growjax import runtime
 from growjax.files import write_text
+from growjax.schema import Record
 
 
 def resident(group: int) -> int:
@@ -57,12 +57,12 @@ def full(out: Path) -> int:
     return len(list((out / "cells").glob("[!.]*/result.json")))
 
 
-def contents(receipt: dict[str, Any]) -> dict[str, Any]:
+def contents(receipt: Record) -> Record:
     """What two runs of one study must share."""
     return {cell["id"]: (cell["inputs"], cell["digests"], cell["metrics"]) for cell in receipt["cells"]}
 
 
-def steps(receipt: dict[str, Any]) -> dict[str, int]:
+def steps(receipt: Record) -> dict[str, int]:
     """Training steps that a run consists of, of the source model and of the target."""
     counted = {"source": 0, "target": 0}
     for cell in receipt["cells"]:
@@ -73,7 +73,7 @@ def steps(receipt: dict[str, Any]) -> dict[str, int]:
     return counted
 
 
-def measure(corpus: str) -> dict[str, Any]:
+def measure(corpus: str) -> Record:
     """All figures of one corpus."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)

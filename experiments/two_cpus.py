@@ -14,20 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from experiments.matched import by_label, compared
 from growjax.files import write_text
 from growjax.record.integrity import read_receipt
+from growjax.schema import Fields, Record
 from growjax.source import one_digest
 
 STUDIES = ("quick", "crossed", "regimes")
 PUBLISHED = Path("artifacts")
 
 
-def described(receipt: Mapping[str, Any]) -> dict[str, Any]:
+def described(receipt: Fields) -> Record:
     """Which machine made a receipt, and which receipt it is."""
     environment = receipt["environment"]
     return {
@@ -39,7 +38,7 @@ def described(receipt: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def beside(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def beside(one: Fields, other: Fields) -> Record:
     """Two receipts of one study, cell by cell, and the machines that made them."""
     found, cells = compared(other, one), by_label(one)
     others = sorted({*found["in one of the two alone"], *found["cells that differ"]})

@@ -35,7 +35,8 @@ from growjax.config import ModelConfig, TrainConfig  # noqa: E402
 from growjax.files import write_text  # noqa: E402
 from growjax.grow.plan import WidthPlan, default_target, make_plan  # noqa: E402
 from growjax.grow.widen import widen  # noqa: E402
-from growjax.model.decoder import count_params, param_shapes  # noqa: E402
+from growjax.model.decoder import Params, count_params, param_shapes  # noqa: E402
+from growjax.schema import Record  # noqa: E402
 from growjax.streams import root_key  # noqa: E402
 from growjax.train.state import TrainState, fresh_state  # noqa: E402
 
@@ -51,7 +52,7 @@ def model(millions: int) -> ModelConfig:
 def filled(config: TrainConfig) -> TrainState:
     """A state whose every array holds numbers, in memory of its own."""
 
-    def fill(value: float) -> Any:
+    def fill(value: float) -> Params:
         return jax.tree.map(lambda s: jnp.full(s.shape, value, s.dtype), param_shapes(config.model))
 
     state = fresh_state(config, fill(0.5))
@@ -59,7 +60,7 @@ def filled(config: TrainConfig) -> TrainState:
     return jax.block_until_ready(state.replace(opt_state=opt_state))
 
 
-def nbytes(tree: Any) -> int:
+def nbytes(tree: object) -> int:
     """Bytes of all arrays."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
@@ -109,7 +110,7 @@ def one_round(work: Callable[[], TrainState], source: TrainState, size: int) -> 
 _copy = jax.jit(lambda x: x + 0)
 
 
-def measure(source: TrainState, plan: WidthPlan, operator: str, rounds: int) -> dict[str, Any]:
+def measure(source: TrainState, plan: WidthPlan, operator: str, rounds: int) -> Record:
     """Times, rates and memory of one operator."""
 
     def work() -> TrainState:

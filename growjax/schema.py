@@ -8,10 +8,14 @@ and takes another number.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 Record = dict[str, Any]
 """Plain data of JSON by field name, where the fields are not fixed or are checked elsewhere."""
+
+Fields = Mapping[str, Any]
+"""A record that is only read: typed ones are too."""
 
 SCHEMA = 3
 

@@ -6,7 +6,6 @@ import concurrent.futures
 import statistics
 import sys
 import time
-from typing import Any
 
 from experiments.accelerator.bits import SMALL
 from experiments.accelerator.evidence import UNPINNED, Evidence, Record, Served, all_cores
@@ -91,7 +90,7 @@ def _teams(evidence: Evidence, planned: dict[str, Size], late: float) -> dict[st
     return teams
 
 
-def _all(teams: dict[str, Served], late: float, *question: Any) -> Record:
+def _all(teams: dict[str, Served], late: float, *question: object) -> Record:
     """What all answer to a question put to all at once (or, to none, that they are ready)."""
     able = {name: team for name, team in teams.items() if not team.ended}
     for team in able.values() if question else ():

@@ -12,14 +12,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from growjax import runtime
 from growjax.files import write_text
+from growjax.schema import Record
 
-Record = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 WORKER = "experiments.accelerator.workers"
 
@@ -64,11 +64,11 @@ class Evidence:
         """Seconds of the budget that are left."""
         return self.budget - (time.monotonic() - self.began)
 
-    def say(self, *words: Any) -> None:
+    def say(self, *words: object) -> None:
         """A line of progress."""
         print(f"[{time.monotonic() - self.began:6.1f}s]", *words, flush=True)
 
-    def keep(self, stage: str, found: Any) -> None:
+    def keep(self, stage: str, found: object) -> None:
         """Keeps what a stage found, on disk too."""
         self.stages[stage] = found
         text = json.dumps(self.document(), indent=1, sort_keys=True, default=str)
@@ -79,7 +79,7 @@ class Evidence:
         self.faults.append(f"{stage}: {text}")
         self.say("DOES NOT HOLD", self.faults[-1][:1000])
 
-    def compare(self, stage: str, what: str, values: list[Any]) -> None:
+    def compare(self, stage: str, what: str, values: Sequence[object]) -> None:
         """All values must be there and the same; a comparison of fewer than two compares nothing, and fails."""
         if len(values) < 2 or any(v in (None, "", [], {}) for v in values):
             self.fault(stage, f"{what}: nothing was compared ({len(values)} values)")
@@ -197,14 +197,14 @@ class Served:
         }
         return self.ended
 
-    def send(self, *question: Any) -> None:
+    def send(self, *question: object) -> None:
         """Puts a question, whose answer is to be read."""
         with contextlib.suppress(OSError):
             assert self.process.stdin is not None
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
 
-    def ask(self, limit: float, *question: Any) -> Any:
+    def ask(self, limit: float, *question: object) -> Any:
         """What it answers to a question."""
         self.send(*question)
         return self.answer(limit)

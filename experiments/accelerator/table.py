@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-Record = dict[str, Any]
+from growjax.schema import Record
 
 
 def markdown(document: Record) -> str:

@@ -28,12 +28,11 @@ from growjax.preflight.busy import busy_device  # noqa: E402
 from growjax.preflight.canaries import CANARIES  # noqa: E402
 from growjax.preflight.verdict import preflight  # noqa: E402
 from growjax.record.store import state_digest  # noqa: E402
+from growjax.schema import Record  # noqa: E402
 from growjax.streams import Streams, root_key  # noqa: E402
 from growjax.train import loop  # noqa: E402
 from growjax.train.programs import Programs  # noqa: E402
 from growjax.train.state import TrainState, init_state  # noqa: E402
-
-Record = dict[str, Any]
 
 
 def size_of(given: Record) -> Size:
@@ -89,7 +88,7 @@ def program(given: Record) -> Record:
     }  # fmt: skip
 
 
-def seconds(function: Callable[..., Any], *arrays: Any, times: int = 5) -> float:
+def seconds(function: Callable[..., object], *arrays: object, times: int = 5) -> float:
     """Median of three measurements of so many calls, per call."""
     jax.block_until_ready([function(*arrays) for _ in range(times)])  # memory for all of the results is there after it
     found = []
@@ -125,7 +124,7 @@ def pool(given: Record) -> Record:
     numbers = [jnp.asarray(n, jnp.int32) for n in (0, 2, steps // 2)]
     one = loop.traced_run(batch_size=size.batch, max_steps=steps, max_evals=3)
 
-    def trained(state: TrainState) -> tuple[Any, Any]:
+    def trained(state: TrainState) -> tuple[jax.Array, jax.Array]:
         state, trace = one(state, feed, live, *numbers)
         return leaf_digests(state), trace.loss
 
@@ -155,7 +154,7 @@ def suspects(given: Record) -> Record:
     rows, vocab, length, head = (64, 300, 16, 8) if small else (8192, 8192, 512, 64)
     found: Record = {}
 
-    def put(name: str, function: Callable[..., Any], *arrays: Any) -> None:
+    def put(name: str, function: Callable[..., object], *arrays: object) -> None:
         try:
             call, began = jax.jit(function), time.perf_counter()
             first = digest(call(*arrays))
@@ -180,7 +179,7 @@ def suspects(given: Record) -> Record:
             put(f"{name}: loss and gradient, a CPU's chunks", loss._both, g, table, tokens[:, 0])
             for power in (23, 26):
 
-                def both(x: Any, h: Any, t: Any, power: int = power) -> Any:
+                def both(x: jax.Array, h: jax.Array, t: jax.Array, power: int = power) -> object:
                     kept, loss.CHUNK_ELSEWHERE = loss.CHUNK_ELSEWHERE, 1 << power
                     try:
                         return loss._both_elsewhere(x, h, t)

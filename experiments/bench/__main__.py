@@ -30,7 +30,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from experiments.bench.rows import continuation, module, pool, pool_sizes, row, starts
 from experiments.bench.setting import Figures, Size
@@ -38,6 +37,7 @@ from experiments.bench.table import table
 from experiments.bench.workers import Peers
 from growjax import runtime
 from growjax.files import write_text
+from growjax.schema import Record
 
 SIZES = {"128": Size(128), "256": Size(256), "64": Size(64), "128, 8 layers": Size(128, layers=8)}
 STEPS = 12
@@ -58,7 +58,7 @@ def main() -> int:
     count = str(given.rounds)
     with tempfile.TemporaryDirectory() as folder:
         peers = Peers(given.torch, Path(folder))
-        rows: dict[str, Any] = {"starts": lambda: starts(given.rounds)}
+        rows: Record = {"starts": lambda: starts(given.rounds)}
         for name, size in SIZES.items():
             rows[f"step side by side, {name}"] = lambda s=size: row(peers, s, sides, 2, given.rounds, STEPS)
         for name in ("128", "256"):

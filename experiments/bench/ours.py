@@ -20,6 +20,7 @@ import numpy as np  # noqa: E402
 from experiments.bench.setting import Peer, Size, config, serve, shared, windows  # noqa: E402
 from growjax.data.batches import window_ids  # noqa: E402
 from growjax.digests import named_leaves  # noqa: E402
+from growjax.schema import Record  # noqa: E402
 from growjax.streams import Streams, root_key  # noqa: E402
 from growjax.train import shards as sharded  # noqa: E402
 from growjax.train.loop import Feed, RunKeys, copy_state, run, run_keys, traced_run  # noqa: E402
@@ -70,7 +71,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
     held_out = jnp.asarray(windows(size, 8 * size.batch, seed=1).reshape(8, size.batch, -1))
     tiny = Feed(train, held_out[:1, :1])
     live, programs = run_keys(Streams(root_key(1, "study")), ("order", "dropout")), Programs()
-    sizes: dict[str, Any] = {"max_steps": 128, "max_evals": 17}
+    sizes: Record = {"max_steps": 128, "max_evals": 17}
 
     def steps(count: int) -> None:
         if shards > 1:
@@ -110,7 +111,7 @@ def peer(size: Size, path: str, write: bool, shards: int) -> Peer:
         used = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
         return {"program": used - found.alias_size_in_bytes - train.nbytes, **paper_bytes(state, size)}
 
-    more: dict[str, Any] = {"continuation": continuation, "pool": pool, "rate": ceilings, "memory": memory}
+    more: Record = {"continuation": continuation, "pool": pool, "rate": ceilings, "memory": memory}
     if shards > 1:
         more["parts"] = lambda: parts_of_sharded(state, tiny, live, size, shards)
     return Peer(steps, losses, more)

@@ -16,6 +16,8 @@ import numpy as np
 import optax
 
 from experiments.bench.setting import B1, B2, CLIP, DECAY, DROPOUT, EPS, Peer, Size, serve, shared, windows
+from growjax.model.decoder import Params
+from growjax.schema import Record
 
 
 class Block(nn.Module):
@@ -61,15 +63,15 @@ class Decoder(nn.Module):
         return embed.attend(nn.RMSNorm(epsilon=1e-5, name="final_norm")(x))
 
 
-def parameters(first: dict[str, np.ndarray], size: Size) -> Any:
+def parameters(first: dict[str, np.ndarray], size: Size) -> Params:
     """The shared first parameters under this module's names."""
-    tree: dict[str, Any] = {
+    tree: Record = {
         "embedding": {"embedding": first["embedding"]},
         "final_norm": {"scale": first["final_norm_gain"]},
     }
     for layer in range(size.layers):
         one = {name: first[f"blocks/{name}"][layer] for name in ("wq", "wk", "wv", "wo", "w_up", "w_gate", "w_down")}
-        block: dict[str, Any] = {}
+        block: Record = {}
         for name, value in one.items():
             outputs = 3 * size.width if name in ("w_up", "w_gate") else size.width
             block[name] = {"kernel": value.reshape(-1, outputs)}
@@ -89,13 +91,13 @@ def peer(size: Size, path: str) -> Peer:
         optax.adamw(lambda i: rates[i], b1=B1, b2=B2, eps=EPS, weight_decay=DECAY, mask=mask),
     )
 
-    def loss(params: Any, batch: jax.Array, key: jax.Array | None) -> jax.Array:
+    def loss(params: Params, batch: jax.Array, key: jax.Array | None) -> jax.Array:
         keys = None if key is None else {"dropout": key}
         logits = model.apply({"params": params}, batch[:, :-1], key is not None, rngs=keys)
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:]).mean()  # pyright: ignore[reportArgumentType]
 
     @jax.jit
-    def step(params: Any, moments: Any, batch: jax.Array, key: jax.Array | None) -> tuple[Any, Any, jax.Array]:
+    def step(params: Params, moments: optax.OptState, batch: jax.Array, key: jax.Array | None) -> tuple:
         value, grads = jax.value_and_grad(loss)(params, batch, key)
         changes, moments = optimizer.update(grads, moments, params)
         return optax.apply_updates(params, changes), moments, value
@@ -118,7 +120,7 @@ def peer(size: Size, path: str) -> Peer:
         return found
 
     @jax.jit
-    def evaluate(params: Any, batch: jax.Array) -> jax.Array:
+    def evaluate(params: Params, batch: jax.Array) -> jax.Array:
         return loss(params, batch, None)
 
     held_out = windows(size, 8 * size.batch, seed=1).astype(np.int32).reshape(8, size.batch, -1)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
+from growjax.schema import Record
 
-Figures = dict[str, Any]
+Figures = Record
 RATIO = "their time over growjax's"
 VOCAB, WINDOWS = 2048, 400
 DROPOUT, DECAY, CLIP, B1, B2, EPS = 0.1, 0.1, 1.0, 0.9, 0.95, 1e-8

@@ -25,7 +25,7 @@ class Worker:
     def __init__(self, words: list[str], env: dict[str, str]):
         self.process = subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def ask(self, *question: Any) -> None:
+    def ask(self, *question: object) -> None:
         assert self.process.stdin
         self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
@@ -97,21 +97,21 @@ class Peers:
         worker.close()
 
 
-def together(workers: list[Worker], *question: Any) -> float:
+def together(workers: list[Worker], *question: object) -> float:
     """Seconds until all have done what they were asked, all at the same time."""
     for worker in workers:
         worker.ask(*question)
     return max(worker.answer()["seconds"] for worker in workers)
 
 
-def asked(workers: list[Worker], *question: Any) -> list[Any]:
+def asked(workers: list[Worker], *question: object) -> list[Any]:
     """What each made of a question, all asked at the same time."""
     for worker in workers:
         worker.ask(*question)
     return [worker.answer()["made"] for worker in workers]
 
 
-def turns(teams: dict[str, list[Worker]], rounds: int, *question: Any) -> dict[str, list[float]]:
+def turns(teams: dict[str, list[Worker]], rounds: int, *question: object) -> dict[str, list[float]]:
     """Seconds of every team in every round; the first round warms up and is not kept."""
     seconds: dict[str, list[float]] = {name: [] for name in teams}
     for number in range(rounds + 1):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.inject import Injector
-from growjax.audit.programs import Programs
+from growjax.audit.programs import ProgramWalk
 from growjax.audit.rederive import Comparison
 from growjax.audit.shared import common_keys, described, differences, reuse
 from growjax.audit.tree import tree
@@ -119,7 +119,7 @@ def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: No
     faults += both.faults
 
     notify("walking programs")
-    programs = Programs(ctx, derived)
+    programs = ProgramWalk(ctx, derived)
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
 

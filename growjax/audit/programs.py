@@ -77,7 +77,7 @@ def program_faults(found: list[Found], ledger: Ledger, *, sharded: bool = False)
     return faults + [f"the program uses the key {draw.place} twice" for draw in twice(found)]
 
 
-class Programs:
+class ProgramWalk:
     """Walks each program of a study once."""
 
     def __init__(self, ctx: Context, cells: dict[str, Record]):

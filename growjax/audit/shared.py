@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.threefry import Key
 from growjax.draws import key_hex
 from growjax.record.cells import CONTINUED
+from growjax.schema import Fields
 
-Record = Mapping[str, Any]
+Record = Fields
 
 
 def described(cell: Record) -> str:

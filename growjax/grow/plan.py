@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from growjax.config import Architecture, ModelConfig
 from growjax.errors import UserError
 from growjax.limits import require_room_for_model
 from growjax.model.components import components
+from growjax.schema import Record
 
 WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
 """Fields of `ModelConfig` that growth may enlarge."""
@@ -20,7 +21,7 @@ WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
 FIELDS = {"embed": "d_model", "heads": "n_heads", "kv_heads": "n_kv_heads", "head_dim": "head_dim", "mlp": "d_ff"}
 """The field that holds an axis's size."""
 
-Options = dict[str, Any]
+Options = Record
 """An operator's options by name: bool, int, float or str each, or None."""
 
 

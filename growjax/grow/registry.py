@@ -31,7 +31,7 @@ from growjax.grow.operator import (
     check_nothing,
 )
 from growjax.grow.operators.bert2bert import AKI
-from growjax.grow.operators.families import FAMILIES
+from growjax.grow.operators.families import OWN_OPERATORS
 from growjax.grow.operators.hypercloning import HYPERCLONING, HYPERCLONING_NOISY
 from growjax.grow.operators.lemon import LEMON
 from growjax.grow.operators.ligo import LIGO
@@ -48,8 +48,8 @@ from growjax.streams import Streams
 from growjax.train.state import TrainState
 
 BUILTIN = (
-    *FAMILIES, NET2NET, AKI, HYPERCLONING, HYPERCLONING_NOISY, LEMON, ZERO_PAD, SHRINK_PERTURB, MUPSCALE, STAGED, LIGO,
-    SPARKLING,
+    *OWN_OPERATORS, NET2NET, AKI, HYPERCLONING, HYPERCLONING_NOISY, LEMON, ZERO_PAD, SHRINK_PERTURB, MUPSCALE,
+    STAGED, LIGO, SPARKLING,
 )  # fmt: skip
 
 _REGISTERED: dict[str, Operator] = {}

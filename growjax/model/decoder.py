@@ -81,6 +81,8 @@ class _Owner(nn.Module):
         return norm.function(x, *map(self.weight, norm.weights(name, dim)), self.config.norm_eps)
 
     def drop(self, x: jax.Array, key: jax.Array | None, site: str, index: jax.Array | int = 0) -> jax.Array:
+        """Dropout at a named site. The ledger of a step states these sites by itself (`training_sites` in
+        growjax/study/ledgers.py), and an audit compares the two: a site that is new here must be added there."""
         if key is None or self.config.dropout == 0:
             return x
         return layers.dropout(x, self.config.dropout, key=at_site(key, site, index))

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from filelock import FileLock, Timeout
 
@@ -17,7 +17,7 @@ from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
-from growjax.schema import SCHEMA, Record, reads
+from growjax.schema import SCHEMA, Fields, Record, reads
 from growjax.source import source_notes
 
 COMPARABLE = ("packages", "machine", "backend", "device_kind", "platform_version", "accelerator")
@@ -162,7 +162,7 @@ class RunDir:
         """The receipt as it stands, undamaged."""
         return cast(Record, read_receipt(self.path))
 
-    def write_receipt(self, header: Mapping[str, object], cells: Iterable[Mapping[str, Any]]) -> str:
+    def write_receipt(self, header: Mapping[str, object], cells: Iterable[Fields]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.
 
         `parts` holds a digest of each part beside the cells, and of all cells together (`results`: what two machines
@@ -204,7 +204,7 @@ class RunDir:
         return cell.to_dict()
 
 
-def results_digest(cells: Iterable[Mapping[str, Any]]) -> str:
+def results_digest(cells: Iterable[Fields]) -> str:
     """The digest of all cells' results, in the order of their ids."""
     return json_digest([json_digest(result_of(cell)) for cell in sorted(cells, key=lambda cell: cell["id"])])
 

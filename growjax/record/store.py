@@ -14,7 +14,6 @@ import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,7 @@ from growjax.model.decoder import param_shapes
 from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.file_types import Leaf, StateInfo
 from growjax.record.reader import typed
+from growjax.schema import Record
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 
@@ -35,7 +35,7 @@ _RESTORE = "restore the folder from a copy, or make it again"
 _ONE_AT_A_TIME = threading.Lock()  # Orbax runs an event loop of its own for each call
 
 
-StateTree = dict[str, Any]
+StateTree = Record
 """Nested dicts of arrays, or of their shapes."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from growjax.report import plotting, style
 from growjax.report.formatting import Contents, Row, number, power, rows
+from growjax.schema import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ def utility(summary: Row, contents: Contents) -> Figure | None:
             auc, x = number(here[candidate.name]["auc_mean"]), max(kl[source, candidate.name], FLOOR)
             if auc > high + pad:
                 above.append(f"{candidate.name} ({auc:.2f})")
-            options: dict[str, Any] = {
+            options: Record = {
                 **plotting.look(candidate),
                 "markersize": 7,
                 "markeredgewidth": 1.6 if candidate.control else 0,
@@ -165,7 +166,7 @@ def escape(summary: Row, contents: Contents) -> Figure | None:
                 mine = [r for r in found if r["candidate"] == candidate.name and r["regime"] == regime]
                 points = [v for r in mine if math.isfinite(v := number(r.get(key)))]
                 shift = (faces[regime] - (len(regimes) - 1) / 2) * 0.3
-                hollow: dict[str, Any] = {} if faces[regime] % 2 == 0 else {"markerfacecolor": style.PAPER}
+                hollow: Record = {} if faces[regime] % 2 == 0 else {"markerfacecolor": style.PAPER}
                 axes.plot(
                     [max(v, FLOOR) if _wide(values) else v for v in points], [row + shift] * len(points),
                     linestyle="none", **plotting.look(candidate), **hollow,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-Row = Mapping[str, Any]
+from growjax.schema import Fields
+
+Row = Fields
 """Of a summary; which fields there are depends on its section, and on the measures registered."""
 
 DASH = "–"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from growjax.report import style
 from growjax.report.formatting import Candidate
+from growjax.schema import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,7 +158,7 @@ def legend_entries(candidates: Sequence[Candidate]) -> tuple[list[Line2D], list[
     return handles, [c.name for c in candidates]
 
 
-def look(candidate: Candidate) -> dict[str, Any]:
+def look(candidate: Candidate) -> Record:
     """Colour and marker of a candidate, as line properties."""
     return {"color": style.colour(candidate), "marker": style.marker(candidate), "markersize": 4.5}
 

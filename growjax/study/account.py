@@ -7,9 +7,10 @@ of what those keys draw is elsewhere, and independent of this.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from growjax.record.cells import CONTINUED, GOES_ON, Recipe
+from growjax.schema import Fields
 from growjax.study.spec import UNWIDENED
 
 SOURCE_STREAMS = ("order", "dropout")
@@ -79,7 +80,7 @@ def account(recipe: Recipe, known: Mapping[str, Recipe]) -> Account:
     )
 
 
-def recipe_of(cell: Mapping[str, Any]) -> Recipe:
+def recipe_of(cell: Fields) -> Recipe:
     """The recipe of a recorded cell."""
     label = {name: cell[name] for name in LABELS}
     return Recipe(cell["kind"], cell["parameters"], tuple(cell["parents"]), label)

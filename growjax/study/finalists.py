@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from growjax.schema import Fields
 from growjax.study.ranking import adjusted_means
 from growjax.study.recipes import StudyCells
 from growjax.study.spec import StudySpec
@@ -15,7 +15,7 @@ Place = tuple[str, str, str]
 """(source, regime, candidate)"""
 
 
-def finalists(cells: StudyCells, spec: StudySpec, records: Iterable[Mapping[str, Any]]) -> set[Place]:
+def finalists(cells: StudyCells, spec: StudySpec, records: Iterable[Fields]) -> set[Place]:
     """The first `spec.finalists` by AUC of each source and regime, among those that could go on; ties by name.
 
     A candidate that diverged is last.
@@ -36,7 +36,7 @@ def finalists(cells: StudyCells, spec: StudySpec, records: Iterable[Mapping[str,
     return found
 
 
-def with_finalists(cells: StudyCells, spec: StudySpec, records: Iterable[Mapping[str, Any]]) -> StudyCells:
+def with_finalists(cells: StudyCells, spec: StudySpec, records: Iterable[Fields]) -> StudyCells:
     """The cells of a study, with the extensions of those whom its results have made finalists."""
     if not cells.possible:
         return cells
@@ -44,5 +44,5 @@ def with_finalists(cells: StudyCells, spec: StudySpec, records: Iterable[Mapping
     return dataclasses.replace(cells, extensions=[e for e in cells.possible if _place(e.recipe.label) in chosen])
 
 
-def _place(label: Mapping[str, Any]) -> Place:
+def _place(label: Fields) -> Place:
     return label["source"], label["regime"], label["operator"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from growjax.config import DataConfig, ModelConfig, OptimConfig
-from growjax.study.spec import FAMILIES, CrossedLevels, StudySpec
+from growjax.study.spec import PAPER_OPERATORS, CrossedLevels, StudySpec
 
 PUBLISHED = ("net2net", "aki", "hypercloning", "hypercloning_noisy", "lemon", "zero_pad", "shrink_perturb", "mupscale",
              "staged", "ligo", "sparkling", "scratch")  # fmt: skip
@@ -21,7 +21,10 @@ def presets() -> dict[str, StudySpec]:
     )
     # What decides who wins: one source, every warm start under 4 x 4 x 3 levels of a stream.
     run_keys = quick.replace(
-        preset="crossed", source_steps=(600,), operators=FAMILIES, crossed=CrossedLevels(order=4, dropout=4, perturb=3)
+        preset="crossed",
+        source_steps=(600,),
+        operators=PAPER_OPERATORS,
+        crossed=CrossedLevels(order=4, dropout=4, perturb=3),
     )
     # The stochastic regime split: order alone, dropout alone, both, neither.
     regimes = quick.replace(
@@ -48,7 +51,7 @@ def presets() -> dict[str, StudySpec]:
         data=DataConfig(corpus="hf:roneneldan/TinyStories", stories=50000, vocab_size=2048, seq_len=64, batch_size=16),
         source_seeds=(0, 1),
         source_steps=(1000, 2000),
-        operators=(*FAMILIES, "lockstep"),
+        operators=(*PAPER_OPERATORS, "lockstep"),
         pool=PUBLISHED,
         stochastic_replicates=8,
         deterministic_replicates=8,

@@ -29,7 +29,7 @@ CROSSED = "crossed"
 UNWIDENED = "unwidened"
 """The control that goes on as the source it is."""
 
-FAMILIES = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
+PAPER_OPERATORS = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 """The paper's four families of candidates."""
 
 MOST_CELLS = 1_000_000
@@ -86,7 +86,7 @@ class StudySpec(Config):
     source_seeds: tuple[int, ...] = (0,)
     source_steps: tuple[int, ...] = (300, 600)
     """Training steps at which a source state is taken."""
-    operators: tuple[str, ...] = (*FAMILIES, "scratch")
+    operators: tuple[str, ...] = (*PAPER_OPERATORS, "scratch")
     """Candidates, each NAME or NAME:option=value,...; the unwidened source always runs beside them."""
     pool: tuple[str, ...] = ()
     """Further candidates, each with `few_replicates`."""
@@ -146,7 +146,7 @@ class StudySpec(Config):
             require(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
         require(bool(self.families) or not (self.family_regimes or self.rates),
              "family_regimes or rates are given, and operators name no family of the paper's",
-             f"name one of {', '.join(FAMILIES)}")  # fmt: skip
+             f"name one of {', '.join(PAPER_OPERATORS)}")  # fmt: skip
         self.exchanged()
         self.train_config(self.data.vocab_size)
         require(self.data.batch_size % self.shards == 0,
@@ -205,7 +205,7 @@ class StudySpec(Config):
     @property
     def families(self) -> tuple[str, ...]:
         """The paper's families among the candidates."""
-        return tuple(name for name in self.operators if name in FAMILIES)
+        return tuple(name for name in self.operators if name in PAPER_OPERATORS)
 
     @property
     def at_rates(self) -> dict[str, tuple[str, float]]:

@@ -92,4 +92,4 @@ SCRATCH = Operator(
     "scratch", scratch, "control", _PAPER, never, draws={"init": target_sites}, control=True, clones=False
 )
 
-FAMILIES = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)
+OWN_OPERATORS = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)
