@@ -33,8 +33,8 @@ class StudyArguments(Common):
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     from growjax.report.page import write_report
+    from growjax.study.claims import with_claims
     from growjax.study.runner import run_study
-    from growjax.study.summary import summarise
 
     name = option_value(argv, "--preset") or "quick"
     known = presets()
@@ -54,7 +54,7 @@ def run(argv: list[str]) -> int:
             keep=runtime.tokens_directory(),
         )
         watch.phase("drawing the report", 1, 1)
-        summary = summarise(finished_receipt(directory.path))
+        summary = with_claims(finished_receipt(directory.path))
         write_report(directory.report, summary)
         watch.done(1)
     if given.json:

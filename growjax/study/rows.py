@@ -237,4 +237,6 @@ class Summary(TypedDict):
     long: list[RankingRow]
     """At the long lag, of those alone that went on to it."""
     rates: list[RateRow]
+    claims: NotRequired[list[Tree]]
+    """As decided (`growjax.study.claims`)."""
     notes: list[str]
