@@ -278,7 +278,7 @@ def normalise(config: Any) -> None:
         try:
             object.__setattr__(config, name, domain.take(value))
         except ValueError as error:
-            raise UserError(f"{SECTIONS.get(kind, '')}{name} is {_shown(value)}", str(error)) from None
+            raise UserError(f"{SECTIONS.get(kind, '')}{name} is {shown(value)}", str(error)) from None
 
 
 def taken(domain: Domain, value: object, name: str) -> Any:
@@ -286,10 +286,11 @@ def taken(domain: Domain, value: object, name: str) -> Any:
     try:
         return domain.take(value)
     except ValueError as error:
-        raise UserError(f"{name} is {_shown(value)}", str(error)) from None
+        raise UserError(f"{name} is {shown(value)}", str(error)) from None
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value in a message, of whatever length it is."""
     try:
         text = str(value)
     except ValueError:  # a number of more digits than Python writes

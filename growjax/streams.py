@@ -7,10 +7,12 @@ be added, or its replicate exchanged, and every other draw stays as it was. Only
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import define_prng_impl, threefry2x32_p
 
 from growjax.domains import COUNT, SEED, taken
 
@@ -41,6 +43,41 @@ def at_step(stream_key: jax.Array, step: jax.Array | int) -> jax.Array:
 def at_site(step_key: jax.Array, site: str, index: jax.Array | int = 0) -> jax.Array:
     """A step's key at one site (a place in the program that draws), and its index where the site repeats."""
     return jax.random.fold_in(jax.random.fold_in(step_key, name_tag(site)), jnp.asarray(index, jnp.uint32))
+
+
+def _words_from(key: jax.Array, bit_width: int, shape: Sequence[int]) -> jax.Array:
+    """The words of `jax.random.bits` where threefry is partitionable, from a later counter on."""
+    if bit_width not in (32, 64):
+        raise NotImplementedError(f"words of {bit_width} bits")
+    start = (key[2].astype(jnp.uint64) << 32) | key[3].astype(jnp.uint64)
+    counter = start + jax.lax.iota(jnp.uint64, math.prod(shape)).reshape(shape)
+    high, low = threefry2x32_p.bind(key[0], key[1], (counter >> 32).astype(jnp.uint32), counter.astype(jnp.uint32))
+    return (high.astype(jnp.uint64) << 32) | low.astype(jnp.uint64) if bit_width == 64 else high ^ low
+
+
+def _no_more(*given: object) -> jax.Array:
+    raise TypeError("a key that starts at a later counter is for draws alone")
+
+
+_FROM = define_prng_impl(
+    key_shape=(4,), seed=_no_more, split=_no_more, fold_in=_no_more, random_bits=_words_from,
+    name="threefry2x32 from a counter", tag="fryc",
+)  # fmt: skip
+
+
+def normals_from(key: jax.Array, shape: Sequence[int], dtype: jax.typing.DTypeLike, start: int = 0) -> jax.Array:
+    """Standard normals from number `start` on: what `jax.random.normal` gives for a larger array, flat, at `start` and
+    the following positions. The key is a typed threefry key, and `jax_threefry_partitionable` is on.
+
+    >>> from growjax.streams import normals_from, root_key
+    >>> whole = jax.random.normal(root_key(0), (4, 3), "float32")
+    >>> bool((normals_from(root_key(0), (2, 3), "float32", start=6) == whole[2:]).all())
+    True
+    """
+    if start:
+        counter = jnp.asarray([start >> 32, start & 0xFFFFFFFF], jnp.uint32)
+        key = jax.random.wrap_key_data(jnp.concatenate([jax.random.key_data(key), counter]), impl=_FROM)
+    return jax.random.normal(key, tuple(shape), dtype)
 
 
 class Streams:

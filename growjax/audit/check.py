@@ -28,6 +28,7 @@ from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.finalists import with_finalists
 from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.receipt import check_corpus, check_whole, spec_of
+from growjax.study.runner import check
 
 Notify = Callable[[str], None]
 
@@ -56,6 +57,7 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
         )
     spec = spec_of(receipt)
     check_whole(receipt, spec)
+    check(spec)
     run.check_own("report")
     if (run.data / INFO).exists():
         tokens = recorded_tokens(run.data)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from growjax.checkpoints.stored import inside, read_json
+from growjax.checkpoints.stored import DTYPES, inside, read_json
 from growjax.errors import UserError
 from growjax.files import write_text
 
@@ -109,7 +109,8 @@ def kept(folder: Path) -> Extras | None:
     origin, config = read_json(place / _ORIGIN), read_json(place / "config.json")
     names = [name for name in (*TOKENIZER, GENERATION) if (place / name).exists()]
     files = {name: (place / name).read_bytes() for name in names}
-    try:
-        return Extras(origin["name"], config, origin["dtype"], files, tuple(origin["notes"]))
-    except KeyError as error:
-        raise UserError(f"{place / _ORIGIN} lacks {error}", "import the checkpoint again") from None
+    name, dtype, notes = (origin.get(field) for field in ("name", "dtype", "notes"))
+    texts = [name, dtype, *(notes if isinstance(notes, list) else [None])]
+    if not all(isinstance(text, str) and text.isprintable() for text in texts) or dtype not in DTYPES.values():
+        raise UserError(f"{place / _ORIGIN} is none that growjax wrote", "import the checkpoint again")
+    return Extras(str(name), config, str(dtype), files, tuple(notes or ()))

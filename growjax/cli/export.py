@@ -71,7 +71,11 @@ def run(argv: list[str]) -> int:
 def _history(folder: Path, digest: str) -> Any:
     """What `widen` wrote of how the state came to be, if it did."""
     from growjax.checkpoints import History
+    from growjax.record.store import read_widened
 
-    path = folder / "widen.json"
-    described = json.loads(path.read_text()) if path.exists() else {}
-    return History(described.get("operator"), tuple(described.get("plan", ())), digest)
+    described = read_widened(folder)
+    return (
+        History(None, (), digest)
+        if described is None
+        else History(described["operator"], tuple(described["plan"]), digest)
+    )

@@ -11,6 +11,8 @@ import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import parse
+from growjax.cli.described import before, print_before, print_plan, promise, said_of
+from growjax.cli.straight import run_straight
 from growjax.cli.tables import console
 from growjax.config import DataConfig, ModelConfig
 from growjax.errors import CheckFailed, UserError
@@ -48,6 +50,9 @@ class WidenArguments:
     """Write a Hugging Face checkpoint in place of a state."""
     force: bool = False
     """Replace what stands at --out, if it is of the kind that is written."""
+    dry_run: bool = False
+    """Print what it would come to (parameters, operations, bytes, memory, plan, what is exact), from configurations
+    and headers of files alone; write nothing."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
 
@@ -63,14 +68,23 @@ def run(argv: list[str]) -> int:
     from growjax.train.check import check_finite
 
     check_out(given.out, force=given.force, **(HF if given.as_hf else {}))
+    if given.as_hf and is_checkpoint(given.source):
+        done = run_straight(given)
+        if done is not None:
+            return done
+        if not given.json:
+            line = f"{given.operator} does not say what becomes of single tensors: all of the model is in memory"
+            console().print(line, highlight=False, soft_wrap=True)
+    if given.dry_run:
+        return _dry_run(given)
     source, state, extras = read_source(given.source)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
     if extras is not None and given.tokens is None:
-        windows, data, origin = _random_windows(state.config.model), None, Origin()
+        windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
         tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
-        windows = _windows(tokens, state.config.model.max_seq_len)
+        windows = held_out_windows(tokens, state.config.model.max_seq_len)
         data, origin = _growth_data(tokens, windows), origin_of(tokens)
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
@@ -84,7 +98,9 @@ def run(argv: list[str]) -> int:
         described["stored"] = _measure(state, read_back, windows)
         if not given.as_hf and described["stored"] != described["zero_step"]:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
-        if not given.as_hf:
+        if given.as_hf:
+            _card_again(folder, wide, extras, described, followed)
+        else:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
@@ -101,13 +117,37 @@ HF = {"holds": "config.json", "kind": "Hugging Face folder"}
 """What `check_out` asks of a Hugging Face folder."""
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path names a Hugging Face folder."""
+    return (path / "config.json").exists() and not (path / "state.json").exists()
+
+
+def _dry_run(given: WidenArguments) -> int:
+    """What is known of the road through memory before an array is read."""
+    from growjax.checkpoints.folder import open_checkpoint
+    from growjax.config import OptimConfig, TrainConfig
+    from growjax.grow.plan import make_plan
+    from growjax.record.store import read_info
+    from growjax.streams import root_key
+
+    if is_checkpoint(given.source):
+        with open_checkpoint(given.source) as opened:
+            config = TrainConfig(opened.model, OptimConfig())
+    else:
+        config = TrainConfig.from_dict(read_info(find_state(given.source))["config"])
+    plan = make_plan(config.model, given.to.of(config.model))
+    described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
+    print(json.dumps(described, sort_keys=True)) if given.json else print_before(console(), described)
+    return 0
+
+
 def read_source(path: Path) -> tuple[Path, Any, Any]:
     """The folder that a path names, its state, a Hugging Face checkpoint's included, and the extras of the checkpoint
     that the state came from, or None."""
     from growjax.checkpoints import kept, load
     from growjax.record.store import load_state
 
-    if (path / "config.json").exists() and not (path / "state.json").exists():
+    if is_checkpoint(path):
         return path, *load(path)
     folder = find_state(path)
     return folder, load_state(folder), kept(folder)
@@ -151,7 +191,7 @@ def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = 
         raise UserError(f"--force will not replace {out}, which is no {kind}", "choose another --out")
 
 
-def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
+def held_out_windows(tokens: TokenFile, seq_len: int) -> jax.Array:
     """uint16 [4, 8, T + 1]: held-out windows, spread evenly."""
     import jax.numpy as jnp
     import numpy as np
@@ -159,6 +199,9 @@ def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
     from growjax.data.batches import as_windows
 
     windows = as_windows(tokens.validation, min(seq_len, DataConfig.from_dict(tokens.info["config"]).seq_len))
+    if not len(windows):
+        shortest = f"holds no window of {windows.shape[-1]} held-out tokens"
+        raise UserError(f"{tokens.directory} {shortest}", "name more tokens of the same tokenizer with --tokens")
     spread = np.arange(32) * len(windows) // 32
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 
@@ -173,7 +216,7 @@ def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
     return GrowthData(jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1)), windows.shape[1])
 
 
-def _random_windows(model: ModelConfig) -> jax.Array:
+def random_windows(model: ModelConfig) -> jax.Array:
     """int32 [4, 8, T + 1]: the same ids each time, of all the vocabulary."""
     import jax.numpy as jnp
     import numpy as np
@@ -186,6 +229,17 @@ def _measure(source: TrainState, wide: TrainState, windows: jax.Array) -> dict[s
     from growjax.measure.divergence import divergences
 
     return divergences((source.config.model, source.params), (wide.config.model, wide.params), windows)
+
+
+def _card_again(folder: Path, wide: Any, extras: Any, described: Record, plan: WidthPlan) -> None:
+    """The model card with what was measured on the saved files."""
+    from growjax.checkpoints.card import History
+    from growjax.checkpoints.folder import write_card
+
+    zero = described["stored"] | {"measured_on": described["measured_on"]}
+    own = promise(plan, described["operator"])
+    history = History(described["operator"], tuple(described["plan"]), described["digest"], own["exact"], said_of(zero))
+    write_card(folder, wide, extras, history)
 
 
 def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainState, windows: jax.Array) -> Record:
@@ -217,17 +271,8 @@ def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainStat
 
 
 def _print(described: Record) -> None:
-    from rich.table import Table
-
     out = console()
-    plan = Table("axis", "old", "new", "copies", "", title=f"{described['operator']}: which positions are copied")
-    for row in described["plan"]:
-        plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"], row["exact"])
-    out.print(plan)
-    sizes = Table("", "before", "after", title="what it costs")
-    for name in ("parameters", "flops_per_token", "state_bytes"):
-        sizes.add_row(name.replace("_", " "), f"{described['before'][name]:,.0f}", f"{described['after'][name]:,.0f}")
-    out.print(sizes)
+    print_plan(out, described)
     for holds, word in ((True, "holds for"), (False, "does not hold for")):
         parts = [name for name, value in described["law"].items() if value is holds]
         if parts:
@@ -249,9 +294,5 @@ def _print(described: Record) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    zero = described["zero_step"]
-    out.print(
-        f"at step 0, on {described['measured_on']}: KL {zero['kl']:.3g} nats per token, largest logit difference "
-        f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})",
-        highlight=False,
-    )
+    zero = described["zero_step"] | {"measured_on": described["measured_on"]}
+    out.print(said_of(zero), highlight=False)

@@ -24,6 +24,7 @@ END_ID = 0
 FILES = ("tokenizer.json", "train.bin", "validation.bin")
 INFO = "tokens.json"
 _BATCH = 1000
+_AGAIN = "prepare the tokens again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +45,19 @@ class TokenFile:
         return json_digest(self.info["files"])
 
     def tokenizer(self) -> Tokenizer:
-        """The vocabulary, with `<|end|>` inside a text taken as plain characters."""
-        return _plain(Tokenizer.from_str((self.directory / "tokenizer.json").read_text(encoding="utf-8")))
+        """The vocabulary, with `<|end|>` inside a text taken as plain characters. Raises `UserError` where the file is
+        no tokenizer, or one of another size than tokens.json says."""
+        path = self.directory / "tokenizer.json"
+        try:
+            found = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the library's is no Exception
+            raise UserError(f"{path} is no tokenizer ({str(error)[:120]})", _AGAIN) from None
+        if found.get_vocab_size() != self.info["vocab_size"]:
+            sizes = f"{found.get_vocab_size()} tokens, and {INFO} says {self.info['vocab_size']}"
+            raise UserError(f"{path} has {sizes}", _AGAIN)
+        return _plain(found)
 
 
 def _plain(tokenizer: Tokenizer) -> Tokenizer:
@@ -106,6 +118,19 @@ def _require_windows(side: str, tokens: int, needed: int, what: str, config: Dat
         )
 
 
+def require_windows(train: int, validation: int, config: DataConfig) -> None:
+    """Raises `UserError` where so many tokens to train on, or held out, are too few for a batch, or an evaluation."""
+    _require_windows("train", train, config.batch_size, "one batch", config, "--data.batch-size or --data.seq-len")
+    _require_windows(
+        "validation",
+        validation,
+        config.batch_size * config.eval_batches,
+        f"an evaluation of {config.eval_batches} batches of {config.batch_size}",
+        config,
+        "--data.eval-batches, --data.batch-size or --data.seq-len, raise --data.validation-fraction",
+    )
+
+
 def write_tokens(directory: Path, corpus: Corpus, config: DataConfig) -> TokenFile:
     """Train a vocabulary on the train side and write tokenizer.json, train.bin, validation.bin, tokens.json.
 
@@ -114,15 +139,7 @@ def write_tokens(directory: Path, corpus: Corpus, config: DataConfig) -> TokenFi
     """
     tokenizer = train_tokenizer(corpus.train, config.vocab_size)
     train, validation = encode(tokenizer, corpus.train), encode(tokenizer, corpus.validation)
-    _require_windows("train", len(train), config.batch_size, "one batch", config, "--data.batch-size or --data.seq-len")
-    _require_windows(
-        "validation",
-        len(validation),
-        config.batch_size * config.eval_batches,
-        f"an evaluation of {config.eval_batches} batches of {config.batch_size}",
-        config,
-        "--data.eval-batches, --data.batch-size or --data.seq-len, raise --data.validation-fraction",
-    )
+    require_windows(len(train), len(validation), config)
     contents = dict(zip(FILES, (tokenizer.to_str().encode(), train.tobytes(), validation.tobytes()), strict=True))
     info = {
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
@@ -165,15 +182,16 @@ def write_files(directory: Path, contents: dict[str, bytes]) -> None:
 def open_tokens(directory: Path) -> TokenFile:
     """Open what `write_tokens` wrote, after checking every file against its SHA-256.
 
-    Raises `UserError` where tokens.json is missing or unreadable, `CheckFailed` where a file is damaged.
+    Raises `UserError` where tokens.json is missing or unreadable, or where a token is beyond its vocabulary,
+    `CheckFailed` where a file is damaged.
     """
-    path = directory / INFO
-    hint = "prepare the tokens again"
+    path, hint = directory / INFO, _AGAIN
     try:
         info = json.loads(path.read_bytes())
         files, tokens = info["files"], info["tokens"]
         expected = {name: str(files[name]) for name in FILES}
         counts = int(tokens["train"]), int(tokens["validation"])
+        size = int(info["vocab_size"])
     except FileNotFoundError as error:
         raise UserError(f"{directory} holds no {INFO}", hint) from error
     except OSError as error:
@@ -195,4 +213,7 @@ def open_tokens(directory: Path) -> TokenFile:
         np.memmap(directory / f"{side}.bin", dtype="<u2", mode="r", shape=(count,))
         for side, count in zip(("train", "validation"), counts, strict=True)
     )
+    largest = max(int(train.max()), int(validation.max()))
+    if largest >= size:
+        raise UserError(f"{directory} holds the token {largest} of a vocabulary of {size}", hint)
     return TokenFile(directory, train, validation, info)

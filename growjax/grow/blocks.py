@@ -16,10 +16,11 @@ import numpy as np
 from growjax.draws import Sites, normals, uniforms
 from growjax.grow.copying import along, copy_leaf, without
 from growjax.grow.law import gauges, leaf_law
+from growjax.grow.leafwise import Leafwise, each_leaf
 from growjax.grow.plan import AxisMap, Options, WidthPlan
-from growjax.model.axes import Dim, ParamSpec, map_specs
+from growjax.model.axes import Dim, ParamSpec
 from growjax.model.components import components
-from growjax.model.decoder import Params, param_specs
+from growjax.model.decoder import Params
 from growjax.streams import at_site
 
 AXES = ("embed", "heads", "kv_heads", "mlp")
@@ -60,27 +61,44 @@ def _of_dim(dim: Dim, start: Start, tied: bool) -> np.ndarray:
     return start.matrix.max(axis=1)
 
 
-def started_params(params: Params, plan: WidthPlan, starts: dict[str, Start]) -> Params:
+def _mixed(spec: ParamSpec, plan: WidthPlan, starts: dict[str, Start]) -> list[tuple[int, np.ndarray]]:
+    """Positions of a parameter's axes that a matrix writes, each with it."""
+    tied = plan.source.tie_embeddings
+    return [
+        (position, starts[dim.axis].matrix)
+        for position, dim in enumerate(spec.dims)
+        if dim.axis in starts and dim.role == "writes" and not (dim.gauge == "logits" and tied)
+    ]
+
+
+def from_starts(plan: WidthPlan, starts: dict[str, Start]) -> Leafwise:
     """Every parameter, by the starts of its axes; the law where an axis has none."""
     rest, tied = without(plan, tuple(starts)), plan.source.tie_embeddings
 
-    def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
-        times, copied, mixed = leaf_law(spec, rest).s, plan, []
+    def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
+        times, copied, mixed = leaf_law(spec, rest).s, plan, _mixed(spec, plan, starts)
         for position, dim in enumerate(spec.dims):
-            start = starts.get(dim.axis)
-            if start is None:
+            if dim.axis not in starts:
                 continue
-            if dim.role == "writes" and not (dim.gauge == "logits" and tied):
-                mixed.append((position, start.matrix))
+            if position in dict(mixed):
                 copied = without(copied, (dim.axis,))
             else:
-                times = times * along(_of_dim(dim, start, tied), position, leaf.ndim)
+                times = times * along(_of_dim(dim, starts[dim.axis], tied), position, leaf.ndim)
         for position, matrix in mixed:
             wide = jnp.tensordot(jnp.asarray(matrix), leaf.astype(jnp.float64), axes=(1, position))
             leaf = jnp.moveaxis(wide, 0, position).astype(leaf.dtype)
         return copy_leaf(leaf, spec, copied, times)
 
-    return map_specs(one, param_specs(plan.source), params)
+    def sums(spec: ParamSpec) -> bool:
+        # in what order a product adds may follow from its size
+        return any((np.count_nonzero(matrix, axis=1) > 1).any() for _, matrix in _mixed(spec, plan, starts))
+
+    return Leafwise((one,), sums)
+
+
+def started_params(params: Params, plan: WidthPlan, starts: dict[str, Start]) -> Params:
+    """Every parameter, by the starts of its axes; the law where an axis has none."""
+    return each_leaf(from_starts(plan, starts), params, plan)
 
 
 def old_scale(spec: ParamSpec, plan: WidthPlan, starts: dict[str, Start]) -> np.ndarray:

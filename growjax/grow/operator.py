@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
 
 from growjax.config import OptimConfig
+from growjax.domains import shown
 from growjax.draws import Sites
 from growjax.errors import UserError
+from growjax.grow.leafwise import Leafwise
+from growjax.grow.options import check_options, hints_of, read_option
 from growjax.grow.plan import Options, WidthPlan
 from growjax.streams import Streams
 from growjax.train.state import TrainState
@@ -36,6 +37,11 @@ Follows = Callable[[WidthPlan, Streams], WidthPlan]
 What it draws from the streams is among the operator's `draws`."""
 
 
+ByLeaf = Callable[[WidthPlan, Streams, Options], Leafwise]
+"""What an operator or a part does to parameters one by one, the same bits; with the plan that it follows, the streams
+that it is given and all options."""
+
+
 class GrowthData(NamedTuple):
     """What an operator that trains is given."""
 
@@ -47,8 +53,10 @@ class GrowthData(NamedTuple):
 class OperatorFunction(Protocol):
     """Makes a candidate: a pure function from a source state to a full training state of the target's shape.
 
-    Options are further keyword arguments, each with a default of type bool, int, float or str (or None besides). It may
-    draw from the streams `perturb`, `structure` and `init`, at step 0 alone, and its `Operator` says what (`draws`).
+    Options are further keyword arguments, each with a default of type bool, int, float or str (or None besides).
+    Numbers are finite; what else they must be an annotation says (`Annotated[float, Real(0.0, 1.0)]`, with a domain of
+    `growjax.domains`), and `Literal` says which words a text may be. It may draw from the streams `perturb`,
+    `structure` and `init`, at step 0 alone, and its `Operator` says what (`draws`).
 
     Args:
         state: the source, its vocabulary grown already. Its arrays are the caller's: read them, donate none.
@@ -123,6 +131,11 @@ def as_given(plan: WidthPlan, streams: Streams) -> WidthPlan:
     return plan
 
 
+def untouched(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    """Parameters stay as they are."""
+    return Leafwise()
+
+
 def never_needed(options: Options) -> bool:
     """A part that does not ask what the operator copied."""
     return False
@@ -133,7 +146,6 @@ def check_nothing(plan: WidthPlan, optim: OptimConfig, options: Options) -> None
 
 
 _HIDDEN = ("streams", "data")
-_BOOL = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class Described:
@@ -158,23 +170,21 @@ class Described:
         """Whether it must be given data."""
         return "data" in inspect.signature(self.fn).parameters
 
+    def __post_init__(self) -> None:
+        check_options(self.name, self.fn, self.options)
+
     def read_options(self, text: str) -> Options:
         """`option=value,option=value` as values; raises `UserError` for what it does not take."""
-        known, hints = self.options, typing.get_type_hints(self.fn)
-        values: Options = {}
+        known = self.options
+        hints, values = hints_of(self.fn, known), Options()
         for word in filter(None, text.split(",")):
             option, equals, value = word.partition("=")
             if option not in known or not equals:
                 described = ", ".join(f"{k}={v}" for k, v in known.items()) or "none"
-                raise UserError(f"operator {self.name} does not take {word!r}", f"its options are: {described}")
-            kind = _plain(hints[option])
-            try:
-                values[option] = _BOOL[value.lower()] if kind is bool else kind(value)
-            except (ValueError, KeyError):
-                raise UserError(
-                    f"operator {self.name}: {option}={value} is no {kind.__name__}",
-                    f"write it like {option}={known[option]}",
-                ) from None
+                raise UserError(f"operator {self.name} does not take {shown(word)!r}", f"its options are: {described}")
+            if option in values:
+                raise UserError(f"operator {self.name}: {option} stands twice", "give it once")
+            values[option] = read_option(f"operator {self.name}: {option}", hints[option], value)
         return values
 
 
@@ -196,6 +206,8 @@ class Operator(Described):
     clones: bool = True
     """Whether new units are copies of old ones as the law has them (see `growjax.grow.law`). Parts that go by copies
     are refused where they are not."""
+    leafwise: ByLeaf | None = None
+    """None where parameters cannot be had one by one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -210,10 +222,4 @@ class Part(Described):
     draws: Draws = dataclasses.field(default_factory=dict)
     needs_clones: Callable[[Options], bool] = never_needed
     """Whether, under these options, it goes by which units are copies of which."""
-
-
-def _plain(hint: Any) -> type:
-    """The type to read a value as: of `float | None`, float."""
-    if isinstance(hint, types.UnionType):
-        hint = next(h for h in typing.get_args(hint) if h is not type(None))
-    return hint
+    leafwise: ByLeaf = untouched

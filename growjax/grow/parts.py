@@ -5,19 +5,23 @@ Each is a function `(state, source, plan, *, streams, **options) -> TrainState`,
 
 from __future__ import annotations
 
+from typing import Literal
+
 from growjax.config import OptimConfig
 from growjax.errors import require
 from growjax.grow.building import restarted
 from growjax.grow.factors import copy_factors, law_factors, no_factors, times_factors, warmed_again
+from growjax.grow.leafwise import Leafwise, each_leaf
 from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments
-from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.noise import Cancel, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Part
+from growjax.grow.options import Amount, Decibels, Horizon, Rate, Steps
 from growjax.grow.plan import Options, WidthPlan
-from growjax.grow.promises import always, check_law, check_noise, check_steps, unless_noise_shows
+from growjax.grow.promises import always, check_law, unless_noise_shows
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
-BECOME = ("law", "copied", "zeroed", "refilled")
+Become = Literal["law", "copied", "zeroed", "refilled"]
 
 
 def noise(
@@ -26,17 +30,22 @@ def noise(
     plan: WidthPlan,
     *,
     streams: Streams,
-    sigma: float = 0.2,
-    snr_db: float | None = None,
-    cancel: str = "inputs",
+    sigma: Amount = 0.2,
+    snr_db: Decibels | None = None,
+    cancel: Cancel = "inputs",
 ) -> TrainState:
     """Adds normal noise to what reads cloned axes: `sigma` of each matrix's rms, or `snr_db` decibels under it."""
-    size = sigma if snr_db is None else sigma_of_snr(snr_db)
-    return state.replace(params=input_noise(state.params, plan, size, cancel, key=streams.at("perturb", 0)))
+    added = _noise_leaf(plan, streams, {"sigma": sigma, "snr_db": snr_db, "cancel": cancel})
+    return state.replace(params=each_leaf(added, state.params, plan))
+
+
+def _noise_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    size = options["sigma"] if options["snr_db"] is None else sigma_of_snr(options["snr_db"])
+    return noisy(plan, size, options["cancel"], key=streams.at("perturb", 0))
 
 
 def moments(
-    state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, become: str = "law"
+    state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, become: Become = "law"
 ) -> TrainState:
     """Makes the moments `law` (scaled like gradients), `copied`, `zeroed` (counts too) or `refilled` (only m = 0).
 
@@ -59,7 +68,7 @@ def reset(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: St
 
 
 def schedule(
-    state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, horizon: int = 0
+    state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, horizon: Horizon = 0
 ) -> TrainState:
     """Starts the learning-rate schedule anew, warm-up included, to end after `horizon` steps (0: as many as before)."""
     optim = state.config.optim
@@ -69,7 +78,7 @@ def schedule(
     return state.replace(opt_state=opt_state, config=state.config.replace(optim=optim))
 
 
-def rate(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, times: float = 1.0) -> TrainState:
+def rate(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, times: Rate = 1.0) -> TrainState:
     """Multiplies the learning rate by `times` all along its schedule, and the decay that goes by it."""
     optim = state.config.optim
     optim = optim.replace(learning_rate=optim.learning_rate * times)
@@ -99,19 +108,12 @@ def law(
     return state.replace(law=both)
 
 
-def rewarm(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, steps: int = 32) -> TrainState:
+def rewarm(
+    state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, steps: Steps = 32
+) -> TrainState:
     """Lets the rate of new entries rise from 0 again over some steps, by each entry's own count (see `reset`)."""
     law = warmed_again(state.law, plan, steps)
     return state.replace(law=law)
-
-
-def _check_moments(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
-    become = options["become"]
-    require(become in BECOME, f"moments cannot become {become!r}", f"choose one of {', '.join(BECOME)}")
-
-
-def _check_rate(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
-    require(options["times"] > 0, f"a rate cannot be {options['times']} times another", "give a number above 0")
 
 
 def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
@@ -125,16 +127,17 @@ def _check_schedule(plan: WidthPlan, optim: OptimConfig, options: Options) -> No
 
 PARTS = (
     Part(
-        "noise", noise, "arXiv 2409.12903", unless_noise_shows, check_noise,
+        "noise", noise, "arXiv 2409.12903", unless_noise_shows,
         draws={"perturb": noise_sites}, needs_clones=lambda options: options["cancel"] != "none",
+        leafwise=_noise_leaf,
     ),
     Part(
-        "moments", moments, "growjax", always, _check_moments,
+        "moments", moments, "growjax", always,
         needs_clones=lambda options: options["become"] in ("law", "copied"),
     ),
     Part("reset", reset, "arXiv 2604.04281", always),
     Part("schedule", schedule, "growjax", always, _check_schedule),
-    Part("rate", rate, "growjax", always, _check_rate),
+    Part("rate", rate, "growjax", always),
     Part("law", law, "growjax", always, check_law, needs_clones=lambda options: True),
-    Part("rewarm", rewarm, "arXiv 2602.02472", always, check_steps("steps")),
+    Part("rewarm", rewarm, "arXiv 2602.02472", always),
 )  # fmt: skip

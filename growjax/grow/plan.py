@@ -169,6 +169,13 @@ def _copies(axis: str, old: int, new: int, key: jax.Array | None) -> AxisMap:
 
 
 def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
+    """`dealt_plan`, of a target whose state fits in memory."""
+    check_same(source, target)
+    require_room_for_model(target)
+    return dealt_plan(source, target, key=key)
+
+
+def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
     """The plan from `source` to `target`; refuses, with the nearest reachable target, what growth cannot do.
 
     Without a key copies are dealt in rounds (position j copies j mod old). With a key they are drawn at random
@@ -177,7 +184,6 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
     The plan's target repeats the source's rotary table where heads grow longer.
     """
     check_same(source, target)
-    require_room_for_model(target)
     for name in WIDTHS:
         old, new = getattr(source, name), getattr(target, name)
         if new < old:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from growjax.config import OptimConfig
 from growjax.errors import require
 from growjax.grow.factors import law_factors
-from growjax.grow.noise import CANCEL
-from growjax.grow.operator import Check
 from growjax.grow.plan import Options, WidthPlan
 from growjax.model.components import components
 
@@ -36,25 +34,9 @@ def unless_noise_shows(plan: WidthPlan, options: Options) -> bool:
     return options["cancel"] != "none" and where_clones_are_exact(plan, options)
 
 
-def check_noise(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
-    """A size that is one, and a way to cancel."""
-    require(options["sigma"] >= 0, f"sigma is {options['sigma']}", "give a number of at least 0")
-    cancel = options.get("cancel", "none")
-    require(cancel in CANCEL, f"noise cannot cancel over {cancel!r}", f"choose one of {', '.join(CANCEL)}")
-
-
 def check_law(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     """The optimizer has a law under this plan."""
     law_factors(plan, optim)
-
-
-def check_steps(option: str) -> Check:
-    """That option counts steps."""
-
-    def check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
-        require(options[option] >= 1, f"{option} is {options[option]}", "give at least 1 step")
-
-    return check
 
 
 def check_whole_multiples(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:

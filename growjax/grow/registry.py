@@ -14,8 +14,10 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from growjax.config import OptimConfig
+from growjax.domains import shown
 from growjax.draws import Sites
 from growjax.errors import UserError
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import (
     Check,
     Described,
@@ -200,6 +202,19 @@ class Composition:
             _checked(part, own, optim, options)
         return own
 
+    def leafwise(self, plan: WidthPlan, *, streams: Streams) -> Leafwise | None:
+        """What `apply` does to parameters one by one, by the plan that is really followed; None where the operator
+        says of none."""
+        (operator, options), *parts = self._steps
+        assert isinstance(operator, Operator)
+        if operator.leafwise is None:
+            return None
+        made = operator.leafwise(plan, streams, options)
+        for number, (part, options) in enumerate(parts):
+            assert isinstance(part, Part)
+            made = made.then(part.leafwise(plan, streams.part(number), options))
+        return made
+
     def apply(self, state: TrainState, plan: WidthPlan, *, streams: Streams, data: GrowthData | None) -> TrainState:
         """The candidate, by the plan that is really followed. Every part draws from streams of its own."""
         given = dict(self.options)
@@ -235,5 +250,5 @@ def parse_operator(text: str) -> Composition:
 def _one(text: str, known: dict[str, Kind], kind: str) -> tuple[Kind, Options]:
     name, _, words = text.partition(":")
     if name not in known:
-        raise UserError(f"no {kind} is named {name!r}", f"choose one of {', '.join(known)}")
+        raise UserError(f"no {kind} is named {shown(name)!r}", f"choose one of {', '.join(known)}")
     return known[name], known[name].read_options(words)

@@ -36,7 +36,7 @@ from growjax.model.components import Components, Weight, components
 from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
 from growjax.model.products import project, project_each
-from growjax.streams import at_site
+from growjax.streams import at_site, normals_from
 
 Params = dict[str, Any]
 
@@ -214,15 +214,22 @@ def init_params(config: ModelConfig, *, key: jax.Array) -> Params:
     """
 
     def draw(path: jax.tree_util.KeyPath, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
-        if spec.init != "normal":
-            return jnp.full(shape.shape, 1.0 if spec.init == "ones" else 0.0, shape.dtype)
-        std = initial_deviation(config, spec)
         site = jax.tree_util.keystr(path, simple=True, separator="/")
-        return std * jax.random.normal(at_site(key, site), shape.shape, shape.dtype)
+        return init_leaf(config, site, spec, shape.shape, key=key)
 
     specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=lambda s: isinstance(s, ParamSpec))
     shapes = jax.tree.leaves(param_shapes(config))
     return jax.tree.unflatten(specs[1], [draw(p, s, shape) for (p, s), shape in zip(specs[0], shapes, strict=True)])
+
+
+def init_leaf(
+    config: ModelConfig, path: str, spec: ParamSpec, shape: tuple[int, ...], first: int = 0, *, key: jax.Array
+) -> jax.Array:
+    """One of `init_params`, or the part of that shape that begins at position `first` of its first axis."""
+    if spec.init != "normal":
+        return jnp.full(shape, 1.0 if spec.init == "ones" else 0.0, config.param_dtype)
+    drawn = normals_from(at_site(key, path), shape, config.param_dtype, first * math.prod(shape[1:]))
+    return initial_deviation(config, spec) * drawn
 
 
 def initial_deviation(config: ModelConfig, spec: ParamSpec) -> float:

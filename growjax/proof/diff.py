@@ -39,7 +39,7 @@ from growjax.source import source_notes
 from growjax.study.context import Context, make_context
 from growjax.study.receipt import check_corpus, spec_of
 from growjax.study.replay import state_at
-from growjax.study.runner import run_study
+from growjax.study.runner import check, run_study
 from growjax.train.state import TrainState
 
 REACH = 4
@@ -157,6 +157,7 @@ def _element(
 def _state_at(cell: CellRecord, receipt: Receipt | Begun, path: Path, step: int, corpus: str | None) -> TrainState:
     """The state of a cell after a step, from what the run stores, or from its ancestors computed again."""
     spec = spec_of(receipt)
+    check(spec)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(path)
         if not (run.data / INFO).exists() or not any(run.cells.glob("*/state.json")):

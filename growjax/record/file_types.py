@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NotRequired
 
-from annotated_types import Ge, Le, MaxLen
+from annotated_types import Ge, Le, MaxLen, Predicate
 from typing_extensions import TypedDict
 
 from growjax.record.cell_types import Sides
@@ -38,6 +38,29 @@ class TokensInfo(TypedDict):
     source: Tree
     config: Tree
     unigram_entropy: Number
+
+
+class PlanRow(TypedDict):
+    """An axis of a plan, in words."""
+
+    axis: Name
+    old: Count
+    new: Count
+    copies: Annotated[str, MaxLen(300), Predicate(str.isprintable)]
+    exact: Annotated[str, MaxLen(300), Predicate(str.isprintable)]
+
+
+class OriginRecord(TypedDict):
+    tokens: Digest | None
+    tokenizer: Digest | None
+
+
+class Widened(TypedDict):
+    """`widen.json`, as far as it is read again."""
+
+    operator: Name
+    plan: list[PlanRow]
+    origin: NotRequired[OriginRecord]
 
 
 class TraceNames(TypedDict):

@@ -22,10 +22,11 @@ from growjax.config import TrainConfig, canonical_json
 from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
 from growjax.files import explain, plain_name, write_text
+from growjax.limits import require_room
 from growjax.model.decoder import param_shapes
 from growjax.record.checksums import read_checked, with_checksum
-from growjax.record.file_types import Leaf, StateInfo
-from growjax.record.reader import typed
+from growjax.record.file_types import Leaf, StateInfo, Widened
+from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed
 from growjax.schema import Record
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
@@ -126,6 +127,7 @@ def load_state(directory: Path) -> TrainState:
     _quietly()
     info = read_info(directory)
     config = TrainConfig.from_dict(info["config"])
+    require_room(config)
     damaged = UserError(f"{directory}/state.json describes no state of its own configuration", _RESTORE)
     if not _plausible(info["leaves"], config):
         raise damaged
@@ -171,6 +173,17 @@ def read_info(directory: Path) -> StateInfo:
     if info is None:
         raise UserError(f"{path} is damaged", _RESTORE)
     return typed(StateInfo, info, str(path))
+
+
+def read_widened(directory: Path) -> Widened | None:
+    """What `widen` wrote beside a state; None where it wrote nothing there. Raises `UserError` where that is none."""
+    path = directory / "widen.json"
+    try:
+        return typed(Widened, parse(read_bytes(path, RECORD_BYTES).decode("utf-8", errors="replace"), path), str(path))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise UserError(f"{path} is no record of a widening", _RESTORE) from None
 
 
 def _read_leaves(directory: Path, abstract: StateTree) -> StateTree:

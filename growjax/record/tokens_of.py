@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
-from growjax.data.tokens import INFO, TokenFile, open_tokens
-from growjax.errors import UserError
-from growjax.schema import Record
+from growjax.data.tokens import INFO, TokenFile
+from growjax.errors import CheckFailed, UserError
+from growjax.record.integrity import check_result, read_receipt, recorded_tokens
+from growjax.record.reader import typed_cell
+from growjax.record.store import read_widened
 
 
 class Origin(NamedTuple):
@@ -24,23 +25,20 @@ def origin_of(tokens: TokenFile) -> Origin:
 
 
 def recorded_origin(state: Path) -> Origin:
-    """What a state's own folder records of its tokens, and the run that the folder is a cell of."""
-    widened = _read(state / "widen.json").get("origin", {})
-    if widened:
-        return Origin(widened.get("tokens"), widened.get("tokenizer"))
-    tokens = _read(state / "result.json").get("inputs", {}).get("tokens")
-    cells = _read(state.parent.parent / "receipt.json").get("cells", [])
+    """What a state's own folder records of its tokens, and the run that the folder is a cell of. Raises `UserError`
+    or `CheckFailed` where a record in the folder is none, or is damaged."""
+    widened = read_widened(state)
+    if widened is not None and "origin" in widened:
+        return Origin(**widened["origin"])
+    path = state / "result.json"
+    tokens = typed_cell(check_result(path), str(path))["inputs"].get("tokens") if path.exists() else None
+    try:
+        cells = read_receipt(state.parent.parent)["cells"] if tokens else []
+    except (UserError, CheckFailed):  # what lies above a state need not be its run
+        cells = []
     vocabularies = [c["digests"]["tokenizer.json"] for c in cells
                     if c["kind"] == "data" and c["digests"]["tokens"] == tokens]  # fmt: skip
     return Origin(tokens, next(iter(vocabularies), None))
-
-
-def _read(path: Path) -> Record:
-    try:
-        found = json.loads(path.read_bytes())
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return {}
 
 
 def tokens_for(state: Path, given: Path | None, vocab_size: int) -> TokenFile:
@@ -51,12 +49,12 @@ def tokens_for(state: Path, given: Path | None, vocab_size: int) -> TokenFile:
     """
     origin = recorded_origin(state)
     if given is not None:
-        tokens = open_tokens(given)
+        tokens = recorded_tokens(given)
         _check(state, tokens, origin, vocab_size)
         return tokens
     for folder in (state / "data", state.parent.parent / "data"):
         if origin.tokens is not None and (folder / INFO).exists():
-            tokens = open_tokens(folder)
+            tokens = recorded_tokens(folder)
             if tokens.digest == origin.tokens:
                 return tokens
     known = "no record of its tokens" if origin.tokens is None else f"its own have digest {origin.tokens[:12]}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from growjax.config import canonical_json
-from growjax.files import write_text
+from growjax.record.sealed import write_sealed
 from growjax.report import attribution, charts, claims, csv_tables, figures, further, plotting, sentences, style, tables
 from growjax.report.formatting import Contents, Row, contents_of, fixed, rows, text
 
@@ -15,7 +15,8 @@ Figures = dict[str, str | None]
 
 
 def write_report(directory: Path, summary: Row) -> list[Path]:
-    """Write `index.html`, `figures/*.svg` and `tables/*.csv` under `directory` and return their paths.
+    """Write `index.html`, `figures/*.svg` and `tables/*.csv` under `directory`, with their digests beside them, and
+    return their paths.
 
     The page holds everything it shows and asks nothing of a network. The bytes depend on `summary` alone (and on
     matplotlib's version, and on the measures registered); each file is complete under its name or absent.
@@ -36,13 +37,7 @@ def write_report(directory: Path, summary: Row) -> list[Path]:
     if rows(summary, "claims"):
         files["claims.md"] = claims.markdown(summary)
     files["index.html"] = page(summary, contents, drawn)
-    return [_write(Path(directory) / name, body) for name, body in sorted(files.items())]
-
-
-def _write(path: Path, body: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, body)
-    return path
+    return write_sealed(Path(directory), files)
 
 
 def page(summary: Row, contents: Contents, drawn: Figures) -> str:

@@ -34,7 +34,14 @@ DERIVED: tuple[tuple[str, str, str, str], ...] = (
         "regret",
         "AUC of the selector's first choice minus the lowest AUC among the warm starts, at the longest lag",
         "nats/token",
-        "lower is better; 0 is the right choice",
+        "lower is better; 0 is the right choice. Of a first choice that diverged there is none, and means leave it out",
+    ),
+    (
+        "diverged",
+        "a replicate whose training or validation loss was no finite number at some step; means, sd, intervals, bands "
+        "and n are over the others, pairs over candidates of which none did",
+        "replicates, and the first such step",
+        "a candidate is ranked after all of which fewer replicates diverged, whatever its AUC",
     ),
 )
 """What the page works out from measures: name, formula, unit and direction, as HTML."""

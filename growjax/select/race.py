@@ -40,8 +40,6 @@ class Rules(NamedTuple):
     """Lags at which candidates are compared, rising."""
     every: int
     """Steps between evaluations."""
-    replicates: int = 3
-    """Of the first rung, where half the budget allows it."""
     most: int = 8
     """Replicates at most."""
 
@@ -103,6 +101,33 @@ def least_budget(candidates: Sequence[str], rungs: Sequence[int]) -> int:
     return len(candidates) * rungs[0]
 
 
+class Reach(NamedTuple):
+    """How far chance reaches for a difference to the leader."""
+
+    comparisons: int
+    replicates: int
+    noise: float
+    """Standard deviation of a paired difference over replicates: pooled over those that were run, or with one
+    replicate the published studies'."""
+    drift: float
+
+    @property
+    def noisy(self) -> bool:
+        """Whether one replicate more would say more than a longer lag."""
+        return self.noise**2 / self.replicates > self.drift**2
+
+    def half(self) -> float:
+        """Half the interval at `CONFIDENCE` over all comparisons together; noise and drift are independent."""
+        from scipy.stats import norm, t
+
+        if not self.comparisons:
+            return 0.0
+        tail = 1 - (1 - CONFIDENCE) / (2 * self.comparisons)
+        freedom = self.comparisons * (self.replicates - 1)
+        of_noise = float(t.ppf(tail, freedom) if freedom else norm.ppf(tail))
+        return math.hypot(of_noise * self.noise / math.sqrt(self.replicates), float(norm.ppf(tail)) * self.drift)
+
+
 class _Race:
     """A race at work."""
 
@@ -116,7 +141,7 @@ class _Race:
         self.rules, self.outlooks = rules, outlooks
         self.standing = sorted(candidates)
         self.rung, self.spent = 0, 0
-        self.replicates = max(1, min(rules.replicates, rules.budget // 2 // least))
+        self.replicates = 1
         self.reached: dict[Place, int] = {}
         self.curves: dict[Place, Sequence[float]] = {}
         self.left: list[Left] = []
@@ -151,7 +176,7 @@ class _Race:
             auc(steps, c) * part + slope * c[-1] * (1 - part) if all(map(math.isfinite, c)) else math.inf for c in found
         ]
 
-    def compare(self) -> tuple[list[tuple[float, str]], float]:
+    def compare(self) -> tuple[list[tuple[float, str]], Reach]:
         """Standing candidates by mean projection, and how far noise and drift reach for a difference of two of them."""
         values = {c: self.projected(c) for c in self.standing}
         ranked = sorted((_mean(v), c) for c, v in values.items())
@@ -159,7 +184,9 @@ class _Race:
         others = [
             [b - a for a, b in zip(leader, values[c], strict=True)] for value, c in ranked[1:] if math.isfinite(value)
         ]
-        return ranked, _reach(others, self.outlooks(self.lag).drift)
+        seen = self.outlooks(self.lag)
+        noise = math.sqrt(_pooled(others)) if self.replicates > 1 and others else seen.noise
+        return ranked, Reach(len(others), self.replicates, noise, seen.drift)
 
     def leave(self, ranked: Sequence[tuple[float, str]], reach: float) -> None:
         """Takes out who is separated from the leader, or left the numbers."""
@@ -196,23 +223,6 @@ class _Race:
         return None
 
 
-def _reach(differences: Sequence[Sequence[float]], drift: float) -> float:
-    """Half the interval of a difference to the leader, adjusted for the number of comparisons: noise pooled over the
-    paired differences (none where there is one replicate), and drift, as independent."""
-    from scipy.stats import norm, t
-
-    count = len(differences)
-    if not count:
-        return 0.0
-    tail = 1 - (1 - CONFIDENCE) / (2 * count)
-    reach = float(norm.ppf(tail)) * drift
-    n = len(differences[0])
-    if n > 1:
-        noise = math.sqrt(_pooled(differences) / n)
-        reach = math.hypot(reach, float(t.ppf(tail, count * (n - 1))) * noise)
-    return reach
-
-
 def _mean(values: Sequence[float]) -> float:
     return mean(values) if all(map(math.isfinite, values)) else math.inf
 
@@ -236,10 +246,10 @@ def race(candidates: Sequence[str], rules: Rules, outlooks: Outlooks) -> Generat
     reach = 0.0
     while need is not None:
         at.take(need, (yield need))
-        ranked, reach = at.compare()
+        ranked, chance = at.compare()
+        reach = chance.half()
         at.leave(ranked, reach)
-        noisy = at.replicates < 2 or reach > 2 * _reach([[0.0]] * max(len(ranked) - 1, 1), outlooks(at.lag).drift)
-        need = at.advance(ranked, reach, noisy) if len(at.standing) > 1 else None
+        need = at.advance(ranked, reach, chance.noisy) if len(at.standing) > 1 else None
     return _verdict(at, ranked, reach)
 
 

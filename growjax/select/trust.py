@@ -3,8 +3,8 @@
 For every two warm starts of one source and regime, a study has the difference of their losses at any lag of its grid,
 and of their AUC at its end. At each ratio lag / end the best predictor of the second is fitted: the area so far, and a
 part of the present difference (the slope) for the rest. What it misses, as a root mean square over all pairs, is the
-drift. `growjax/select/trust.json` holds both by regime and ratio, with the roots of the receipts they were taken from;
-`python -m experiments.trust` makes it anew.
+drift; how far it varies over replicates is the noise. `growjax/select/trust.json` holds all three by regime and ratio,
+with the roots of the receipts they were taken from; `python -m experiments.trust` makes it anew.
 """
 
 from __future__ import annotations
@@ -63,48 +63,47 @@ def grids(receipt: Receipt) -> list[Grid]:
     return found
 
 
-def pairs(grid: Grid, ratio: float) -> list[tuple[float, float, float]]:
-    """Of each two candidates: their difference at the evaluation that far along the grid, and those of the areas up to
-    there and to the end, each times its share of the whole length."""
+class Difference(NamedTuple):
+    """Of two candidates, the second less the first, one value for each replicate; in nats per token."""
+
+    now: tuple[float, ...]
+    """Of the losses at the lag, times the part of the length that is still to come."""
+    early: tuple[float, ...]
+    """Of the areas up to the lag, times the part of the length that they cover."""
+    late: tuple[float, ...]
+    """Of the areas up to the end."""
+
+
+def differences(grid: Grid, ratio: float) -> list[Difference]:
+    """Those of each two candidates, at a lag that far along the grid; none where it is shorter than an evaluation."""
     end = grid.steps[-1]
     lag = max((step for step in grid.steps if 0 < step <= ratio * end), default=0)
     if not lag:
         return []
-    at = grid.steps.index(lag)
-    names = sorted(n for n, several in grid.curves.items() if all(math.isfinite(x) for c in several for x in c))
-    now = {n: mean(curve[at] for curve in grid.curves[n]) * (1 - lag / end) for n in names}
-    early = {n: grid.area(n, lag) * lag / end for n in names}
-    late = {n: grid.area(n, end) for n in names}
-    return [(now[b] - now[a], early[b] - early[a], late[b] - late[a]) for a, b in itertools.combinations(names, 2)]
+    at, part = grid.steps.index(lag), lag / end
+    upto = grid.steps[: at + 1]
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for name, several in sorted(grid.curves.items()):
+        if all(math.isfinite(x) for curve in several for x in curve):
+            found[name] = [(c[at] * (1 - part), auc(upto, c[: at + 1]) * part, auc(grid.steps, c)) for c in several]
+    made = []
+    for one, other in itertools.combinations(found.values(), 2):
+        by_replicate = [[y - x for x, y in zip(*both, strict=True)] for both in zip(one, other, strict=True)]
+        made.append(Difference(*zip(*by_replicate, strict=True)))
+    return made
 
 
-def fitted(found: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
-    """(slope, drift): the part of a difference at the lag that is left, on average, until the end (least squares), and
-    the root mean square of what that does not say of the difference in AUC."""
-    slope = math.fsum(now * (late - early) for now, early, late in found) / math.fsum(now * now for now, *_ in found)
-    rest = (late - early - slope * now for now, early, late in found)
-    return slope, math.sqrt(math.fsum(x * x for x in rest) / len(found))
-
-
-def measured(receipts: Iterable[Receipt]) -> Record:
-    """The table: by regime and ratio the slope, the drift and the number of pairs behind them; and where it is from."""
-    rows: dict[str, list[Record]] = {}
-    given = list(receipts)
-    every = [grid for receipt in given for grid in grids(receipt)]
-    for regime in sorted({grid.regime for grid in every}):
-        for ratio in RATIOS:
-            found = [pair for grid in every if grid.regime == regime for pair in pairs(grid, ratio)]
-            if found:
-                slope, drift = fitted(found)
-                row = {"ratio": ratio, "slope": slope, "drift": drift, "pairs": len(found)}
-                rows.setdefault(regime, []).append(row)
-    return {"roots": [receipt["root"] for receipt in given], "regimes": rows}
-
-
-@cache
-def published() -> Record:
-    """The table that comes with growjax."""
-    return json.loads((Path(__file__).parent / "trust.json").read_text())
+def fitted(found: Sequence[Difference]) -> tuple[float, float, float]:
+    """(slope, drift, noise): the part of a difference at the lag that is left, on average, until the end (least
+    squares); the root mean square of what that does not say of the difference in AUC, with all replicates; and the
+    standard deviation of what it says from one replicate to another (0 where there is one)."""
+    means = [tuple(mean(values) for values in one) for one in found]
+    slope = math.fsum(now * (late - early) for now, early, late in means) / math.fsum(now * now for now, *_ in means)
+    rest = math.fsum((late - early - slope * now) ** 2 for now, early, late in means)
+    said = [[early + slope * now for now, early in zip(one.now, one.early, strict=True)] for one in found]
+    freedom = sum(len(values) - 1 for values in said)
+    spread = math.fsum((value - mean(values)) ** 2 for values in said for value in values)
+    return slope, math.sqrt(rest / len(found)), math.sqrt(spread / freedom) if freedom else 0.0
 
 
 class Outlook(NamedTuple):
@@ -114,21 +113,40 @@ class Outlook(NamedTuple):
     """The part of a difference in loss at the lag that is left, on average, until the horizon."""
     drift: float
     """Standard deviation, in nats per token, of a difference in AUC at the horizon around what that predicts."""
+    noise: float
+    """Standard deviation of that prediction from one replicate to another."""
+
+
+def measured(receipts: Iterable[Receipt]) -> Record:
+    """The table: by regime and ratio an outlook and the number of pairs behind it; and where it is from."""
+    rows: dict[str, list[Record]] = {}
+    given = list(receipts)
+    every = [grid for receipt in given for grid in grids(receipt)]
+    for regime in sorted({grid.regime for grid in every}):
+        for ratio in RATIOS:
+            found = [pair for grid in every if grid.regime == regime for pair in differences(grid, ratio)]
+            if found:
+                numbers = dict(zip(Outlook._fields, fitted(found), strict=True))
+                rows.setdefault(regime, []).append({"ratio": ratio, **numbers, "pairs": len(found)})
+    return {"roots": [receipt["root"] for receipt in given], "regimes": rows}
+
+
+@cache
+def published() -> Record:
+    """The table that comes with growjax."""
+    return json.loads((Path(__file__).parent / "trust.json").read_text())
 
 
 def outlook(table: Record, regime: str, lag: int, horizon: int) -> Outlook:
-    """Linear in the logarithm of lag / horizon between rows of the table; nothing is left open at the horizon. Below
-    the least ratio that was measured it is that of the least: how much more the order changes from there is not known.
-    A regime without rows takes the regime whose drift is largest."""
-    if lag >= horizon:
-        return Outlook(1.0, 0.0)
+    """Linear in the logarithm of lag / horizon between rows of the table; at the horizon only noise is left. Below the
+    least ratio that was measured it is that of the least: how much more the order changes from there is not known. A
+    regime without rows takes the regime whose drift is largest."""
     regimes = table["regimes"]
     if regime not in regimes:
         return max((outlook(table, one, lag, horizon) for one in regimes), key=lambda found: found.drift)
-    points = [(math.log(row["ratio"]), row["slope"], row["drift"]) for row in regimes[regime]] + [(0.0, 1.0, 0.0)]
-    at = max(math.log(lag / horizon), points[0][0])
-    for (a, slope, drift), (b, next_slope, next_drift) in itertools.pairwise(points):
-        if a <= at <= b:
-            part = (at - a) / (b - a)
-            return Outlook(slope + (next_slope - slope) * part, drift + (next_drift - drift) * part)
-    raise ValueError(f"the table of {regime} is not sorted")
+    points = [(math.log(row["ratio"]), *(row[name] for name in Outlook._fields)) for row in regimes[regime]]
+    points.append((0.0, 1.0, 0.0, points[-1][-1]))
+    at = min(max(math.log(lag / horizon), points[0][0]), 0.0)
+    low, high = next((a, b) for a, b in itertools.pairwise(points) if a[0] <= at <= b[0])
+    part = (at - low[0]) / (high[0] - low[0])
+    return Outlook(*(x + (y - x) * part for x, y in zip(low[1:], high[1:], strict=True)))

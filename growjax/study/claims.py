@@ -14,7 +14,7 @@ the independent unit of anything beyond those states, and n is the number of see
    continuation; `fails` where one interval lies on the other side. Effect: tau, above 0 where it speaks for the claim.
 5. `holds` where every selector taken before the first step fails somewhere: at some source and regime a family beats
    its choice at lag 128 (a choice among ties is a draw). `fails` where one of them chooses, at every source and
-   regime, a single family that beats all others. Effect: AUC of zero-step KL's choice minus that of the best other family.
+   regime, a single family that beats all others. Effect: AUC of zero-step KL's choice minus the best other family's.
 6. `holds` where every other selector loses more AUC at lag 128 than probe KL (against the source as it was), averaged
    over sources and regimes replicate by replicate, or always chooses alike. `fails` where one loses less. Effect: the
    nearest rival's loss minus its own.

@@ -14,11 +14,12 @@ from growjax.config import TrainConfig
 from growjax.data.batches import as_windows
 from growjax.data.corpus import read_stories, source_digests
 from growjax.data.kept import kept_or_made
-from growjax.data.tokens import TokenFile, n_windows, open_tokens, write_tokens
+from growjax.data.tokens import TokenFile, n_windows, require_windows, write_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import WidthPlan, make_plan
 from growjax.model.decoder import flops_per_token
 from growjax.record.cells import Recipe
+from growjax.record.integrity import recorded_tokens
 from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account, account
@@ -119,7 +120,7 @@ def prepare_tokens(
         if keep is None or given.corpus.startswith("hf:"):
             return make()
         return kept_or_made(directory, keep, spec.data, source_digests(given), make)
-    tokens = open_tokens(directory)
+    tokens = recorded_tokens(directory)
     # A hub data set may be out of reach now; its tokens are checked by their own digests all the same.
     if not spec.data.corpus.startswith("hf:") and tokens.info["source"] != source_digests(spec.data):
         raise UserError(
@@ -141,6 +142,7 @@ def make_feed(spec: StudySpec, tokens: TokenFile) -> Feed:
 
 def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
     """Everything a study's cells are computed from."""
+    require_windows(len(tokens.train), len(tokens.validation), spec.data)
     require_samples(spec, n_windows(len(tokens.train), spec.data.seq_len))
     vocab_size = tokens.tokenizer().get_vocab_size()
     config = spec.train_config(vocab_size)

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterable, Sequence
 
 from growjax.measure.curves import auc
-from growjax.measure.inputs import Curve
 from growjax.measure.measure import Measure
-from growjax.measure.registry import measures, value_of
-from growjax.record.cell_types import CellRecord, CurveMetrics
+from growjax.measure.registry import measures
+from growjax.record.cell_types import CellRecord
 from growjax.record.receipt_types import Receipt
-from growjax.study.ranking import Table
+from growjax.study.ranking import Table, mean
+from growjax.study.replicates import losses, survivors
+from growjax.study.selectors import seen
 from growjax.study.spec import StudySpec, source_name
 from growjax.study.summary import is_control
 
@@ -99,8 +100,8 @@ def _aucs(cells: Iterable[CellRecord], names: set[str]) -> dict[Outcome, tuple[f
         if cell["operator"] not in names:
             continue
         metrics, end = cell["metrics"], cell["metrics"]["eval_steps"].index(cell["lag"]) + 1
-        losses = [math.inf if x is None else x for x in metrics["eval_loss"]]
-        area = auc(metrics["eval_steps"][:end], losses[:end]) if all(map(math.isfinite, losses)) else math.inf
+        curve = losses(metrics)[:end]
+        area = auc(metrics["eval_steps"][:end], curve) if all(map(math.isfinite, curve)) else math.inf
         outcome = (cell["source"], cell["regime"], cell["lag"], cell["operator"])
         found.setdefault(outcome, {})[cell["replicate"]] = area
     return {outcome: tuple(own[k] for k in sorted(own)) for outcome, own in found.items()}
@@ -113,22 +114,11 @@ def _scores(
     sources = [source_name(seed, step) for seed in spec.source_seeds for step in spec.source_steps]
     places = [(source, regime, name) for source in sources for regime in spec.all_regimes for name in sorted(names)]
     for source, regime, name in places:
-        probes = table.rows("probe", source, regime, name)
+        probes = [row["metrics"] for row in table.rows("probe", source, regime, name)]
         for measure in asked if probes else ():
-            if measure.where == "zero_step":
-                values = table.values("candidate", source, None, name, measure.name)
-            elif measure.recorded:
-                values = table.values("probe", source, regime, name, measure.name)
-            else:
-                values = [_of_curve(measure, cell["metrics"]) for cell in probes]
-            values = [v for v in values if v is not None]
+            values = seen(table, spec, source, regime, name, measure)
             if values:
-                found[measure.selector, source, regime, name] = measure.score(math.fsum(values) / len(values))
+                found[measure.selector, source, regime, name] = measure.score(mean(values))
+            elif len(survivors(probes)) < len(probes):
+                found[measure.selector, source, regime, name] = math.inf
     return found
-
-
-def _of_curve(measure: Measure, metrics: CurveMetrics) -> float | None:
-    losses = [math.inf if x is None else x for x in metrics["eval_loss"]]
-    if not all(map(math.isfinite, losses)):
-        return math.inf
-    return value_of(measure, Curve(tuple(metrics["eval_steps"]), tuple(losses)))

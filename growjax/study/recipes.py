@@ -102,10 +102,15 @@ class StudyCells:
         return StudyCells(self.data, sources, candidates, runs, crossed, self.possible, extensions)
 
 
+def data_recipe(spec: StudySpec) -> Recipe:
+    """The recipe of the cell that stands for the tokens."""
+    return Recipe("data", {"data": spec.data.to_dict()})
+
+
 def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
     """The recipes of a study. `unwidened_lag` is how far the unwidened control goes on (further than the others
     where FLOPs are matched)."""
-    data = Recipe("data", {"data": spec.data.to_dict()})
+    data = data_recipe(spec)
     sources = {str(seed): _chain(spec, seed, data) for seed in spec.source_seeds}
     candidates, trajectories, crossed, possible = [], [], [], []
     entrants = {regime: spec.entrants(regime) for regime in spec.all_regimes}

@@ -64,7 +64,10 @@ class Ranked(TypedDict):
 
     candidate: str
     auc_mean: float
+    """Over the replicates that did not diverge."""
     rank: int | None
+    n_diverged: NotRequired[int]
+    """How many replicates diverged, where any did."""
 
 
 class RankingRow(Ranked):
@@ -76,12 +79,13 @@ class RankingRow(Ranked):
     family: str
     control: bool
     n: int
+    """Replicates that did not diverge: those that means are over."""
     auc_sd: float | None
     final_mean: float | None
     tokens_saved: float | None
     tokens_saved_more: bool
     diverged: NotRequired[str]
-    """How many replicates left the numbers, and at which step the first; the candidate is ranked last."""
+    """How many replicates of how many, and at which step the first."""
 
 
 class Pair(TypedDict):
@@ -198,22 +202,19 @@ class Apart(TypedDict):
     tau_to_neither: dict[str, float | None]
 
 
-class RateRow(TypedDict):
+class RateRow(Ranked):
     """A family at its best learning rate, of those that it went on with."""
 
     source: str
     regime: str
     lag: int
     family: str
-    candidate: str
     rate: float
     """As a multiple of the source's."""
-    auc_mean: float
     auc_sd: float | None
     n: int
-    rank: int | None
-    gain: float
-    """By how much its AUC lies under that at the source's own rate."""
+    gain: float | None
+    """By how much its AUC lies under that at the source's own rate; None where it diverged there."""
     low: float | None
     high: float | None
     aucs: dict[str, float]

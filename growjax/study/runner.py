@@ -27,6 +27,8 @@ from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import fill_data
 from growjax.study.finalists import with_finalists
+from growjax.study.mending import check_mended, mend_cells, mend_tokens, say_of_report
+from growjax.study.recipes import data_recipe
 from growjax.study.spec import StudySpec, extends
 from growjax.study.units import Filling, extension_units, fill_unit, filling, study_units
 
@@ -43,6 +45,9 @@ class Watch(Protocol):
     def used(self, use: Use) -> None:
         """How busy the workers were."""
 
+    def say(self, text: str) -> None:
+        """What the user has to know, in a line."""
+
 
 class Nobody:
     """The watch that does not look."""
@@ -52,6 +57,8 @@ class Nobody:
     def done(self, work: float, note: str = "") -> None: ...
 
     def used(self, use: Use) -> None: ...
+
+    def say(self, text: str) -> None: ...
 
 
 def check(spec: StudySpec) -> None:
@@ -104,11 +111,15 @@ def run_study(
     runtime.start()
     with run.alone():
         head = header(spec)
-        run.begin(head, force=force, follows=lambda config: extends(spec, StudySpec.from_dict(config)))
+        recorded = {} if force else run.recorded()
+        run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
+        mend_tokens(run, data_recipe(spec), recorded, watch.say)
         ctx = _opened(spec, run, watch, corpus=corpus, keep=keep)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = spec.long_lag > 0 and only is None
         finished = not later or "inputs" in run.receipt()
+        further = [e.recipe for e in ctx.cells.possible] if later else []
+        mended = mend_cells(run, [*cells.all(), *further], recorded, watch.say)
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
@@ -119,6 +130,8 @@ def run_study(
             if later:
                 more = extension_units(with_finalists(cells, spec, records.values()).extensions)
                 watch.used(_fill(Graph(more, full=records), chosen, records, run, watch))
+        check_mended(mended, records, recorded)
+        say_of_report(run, watch.say)
         info = ctx.tokens.info
         inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": ctx.tokens.digest}
         run.write_receipt({**head, "inputs": inputs, "programs": programs_of(records.values())}, records.values())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from growjax.draws import Sites
-from growjax.grow.building import clone, fresh
-from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.building import clone, cloned, fresh
+from growjax.grow.leafwise import Leafwise
+from growjax.grow.noise import input_noise, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Operator
+from growjax.grow.options import Decibels
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_whole_multiples, where_clones_are_exact
 from growjax.streams import Streams
@@ -20,7 +22,7 @@ def hypercloning(state: TrainState, plan: WidthPlan, *, streams: Streams) -> Tra
     return fresh(clone(state, plan))
 
 
-def hypercloning_noisy(state: TrainState, plan: WidthPlan, *, streams: Streams, snr_db: float = 10.0) -> TrainState:
+def hypercloning_noisy(state: TrainState, plan: WidthPlan, *, streams: Streams, snr_db: Decibels = 10.0) -> TrainState:
     """HyperCloning with noise added to one copy of an input and taken from its other: the function is kept.
 
     Samragh et al. 2024, section 3.3; the noise lies `snr_db` decibels under each matrix, each layer's by itself. Copies
@@ -35,12 +37,17 @@ def _pairs_drawn(plan: WidthPlan, options: Options) -> Sites:
     return noise_sites(plan, {"cancel": "pairs"})
 
 
+def _noisy_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    noise = noisy(plan, sigma_of_snr(options["snr_db"]), "pairs", key=streams.at("perturb", 0))
+    return cloned(plan, streams, options).then(noise)
+
+
 _PAPER = "arXiv 2409.12903"
 
 HYPERCLONING = Operator(
-    "hypercloning", hypercloning, "published", _PAPER, where_clones_are_exact, check_whole_multiples
+    "hypercloning", hypercloning, "published", _PAPER, where_clones_are_exact, check_whole_multiples, leafwise=cloned
 )
 HYPERCLONING_NOISY = Operator(
     "hypercloning_noisy", hypercloning_noisy, "published", _PAPER, where_clones_are_exact, check_whole_multiples,
-    draws={"perturb": _pairs_drawn},
+    draws={"perturb": _pairs_drawn}, leafwise=_noisy_leaf,
 )  # fmt: skip

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from growjax.config import OptimConfig, TrainConfig
+from growjax.config import TrainConfig
 from growjax.data.batches import batch_at, window_ids
 from growjax.draws import Sites, normals
-from growjax.errors import require
 from growjax.grow.building import clone, fresh
 from growjax.grow.copying import without
 from growjax.grow.law import leaf_law
 from growjax.grow.operator import GrowthData, Operator
+from growjax.grow.options import Amount, Rate, Steps
 from growjax.grow.plan import Options, WidthPlan
-from growjax.grow.promises import check_noise, check_steps, never
+from growjax.grow.promises import never
 from growjax.model.axes import Dim, ParamSpec, map_specs
 from growjax.model.decoder import Params, param_specs
 from growjax.streams import Streams, at_site
@@ -126,9 +126,9 @@ def ligo(
     *,
     streams: Streams,
     data: GrowthData,
-    steps: int = 100,
-    learning_rate: float = 1e-3,
-    sigma: float = 0.02,
+    steps: Steps = 100,
+    learning_rate: Rate = 1e-3,
+    sigma: Amount = 0.02,
 ) -> TrainState:
     """A linear map from narrow to wide weights, learned on the corpus for some steps; the function is not kept.
 
@@ -142,16 +142,8 @@ def ligo(
     return fresh(clone(state, plan), params)
 
 
-def _check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
-    check_steps("steps")(plan, optim, options)
-    check_noise(plan, optim, options)
-    require(options["learning_rate"] > 0, f"learning_rate is {options['learning_rate']}", "give a positive number")
-
-
 def _maps_drawn(plan: WidthPlan, options: Options) -> Sites:
     return [([name, 0], normals(m.shape, m.dtype.name)) for name, m in clone_maps(plan).items()]
 
 
-LIGO = Operator(
-    "ligo", ligo, "published", "arXiv 2303.00980", never, _check, draws={"perturb": _maps_drawn}, clones=False
-)
+LIGO = Operator("ligo", ligo, "published", "arXiv 2303.00980", never, draws={"perturb": _maps_drawn}, clones=False)

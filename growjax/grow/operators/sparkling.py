@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from growjax.grow.building import clone, restarted
+from growjax.grow.building import clone, cloned, restarted
 from growjax.grow.factors import warmed_again
 from growjax.grow.operator import Operator
+from growjax.grow.options import Steps
 from growjax.grow.plan import WidthPlan
-from growjax.grow.promises import check_steps, where_clones_are_exact
+from growjax.grow.promises import where_clones_are_exact
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
 
-def sparkling(state: TrainState, plan: WidthPlan, *, streams: Streams, rewarm: int = 32) -> TrainState:
+def sparkling(state: TrainState, plan: WidthPlan, *, streams: Streams, rewarm: Steps = 32) -> TrainState:
     """The exact copy whose new entries start their moments anew and warm their learning rate up again.
 
     arXiv 2602.02472. Old entries keep moments, counts and rate (and a warm-up of an earlier growth that goes on there);
@@ -22,6 +23,4 @@ def sparkling(state: TrainState, plan: WidthPlan, *, streams: Streams, rewarm: i
     return new.replace(law=law)
 
 
-SPARKLING = Operator(
-    "sparkling", sparkling, "published", "arXiv 2602.02472", where_clones_are_exact, check_steps("rewarm")
-)
+SPARKLING = Operator("sparkling", sparkling, "published", "arXiv 2602.02472", where_clones_are_exact, leafwise=cloned)
