@@ -173,14 +173,24 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 }  # fmt: skip
 
 
+ROADS = {"import": ["import"], "straight": ["widen", "--as-hf"]}
+"""Into a state, and tensor by tensor into a wider folder."""
+
+BARE = ("no folder", "no config")
+"""What might have been meant as a state."""
+
+
+@pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_folder(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_broken_folder(name: str, road: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     family, broken, words = BROKEN[name]
+    words = "holds no state" if name in BARE and road == "straight" else words
+    verb, *options = ROADS[road]
     folder = tmp_path / "checkpoint"
     shutil.copytree(DATA / family, folder)
     broken(folder)
     there = sorted(tmp_path.iterdir())
-    assert main(["import", str(folder), "--out", str(tmp_path / "state")]) == 2
+    assert main([verb, str(folder), "--out", str(tmp_path / "out"), *options]) == 2
     said = capfd.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("growjax: ")
     assert words in said.err and "Traceback" not in said.err, said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,8 +13,11 @@ from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.components import components
 from growjax.model.decoder import param_specs
 
+Fold = Callable[[ParamSpec, jax.Array], jax.Array]
+"""Of a parameter, what is written in its place."""
 
-def one_epsilon(model: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
+
+def epsilon_fold(model: ModelConfig) -> tuple[ModelConfig, Fold | None]:
     """The same function with one epsilon for all norms, where those of queries and keys have another than those over
     `embed` (operators that pad with zeros change the latter alone).
 
@@ -22,7 +26,7 @@ def one_epsilon(model: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
     """
     own = model.qk_norm_eps
     if not model.qk_norm or own is None or own == model.norm_eps or own <= 0 or components(model).norm.subtracts_mean:
-        return model, params
+        return model, None
     a = math.sqrt(own / model.norm_eps)
 
     def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
@@ -31,4 +35,10 @@ def one_epsilon(model: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
         tied_gain = model.tie_embeddings and any(d.role == "scales" and d.gauge == "logits" for d in spec.dims)
         return leaf / a if tied_gain else leaf
 
-    return model.replace(norm_eps=own, qk_norm_eps=None), map_specs(one, param_specs(model), params)
+    return model.replace(norm_eps=own, qk_norm_eps=None), one
+
+
+def one_epsilon(model: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
+    """`epsilon_fold` on a whole decoder."""
+    stock, fold = epsilon_fold(model)
+    return stock, params if fold is None else map_specs(fold, param_specs(model), params)

@@ -12,6 +12,8 @@ import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import parse
+from growjax.cli.described import before, print_before, print_plan, promise, said_of
+from growjax.cli.straight import run_straight
 from growjax.cli.tables import console
 from growjax.config import DataConfig, ModelConfig
 from growjax.errors import CheckFailed, UserError
@@ -49,6 +51,9 @@ class WidenArguments:
     """Write a Hugging Face checkpoint in place of a state."""
     force: bool = False
     """Replace what stands at --out, if it is of the kind that is written."""
+    dry_run: bool = False
+    """Print what it would come to (parameters, operations, bytes, memory, plan, what is exact), from configurations
+    and headers of files alone; write nothing."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
 
@@ -61,18 +66,28 @@ def run(argv: list[str]) -> int:
     from growjax.grow.widen import followed_plan, widen
     from growjax.record.tokens_of import Origin, origin_of, tokens_for
     from growjax.streams import root_key
+    from growjax.study.sources import is_checkpoint
     from growjax.train.check import check_finite
 
     check_out(given.out, force=given.force, **(HF if given.as_hf else {}))
+    if given.as_hf and is_checkpoint(given.source):
+        done = run_straight(given)
+        if done is not None:
+            return done
+        if not given.json:
+            line = f"{given.operator} does not say what becomes of single tensors: all of the model is in memory"
+            console().print(line, highlight=False, soft_wrap=True)
+    if given.dry_run:
+        return _dry_run(given)
     source, state, extras = read_source(given.source)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
     tokens = None
     if extras is not None and given.tokens is None:
-        windows, data, origin = _random_windows(state.config.model), None, Origin()
+        windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
         tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
-        windows = _windows(tokens, state.config.model.max_seq_len)
+        windows = held_out_windows(tokens, state.config.model.max_seq_len)
         data, origin = _growth_data(tokens, windows), origin_of(tokens)
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
@@ -87,7 +102,9 @@ def run(argv: list[str]) -> int:
         described["stored"] = _measure(state, read_back, windows)
         if not given.as_hf and described["stored"] != described["zero_step"]:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
-        if not given.as_hf:
+        if given.as_hf:
+            _card_again(folder, wide, extras, described, followed)
+        else:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
             if tokens is not None and extras is None:  # so that it can go on where its source does not lie
                 shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
@@ -104,6 +121,23 @@ def run(argv: list[str]) -> int:
 
 HF = {"holds": "config.json", "kind": "Hugging Face folder"}
 """What `check_out` asks of a Hugging Face folder."""
+
+
+def _dry_run(given: WidenArguments) -> int:
+    """What is known of the road through memory before an array is read."""
+    from growjax.checkpoints.folder import open_checkpoint
+    from growjax.grow.plan import make_plan
+    from growjax.streams import root_key
+    from growjax.study.sources import is_checkpoint, source_config
+
+    if is_checkpoint(given.source):
+        with open_checkpoint(given.source):
+            pass  # all but its values is checked
+    config = source_config(given.source)
+    plan = make_plan(config.model, given.to.of(config.model))
+    described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
+    print(json.dumps(described, sort_keys=True)) if given.json else print_before(console(), described)
+    return 0
 
 
 def read_source(path: Path) -> tuple[Path, Any, Any]:
@@ -143,7 +177,7 @@ def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = 
         raise UserError(f"--force will not replace {out}, which is no {kind}", "choose another --out")
 
 
-def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
+def held_out_windows(tokens: TokenFile, seq_len: int) -> jax.Array:
     """uint16 or uint32 [4, 8, T + 1]: held-out windows, spread evenly."""
     import jax.numpy as jnp
     import numpy as np
@@ -168,7 +202,7 @@ def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
     return GrowthData(jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1)), windows.shape[1])
 
 
-def _random_windows(model: ModelConfig) -> jax.Array:
+def random_windows(model: ModelConfig) -> jax.Array:
     """int32 [4, 8, T + 1]: the same ids each time, of all the vocabulary."""
     import jax.numpy as jnp
     import numpy as np
@@ -181,6 +215,17 @@ def _measure(source: TrainState, wide: TrainState, windows: jax.Array) -> dict[s
     from growjax.measure.divergence import divergences
 
     return divergences((source.config.model, source.params), (wide.config.model, wide.params), windows)
+
+
+def _card_again(folder: Path, wide: Any, extras: Any, described: Record, plan: WidthPlan) -> None:
+    """The model card with what was measured on the saved files."""
+    from growjax.checkpoints.card import History
+    from growjax.checkpoints.folder import write_card
+
+    zero = described["stored"] | {"measured_on": described["measured_on"]}
+    own = promise(plan, described["operator"])
+    history = History(described["operator"], tuple(described["plan"]), described["digest"], own["exact"], said_of(zero))
+    write_card(folder, wide, extras, history)
 
 
 def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainState, windows: jax.Array) -> Record:
@@ -212,19 +257,10 @@ def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainStat
 
 
 def _print(described: Record) -> None:
-    from rich.table import Table
-
     from growjax.grow.promises import BFLOAT16
 
     out = console()
-    plan = Table("axis", "old", "new", "copies", "", title=f"{described['operator']}: which positions are copied")
-    for row in described["plan"]:
-        plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"], row["exact"])
-    out.print(plan)
-    sizes = Table("", "before", "after", title="what it costs")
-    for name in ("parameters", "flops_per_token", "state_bytes"):
-        sizes.add_row(name.replace("_", " "), f"{described['before'][name]:,.0f}", f"{described['after'][name]:,.0f}")
-    out.print(sizes)
+    print_plan(out, described)
     for holds, word in ((True, "holds for"), (False, "does not hold for")):
         parts = [name for name, value in described["law"].items() if value is holds]
         if parts:
@@ -246,11 +282,7 @@ def _print(described: Record) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    zero = described["zero_step"]
-    out.print(
-        f"at step 0, on {described['measured_on']}: KL {zero['kl']:.3g} nats per token, largest logit difference "
-        f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})",
-        highlight=False,
-    )
+    zero = described["zero_step"] | {"measured_on": described["measured_on"]}
+    out.print(said_of(zero), highlight=False)
     if described["bfloat16"]:
         out.print(BFLOAT16, highlight=False, soft_wrap=True)

@@ -59,7 +59,12 @@ def read_receipt(path: Path) -> Receipt | Begun:
     damaged = _damaged_cells(text)
     if damaged:
         raise CheckFailed(f"{file} is damaged in cell {damaged[0]}")
-    receipt = _parts(text, file)
+    try:
+        receipt = _parts(text, file)
+    except UserError as error:
+        if (path / "cells").is_dir():  # there was one
+            raise CheckFailed(f"{file} is damaged: {error.fault}") from None
+        raise
     return typed_receipt(_undamaged(receipt, text, file), file)
 
 

@@ -193,7 +193,7 @@ def _ranking_row(
         "tokens_saved": None,
         "tokens_saved_more": False,
     }
-    measured = {m.column: mean_or_none(values_at(m, kept, lag, kind)) for m in measures_at("continuation")}
+    measured = {m.column: mean_or_none(values_at(m, kept, lag, kind)) for m in measures_at("continuation") if kept}
     row = cast(RankingRow, {**row, **measured, **described_loss(cells)})
     scratch = _cells(table, kind, source, regime, "scratch")
     if scratch and name != "scratch" and len(kept) == len(cells) and len(survivors(scratch)) == len(scratch):
