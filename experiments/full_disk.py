@@ -124,13 +124,13 @@ class Experiment:
             "audit": ("audit", str(folder / "run"), "--inject", "none"),
         }
 
-    def others(self, options: str, text: str, what: str) -> None:
+    def others(self, text: str, what: str, *, read_only: bool) -> None:
         """Every verb that writes, on a disk that holds a run without its report and takes no more."""
-        with disk(self.disk, "size=64m") as folder:
+        with disk(self.disk, "size=4m") as folder:
             shutil.copytree(self.honest, folder / "run", ignore=shutil.ignore_patterns("report"))
-            (folder / "filling").write_bytes(b"")
-            remount(folder, options)
-            if "ro" not in options:
+            if read_only:
+                remount(folder, "ro")
+            else:
                 with contextlib.suppress(OSError), (folder / "filling").open("wb") as file:
                     while True:
                         file.write(bytes(4096))
@@ -189,8 +189,8 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         experiment = Experiment(given.work or Path(folder))
-        experiment.others("size=1k", "the disk is full", "the disk is full")
-        experiment.others("ro", "read-only", "nothing may be written")
+        experiment.others("the disk is full", "the disk is full", read_only=False)
+        experiment.others("read-only", "nothing may be written", read_only=True)
         for number, size in enumerate(SIZES):
             experiment.full(size, 1 + number % 2)
         experiment.caches()

@@ -55,16 +55,6 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
         raise
 
 
-CHECKPOINT = "checkpoint"
-"""In a state's folder: what came with the Hugging Face checkpoint that it is of, its tokenizer among it."""
-
-
-def carry_checkpoint(source: Path, folder: Path) -> None:
-    """Copies that from one state's folder into another's; nothing where there is none."""
-    if (source / CHECKPOINT).is_dir():
-        shutil.copytree(source / CHECKPOINT, folder / CHECKPOINT)
-
-
 def _placed(temporary: Path, path: Path) -> bool:
     """Gives a folder its name; not where something stands there."""
     try:
@@ -74,6 +64,16 @@ def _placed(temporary: Path, path: Path) -> bool:
             return False
         raise
     return True
+
+
+CHECKPOINT = "checkpoint"
+"""In a state's folder: what came with the Hugging Face checkpoint that it is of, its tokenizer among it."""
+
+
+def carry_checkpoint(source: Path, folder: Path) -> None:
+    """Copies that from one state's folder into another's; nothing where there is none."""
+    if (source / CHECKPOINT).is_dir():
+        shutil.copytree(source / CHECKPOINT, folder / CHECKPOINT)
 
 
 def _beside(path: Path) -> Path:

@@ -159,6 +159,8 @@ def open_tokens(directory: Path) -> TokenFile:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no record of tokens", hint) from error
     for name, digest in expected.items():
+        if (directory / name).exists() and not (directory / name).is_file():
+            raise CheckFailed(f"{directory / name} is no file: {hint}")
         try:
             with (directory / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()

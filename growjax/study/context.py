@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from growjax.config import TrainConfig
+from growjax.config import ModelConfig, TrainConfig
 from growjax.data.batches import as_windows
 from growjax.data.corpus import read_stories, source_digests
 from growjax.data.kept import kept_or_made
@@ -166,13 +166,13 @@ def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
     config = spec.train_config(vocab_size)
     require_vocabulary(vocab_size, config.model)
     plan = make_plan(config.model, spec.to.of(config.model))
-    cells = study_cells(spec, unwidened_lag(spec, plan))
+    cells = study_cells(spec, unwidened_lag(spec, plan.source, plan.target))
     return Context(spec, run, tokens, config, plan, make_feed(spec, tokens), cells, Programs(), StateCache())
 
 
-def unwidened_lag(spec: StudySpec, plan: WidthPlan) -> int:
+def unwidened_lag(spec: StudySpec, source: ModelConfig, target: ModelConfig) -> int:
     """How far the unwidened control goes on: as many steps as the others, or as many FLOPs."""
     if not spec.match_flops:
         return spec.continuation_lag
-    ratio = flops_per_token(plan.target, spec.data.seq_len) / flops_per_token(plan.source, spec.data.seq_len)
+    ratio = flops_per_token(target, spec.data.seq_len) / flops_per_token(source, spec.data.seq_len)
     return max(spec.continuation_lag, round(spec.continuation_lag * ratio / spec.eval_every) * spec.eval_every)

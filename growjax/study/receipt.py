@@ -8,7 +8,7 @@ from pathlib import Path
 from growjax.config import ModelConfig
 from growjax.data.tokenizer import FILE
 from growjax.errors import UserError
-from growjax.grow.plan import make_plan
+from growjax.grow.plan import reached
 from growjax.record.cell_types import CellRecord, DataMetrics
 from growjax.record.cells import Recipe
 from growjax.record.receipt_types import Begun, Receipt
@@ -78,7 +78,7 @@ def models(receipt: Receipt | Begun) -> tuple[ModelConfig, ModelConfig]:
     """(source, target) of a run, with the vocabulary its tokenizer filled."""
     spec = spec_of(receipt)
     source = spec.train_config(data_of(receipt)["vocab_size"]).model
-    return source, make_plan(source, spec.to.of(source)).target
+    return source, reached(source, spec.to.of(source))
 
 
 def _label(cell: CellRecord) -> tuple[object, ...]:
@@ -108,7 +108,7 @@ def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     source = spec.train_config(data_of(receipt)["vocab_size"]).model
     expected = {
         _expected(recipe)
-        for recipe in study_cells(spec, unwidened_lag(spec, make_plan(source, spec.to.of(source)))).all()
+        for recipe in study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source)))).all()
     }
     found = {_label(cell): cell["id"] for cell in receipt["cells"]}
     for label in found.keys() - expected:

@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from growjax.domains import MOST
 from growjax.errors import UserError, require
+from growjax.values import MOST
 
 REGIMES: dict[str, tuple[str, ...]] = {
     "deterministic": (),
@@ -230,13 +230,18 @@ MAY_GROW = ("preset", "source", "source_seeds", "source_steps", "operators", "re
 
 def extends(spec: StudySpec, before: StudySpec) -> bool:
     """Whether the cells of an earlier study are those of this one wherever both have them: it asks for more, or for
-    less, of the same. Programs are sized for the longest run of a study, so that must be the same too."""
+    less, of the same. Raises `UserError` where only the longest run is another: programs are sized for it."""
     same = {name: getattr(spec, name) for name in MAY_GROW}
-    return (
-        before.replace(**same) == spec
-        and bool(before.regimes) == bool(spec.regimes)
-        and trace_sizes(before, before.continuation_lag) == trace_sizes(spec, spec.continuation_lag)
-    )
+    if before.replace(**same) != spec or bool(before.regimes) != bool(spec.regimes):
+        return False
+    old, new = (trace_sizes(s, s.continuation_lag if s.regimes or s.crossed else 0) for s in (before, spec))
+    if old != new:
+        raise UserError(
+            f"the longest run between two states would have {new['max_steps']} steps and not {old['max_steps']}: every "
+            "program would be another, and no cell could be kept",
+            "choose another --out, or start anew with --force",
+        )
+    return True
 
 
 def source_name(seed: int, step: int, given: Given | None = None) -> str:
