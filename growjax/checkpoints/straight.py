@@ -166,13 +166,19 @@ class Straight:
     def _one(self, place: Place, name: str, stored: np.ndarray) -> np.ndarray:
         """One tensor from one tensor."""
         paths, layout = place.row.parameters, place.row.layout
+        olds, news = ([known[path] for path in paths] for known in (self._old, self._new))
         made = np.empty(place.shape, NUMPY[self.dtype])
-        olds = taken_apart(stored, [self._old[path] for path in paths], layout)
-        news = taken_apart(made, [self._new[path] for path in paths], layout)
-        for path, old, new in zip(paths, olds, news, strict=True):
-            assert np.shares_memory(new, made), f"{place.name}: its parts must be views of it"
-            self._fill(path, old, new, place, name)
-        return made
+        parts = taken_apart(made, news, layout)
+        if all(np.may_share_memory(part, made) for part in parts):
+            for path, old, new in zip(paths, taken_apart(stored, olds, layout), parts, strict=True):
+                self._fill(path, old, new, place, name)
+            return made
+        values = taken_apart(in_float32(name, stored), olds, layout)  # a layout that computes
+        if place.layer is None:
+            grown = [self._grown(path, value) for path, value in zip(paths, values, strict=True)]
+        else:
+            grown = [self._grown(path, v[None], place.layer)[0] for path, v in zip(paths, values, strict=True)]
+        return rounded(place.name, put_together(grown, news, layout), self.dtype)
 
     def _fill(self, path: str, old: np.ndarray, new: np.ndarray, place: Place, name: str) -> None:
         spec, layer = self._old[path].spec, place.layer
