@@ -29,6 +29,7 @@ from growjax.schema import Record  # noqa: E402
 from growjax.select.race import Rules, Verdict, ladder, least_budget, race  # noqa: E402
 from growjax.select.trust import Grid, grids, measured, outlook  # noqa: E402
 from growjax.study.ranking import Table, mean  # noqa: E402
+from growjax.study.replicates import recorded  # noqa: E402
 
 FIRST = 16
 """The first rung, in steps, where a study's grid has it."""
@@ -73,7 +74,10 @@ def least(scores: dict[str, float]) -> str:
 def plain(grid: Grid, table: Table, budget: int) -> dict[str, str]:
     """What each plain rule takes."""
     names = sorted(grid.curves)
-    kl = {name: table.values("candidate", grid.source, None, name, "kl") for name in names}
+    kl = {
+        name: recorded("kl", [cell["metrics"] for cell in table.rows("candidate", grid.source, None, name)])
+        for name in names
+    }
     chosen = {"exact copy": "exact_copy"} if "exact_copy" in names else {}
     if all(kl.values()):
         chosen["least zero-step KL"] = least({name: values[0] for name, values in kl.items()})

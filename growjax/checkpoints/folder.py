@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import numpy as np
 from growjax.checkpoints.card import History, card
 from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.folds import epsilon_fold, one_epsilon
+from growjax.checkpoints.folds import Fold, embed_scale_fold, epsilon_fold, folded
 from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
 from growjax.checkpoints.registry import family_for, family_of
 from growjax.checkpoints.stored import NUMPY, Tensors, read_json
@@ -172,30 +172,47 @@ def fill(
     history: History | None = None,
 ) -> None:
     """What `save_checkpoint` does, into an empty folder that is there."""
-    model, params = one_epsilon(state.config.model, state.params)
-    family, given = stock(model, extras, dtype)
-    _write(folder, model, params, family, given["dtype"], shard_bytes)
-    fill_beside(folder, given, extras)
-    write_card(folder, state, extras, history or History(), dtype=given["dtype"])
+    held = stock(state.config.model, extras, dtype)
+    params = folded(state.params, state.config.model, held.folds)
+    _write(folder, held.model, params, held.family, held.dtype, shard_bytes)
+    fill_beside(folder, held.given, extras)
+    write_card(folder, state, extras, history or History(), dtype=held.dtype)
 
 
 def write_card(
     folder: Path, state: TrainState, extras: Extras | None, history: History, dtype: str | None = None
 ) -> None:
     """README.md of a state that was written."""
-    model, _ = epsilon_fold(state.config.model)
-    stored = dtype or (extras.dtype if extras else "float32")
-    write_text(folder / "README.md", card(model, extras, history, dtype=stored, params=digest(state.params)))
+    held = stock(state.config.model, extras, dtype)
+    write_text(folder / "README.md", card(held.model, extras, history, dtype=held.dtype, params=digest(state.params)))
 
 
-def stock(model: ModelConfig, extras: Extras | None, dtype: str | None = None) -> tuple[Family, dict[str, Any]]:
-    """The family that a decoder is written as, and its config.json with the dtype of the tensors. Raises `UserError`
-    for a dtype or a decoder that cannot be written."""
+class Stock(NamedTuple):
+    """A decoder as a stock architecture holds it."""
+
+    family: Family
+    model: ModelConfig
+    given: Mapping[str, Any]
+    """Its config.json."""
+    folds: tuple[Fold, ...]
+    """What becomes of parameters."""
+
+    @property
+    def dtype(self) -> str:
+        """Of its tensors."""
+        return self.given["dtype"]
+
+
+def stock(model: ModelConfig, extras: Extras | None, dtype: str | None = None) -> Stock:
+    """How a decoder is written, with tensors of that dtype, or of that of the checkpoint it came from. Raises
+    `UserError` for a dtype or a decoder that cannot be written."""
     stored = dtype or (extras.dtype if extras else "float32")
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")
-    family, given = family_for(model, (extras.config or None) if extras else None)
-    return family, given | {"dtype": stored, "torch_dtype": stored}  # for transformers 5 and 4
+    own, epsilon = epsilon_fold(model)
+    family, held, given = family_for(own, stored, (extras.config or None) if extras else None)
+    folds = (epsilon, embed_scale_fold(own, held.embed_scale))
+    return Stock(family, held, given, tuple(fold for fold in folds if fold is not None))
 
 
 def fill_beside(folder: Path, given: Mapping[str, Any], extras: Extras | None) -> None:

@@ -17,9 +17,10 @@ from growjax.digests import named_leaves
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
 
-Layout = Literal["linear", "conv1d", "plain"]
-"""`linear`: [outputs, inputs], as torch's Linear has it. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes.
-Where nothing is read (biases, gains) the first two are [outputs]."""
+Layout = Literal["linear", "by_head", "conv1d", "plain", "less_one"]
+"""`linear`: [outputs, inputs], as torch's Linear has it. `by_head`: the same, and parameters lie one after another
+within each head. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes. Where nothing is read (biases, gains)
+the first three are [outputs], and so is `less_one`: w, where the gain is 1 + w."""
 
 
 class Tensor(NamedTuple):
@@ -42,6 +43,11 @@ class Leaf(NamedTuple):
     def stacked(self) -> bool:
         """Whether its first axis is that of the layers."""
         return self.spec.dims[0].axis == "layers"
+
+    @property
+    def heads(self) -> int:
+        """How many heads it makes queries, keys or values for."""
+        return next(n for d, n in zip(self.spec.dims, self.shape, strict=True) if d.axis in ("heads", "kv_heads"))
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -80,7 +86,7 @@ def stored_shape(parts: list[Leaf], layout: Layout) -> tuple[int, ...]:
     inputs, outputs = parts[0].sides[0], sum(part.sides[1] for part in parts)
     if not inputs:
         return (outputs,)
-    return (outputs, inputs) if layout == "linear" else (inputs, outputs)
+    return (inputs, outputs) if layout == "conv1d" else (outputs, inputs)
 
 
 def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
@@ -100,9 +106,13 @@ def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
 
 def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[np.ndarray]:
     """One layer of each parameter, from the tensor that holds them."""
-    if layout == "plain":
-        return [tensor]
-    flat = tensor.T if layout == "linear" else tensor
+    if layout in ("plain", "less_one"):
+        return [tensor + np.ones((), tensor.dtype) if layout == "less_one" else tensor]
+    flat = tensor if layout == "conv1d" else tensor.T
+    if layout == "by_head":
+        heads = parts[0].heads
+        pieces = np.split(flat.reshape(*flat.shape[:-1], heads, -1), len(parts), axis=-1)
+        return [piece.reshape(part.shape[part.stacked :]) for piece, part in zip(pieces, parts, strict=True)]
     ends = np.cumsum([part.sides[1] for part in parts])[:-1]
     return [
         piece.reshape(part.shape[part.stacked :])
@@ -112,11 +122,15 @@ def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[n
 
 def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) -> np.ndarray:
     """The inverse of `taken_apart`."""
-    if layout == "plain":
-        return values[0]
+    if layout in ("plain", "less_one"):
+        return values[0] - np.ones((), values[0].dtype) if layout == "less_one" else values[0]
     flat = [v.reshape([n for n in part.sides if n]) for v, part in zip(values, parts, strict=True)]
-    whole = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
-    return np.ascontiguousarray(whole.T) if layout == "linear" else whole
+    if layout == "by_head":
+        by_head = [v.reshape(*v.shape[:-1], parts[0].heads, -1) for v in flat]
+        whole = np.concatenate(by_head, axis=-1).reshape(*flat[0].shape[:-1], -1)
+    else:
+        whole = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
+    return whole if layout == "conv1d" else np.ascontiguousarray(whole.T)
 
 
 def as_tree(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,27 +11,25 @@ import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from growjax.checkpoints.copies import CHUNK, copy_scaled
-from growjax.checkpoints.family import Family
-from growjax.checkpoints.folder import SHARD, Opened, fill_beside, stock
-from growjax.checkpoints.folds import epsilon_fold
+from growjax.checkpoints.folder import SHARD, Opened, Stock, fill_beside, stock
+from growjax.checkpoints.folds import Fold
 from growjax.checkpoints.layout import Leaf, Place, leaves, places, put_together, taken_apart
 from growjax.checkpoints.record import Digests
 from growjax.checkpoints.stored import NUMPY, in_float32
 from growjax.checkpoints.written import Writer, rounded
 from growjax.config import ModelConfig, OptimConfig
 from growjax.grow.copying import Cloned, leaf_maps
-from growjax.grow.leafwise import Leafwise
+from growjax.grow.leafwise import LeafFunction, Leafwise
 from growjax.grow.plan import WidthPlan, dealt_plan
 from growjax.grow.widen import leafwise
 from growjax.model.axes import ParamSpec
@@ -53,22 +51,21 @@ class Straight:
     plan: WidthPlan
     """The plan that the operator follows; its target as growjax has it."""
     functions: Leafwise
-    family: Family
-    model: ModelConfig
+    stock: Stock
     """The target as the family holds it."""
-    given: Mapping[str, Any]
-    """Its config.json."""
 
     @property
     def dtype(self) -> str:
         """Of the tensors that are written."""
-        return self.given["dtype"]
+        return self.stock.dtype
 
     @cached_property
     def rows(self) -> list[Layers]:
         """Every tensor that is written, row by row."""
         names = {(place.row.name, place.layer): name for name, place in self.opened.stored.items()}
-        found = [(place, names[place.row.name, place.layer]) for place in places(self.family.tensors, self.model)]
+        found = [
+            (place, names[place.row.name, place.layer]) for place in places(self.stock.family.tensors, self.stock.model)
+        ]
         return [list(group) for _, group in itertools.groupby(found, key=lambda pair: pair[0].row.name)]
 
     @cached_property
@@ -77,7 +74,7 @@ class Straight:
 
     @cached_property
     def _new(self) -> dict[str, Leaf]:
-        return leaves(self.model)
+        return leaves(self.stock.model)
 
     @cached_property
     def _clone(self) -> Cloned | None:
@@ -137,7 +134,7 @@ class Straight:
                     writer.put(place.name, value)
                     written[place.name] = digest.result()
                     done(value.nbytes)
-        fill_beside(folder, self.given, self.opened.extras)
+        fill_beside(folder, self.stock.given, self.opened.extras)
         return Digests.of(source, written)
 
     def _made(self, row: Layers, source: dict[str, str], pool: Executor) -> Iterator[tuple[Place, np.ndarray]]:
@@ -220,10 +217,11 @@ def plan_straight(
     """What `widen` with these arguments would make of a checkpoint, tensor by tensor; None where the operator does not
     say what becomes of single parameters. Raises `UserError` where `widen` would, before a tensor is read."""
     own, functions = leafwise(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
-    model, fold = epsilon_fold(own.target)
-    family, given = stock(model, opened.extras, dtype)
+    held = stock(own.target, opened.extras, dtype)
     if functions is None:
         return None
-    if fold is not None:
-        functions = functions.then(Leafwise((lambda path, spec, leaf, first=0: fold(spec, leaf),)))
-    return Straight(opened, own, functions, family, model, given)
+    return Straight(opened, own, functions.then(Leafwise(tuple(map(_by_leaf, held.folds)))), held)
+
+
+def _by_leaf(fold: Fold) -> LeafFunction:
+    return lambda path, spec, leaf, first=0: fold(spec, leaf)

@@ -7,7 +7,7 @@ from growjax.grow.building import clone, fresh, with_norm_eps
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import Operator
 from growjax.grow.plan import Options, WidthPlan, dealt_plan
-from growjax.grow.promises import always
+from growjax.grow.promises import where_means_are_exact
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -33,6 +33,6 @@ def _by_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
 
 
 LEMON = Operator(
-    "lemon", lemon, "published", "arXiv 2310.07999", always,
+    "lemon", lemon, "published", "arXiv 2310.07999", where_means_are_exact,
     draws={"structure": split_sites}, follows=in_rounds, clones=False, leafwise=_by_leaf,
 )  # fmt: skip
