@@ -4,11 +4,11 @@
 
 One small study (7 cells, a source that keeps what it has half-way) runs to its end; then
 
-- `--kills` times, each in a new directory: SIGKILL at a random moment to its first process, to one of its workers, or
-  to the whole process group, and the same command again (where a worker was killed the study itself must go on). The
-  root, the page and the tables must be the unbroken study's, and nothing half-written may be left. In one round of
-  three a program that takes long to compile was taken out of the compilation cache, so that a compiler is at work. No
-  process of the killed study may live for longer than 5 seconds.
+- `--kills` times SIGKILL at a random moment, and then the same command again: to the first process of a study, to the
+  whole process group of its continuation, and to a worker of the next, after which the study itself goes on to its
+  end. The root, the page and the tables must then be the unbroken study's, and nothing half-written may be left. In one
+  round of three a program that takes long to compile was taken out of the compilation cache, so that a compiler is at
+  work. No process of a killed study may live for longer than 5 seconds.
 - `--signals` times SIGINT or SIGTERM, to the first process or to the group (as a terminal does), half of them in the
   first half second of growjax: exit code 130 or 143 and one line, no orphan after 5 seconds. Each directory takes four,
   one after the other, and is then continued to its end, as above.
@@ -43,7 +43,7 @@ WORDS = ("study", "--preset", "smoke", "--source-steps", "20", "--operators", "e
 CELLS = 7
 PATIENCE = 5.0
 """Seconds that orphans have."""
-VICTIMS = ("head", "worker", "group")
+VICTIMS = ("head", "group", "worker")
 CHAIN = 4
 """Signals that one directory takes before it is continued to its end."""
 
@@ -147,6 +147,7 @@ class Experiment:
 
     def cold(self, rng: random.Random, folder: Path) -> Path:
         """A compilation cache without one of the programs that take longest."""
+        shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.cache, folder, copy_function=os.link)
         largest = sorted(folder.rglob("jit__run-*"), key=lambda path: path.stat().st_size)
         for path in rng.sample(largest, min(1, len(largest))):
@@ -168,47 +169,37 @@ class Experiment:
         return found
 
     def killed(self, number: int) -> Round | None:
-        """One SIGKILL, and the continuation; None where the study had ended before."""
+        """One SIGKILL; None where the study had ended before. The first process of a new directory's study, then the
+        group of its continuation, then a worker of the next, which goes on to its end."""
         rng = random.Random(f"kill {number} {time.time_ns()}")
-        victim, cold = VICTIMS[number % 3], number % 9 in (0, 4, 8)
+        victim, out = VICTIMS[number % 3], self.work / "killed" / "run"
+        if victim == VICTIMS[0]:
+            shutil.rmtree(out.parent, ignore_errors=True)
         workers = 2 if victim == "worker" else rng.choice((1, 1, 2))
-        base = self.work / f"kill{number}"
-        shutil.rmtree(base, ignore_errors=True)
-        out, cache = base / "run", self.cold(rng, base / "cache") if cold else self.cache
+        cold = rng.random() < 1 / 3
+        cache = self.cold(rng, self.work / "cold") if cold else self.cache
         began = time.monotonic()
         process = self.start(out, workers, cache)
         time.sleep(self.moment(rng, workers))
         while victim == "worker" and process.poll() is None and not workers_of(process):
             time.sleep(0.01)
-        at, where = time.monotonic() - began, stage(out)
-        if process.poll() is not None:
-            process.communicate()
-            return None
-        workers_there = workers_of(process)
-        if victim == "worker":
-            if not workers_there:
-                process.communicate()
-                return None
-            os.kill(rng.choice(workers_there), signal.SIGKILL)
-        elif victim == "head":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-        gone: float | None = 0.0
-        if victim == "worker":
+        at, where, there = time.monotonic() - began, stage(out), workers_of(process)
+        if process.poll() is not None or (victim == "worker" and not there):
             _, said = process.communicate()
-            code = process.returncode
-            gone = empty_after(process.pid)
+            faults = self.faults(out, process.returncode, said)
+            shutil.rmtree(out.parent)  # it was no round, and the next starts anew
+            return {"kind": "none", "faults": faults} if faults else None
+        if victim == "worker":
+            os.kill(rng.choice(there), signal.SIGKILL)
+            _, said = process.communicate()
+            gone, faults = empty_after(process.pid), self.faults(out, process.returncode, said)
         else:
+            process.kill() if victim == "head" else os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            gone = empty_after(process.pid)
-            _, orphans = process.communicate()
-            code, said = self.finish(out, workers, cache)
-            said = orphans + said
-        faults = self.faults(out, code, said) + ([] if gone is not None else ["an orphan after 5 s"])
-        shutil.rmtree(base, ignore_errors=True)
+            gone, (_, said), faults = empty_after(process.pid), process.communicate(), []
+        faults += [] if gone is not None else ["an orphan after 5 s"]
         return {"kind": "SIGKILL", "victim": victim, "workers": workers, "cold": cold, "after": round(at, 2),
-                "stage": where, "workers_alive": len(workers_there), "gone": gone, "said": said[-300:],
+                "stage": where, "gone": gone, "said": said[-300:], "continued": victim == "worker",
                 "faults": faults}  # fmt: skip
 
     def signalled(self, number: int) -> Round | None:
@@ -257,7 +248,8 @@ class Experiment:
             "killed": Counter(row["victim"] for row in kills),
             "kills_by_stage": Counter(row["stage"] for row in kills),
             "kills_with_programs_to_compile": sum(row["cold"] for row in kills),
-            "continuations_equal": sum(not row["faults"] for row in kills),
+            "kills_without_fault": sum(not row["faults"] for row in kills),
+            "directories_continued_after_kills": sum(row["continued"] for row in kills),
             "signals": Counter(row["kind"] for row in signals),
             "signals_by_stage": Counter(row["stage"] for row in signals),
             "signals_in_the_first_half_second": sum(row["after"] < 0.5 for row in signals),

@@ -245,7 +245,10 @@ class DataConfig(Config):
     validation_fraction: float = 0.05
     """Share of stories held out; a story's side follows from its own text alone."""
     vocab_size: int = 512
-    """Size of the byte-level BPE vocabulary, the end-of-story token included."""
+    """Size of the byte-level BPE vocabulary that is trained on the corpus, the end-of-story token included."""
+    tokenizer: str = ""
+    """A tokenizer.json to take in place of one trained on the corpus; a specification holds its SHA-256. A story is
+    framed as its post-processor says, or closed by its end-of-text token."""
     seq_len: int = 64
     batch_size: int = 16
     eval_batches: int = 4

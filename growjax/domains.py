@@ -35,15 +35,14 @@ Activation = Literal["silu", "gelu", "gelu_erf", "relu"]
 Optimizer = Literal["adamw", "lion", "muon", "sgd"]
 Split = Literal["auto", "file", "paragraph"]
 
-SIZE, COUNT, STEPS, SEED, FLAG = Whole(1), Whole(0), Whole(1), Whole(0, MOST_SEED), Flag()
+SIZE, COUNT, STEPS, SEED, FLAG, LENGTH = Whole(1), Whole(0), Whole(1), Whole(0, MOST_SEED), Flag(), Whole(1, 2**24)
 POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
 WORKERS = Whole(0, 4096)
 
 DOMAINS: dict[str, dict[str, Domain]] = {
     "ModelConfig": {
-        **dict.fromkeys(
-            ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size", "max_seq_len"), SIZE
-        ),
+        **dict.fromkeys(("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size"), SIZE),
+        "max_seq_len": LENGTH,
         "dialect": Name(get_args(Dialect)),
         "norm": Maybe(Name(get_args(Norm))),
         "position": Maybe(Name(get_args(Position))),
@@ -97,7 +96,8 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "encoding": Text(),
         "validation_fraction": Real(0.0, 1.0, open=True),
         "vocab_size": Whole(257, 65536),
-        "seq_len": SIZE,
+        "tokenizer": Text(),
+        "seq_len": LENGTH,
         "batch_size": SIZE,
         "eval_batches": SIZE,
     },
@@ -110,7 +110,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "optim": Part("OptimConfig"),
         "data": Part("DataConfig"),
         "source_seeds": Several(SEED),
-        "source_steps": Several(STEPS),
+        "source_steps": Several(COUNT),
         "operators": Several(Text()),
         "regimes": Several(Text()),
         "stochastic_replicates": SIZE,
@@ -124,6 +124,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "stream": Several(Text()),
         "crossed": Part("CrossedLevels"),
         "match_flops": FLAG,
+        "source": Several(Text(blank=False, hint="give a state, a run directory or a checkpoint")),
     },
     # of commands: their numbers
     "TrainArguments": {"workers": WORKERS, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},

@@ -94,6 +94,7 @@ DEFAULTS: dict[str, Record] = {
         "encoding": "utf-8",
         "validation_fraction": 0.05,
         "vocab_size": 512,
+        "tokenizer": "",
         "seq_len": 64,
         "batch_size": 16,
         "eval_batches": 4,
@@ -132,5 +133,6 @@ DEFAULTS: dict[str, Record] = {
         "stream": [],
         "crossed": {},
         "match_flops": True,
+        "source": [],
     },
 }

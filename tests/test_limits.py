@@ -30,7 +30,7 @@ HUGE = [
     SMOKE.replace(to=TargetWidths(d_ff=MOST)),
     SMOKE.replace(model=SMOKE.model.replace(d_model=10**9)),
     SMOKE.replace(model=SMOKE.model.replace(n_layers=10**9)),
-    SMOKE.replace(model=SMOKE.model.replace(max_seq_len=MOST, dialect="layer")),
+    SMOKE.replace(model=SMOKE.model.replace(max_seq_len=2**24, d_model=4096, dialect="layer")),
     SMOKE.replace(data=SMOKE.data.replace(batch_size=10**9)),
     SMOKE.replace(data=SMOKE.data.replace(stories=2 * 10**9)),
     SMOKE.replace(source_steps=(2 * 10**9,)),

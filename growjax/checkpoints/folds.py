@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
 from growjax.config import ModelConfig
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.components import components
-from growjax.model.decoder import Params, param_specs
+from growjax.model.decoder import param_specs
 
 Fold = Callable[[ParamSpec, jax.Array], jax.Array]
-"""Of a parameter, what is written in its place."""
+"""Of a parameter or a part of it, what is written in its place: each entry by itself."""
 
 
 def epsilon_fold(model: ModelConfig) -> tuple[ModelConfig, Fold | None]:
@@ -43,7 +44,7 @@ def epsilon_fold(model: ModelConfig) -> tuple[ModelConfig, Fold | None]:
     return model.replace(norm_eps=own, qk_norm_eps=None), one
 
 
-def embed_scale_fold(model: ModelConfig, scale: float) -> Fold | None:
+def scale_fold(model: ModelConfig, scale: float) -> Fold | None:
     """The same function where embeddings are multiplied by `scale`, not by `model.embed_scale`.
 
     Stock architectures multiply by a number that follows from d_model and changes when it grows. So the table is
@@ -63,8 +64,13 @@ def embed_scale_fold(model: ModelConfig, scale: float) -> Fold | None:
     return one
 
 
-def folded(params: Params, model: ModelConfig, folds: Iterable[Fold]) -> Params:
-    """Parameters of a decoder after each fold in turn."""
-    for fold in folds:
-        params = map_specs(fold, param_specs(model), params)
-    return params
+def then(first: Fold | None, second: Fold | None) -> Fold | None:
+    """Both, one after the other."""
+    if first is None or second is None:
+        return first or second
+    return lambda spec, leaf: second(spec, first(spec, leaf))
+
+
+def folded(fold: Fold | None, model: ModelConfig, params: Any) -> Any:
+    """A fold of a whole decoder."""
+    return params if fold is None else map_specs(fold, param_specs(model), params)

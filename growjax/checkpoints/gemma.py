@@ -16,7 +16,7 @@ FAMILY = Family(
     model_type="gemma",
     architecture="GemmaForCausalLM",
     prefix="model.",
-    tensors=tuple(row._replace(layout="less_one") if "norm" in row.name else row for row in TENSORS),
+    tensors=tuple(row._replace(less_one=True) if "norm" in row.name else row for row in TENSORS),
     settings=(
         *(setting for setting in SIZES if setting.field != "activation"),
         Setting("hidden_act", "activation", str, "gelu_pytorch_tanh", ACTIVATIONS),

@@ -17,11 +17,11 @@ from growjax.config import ModelConfig
 _BLOCK = "model.layers.{}."
 
 NORMS = (
-    Tensor(f"{_BLOCK}input_layernorm.weight", ("blocks/attn_norm_gain",), "less_one"),
-    Tensor(f"{_BLOCK}post_attention_layernorm.weight", ("blocks/attn_post_norm_gain",), "less_one"),
-    Tensor(f"{_BLOCK}pre_feedforward_layernorm.weight", ("blocks/mlp_norm_gain",), "less_one"),
-    Tensor(f"{_BLOCK}post_feedforward_layernorm.weight", ("blocks/mlp_post_norm_gain",), "less_one"),
-    Tensor("model.norm.weight", ("final_norm_gain",), "less_one"),
+    Tensor(f"{_BLOCK}input_layernorm.weight", ("blocks/attn_norm_gain",), less_one=True),
+    Tensor(f"{_BLOCK}post_attention_layernorm.weight", ("blocks/attn_post_norm_gain",), less_one=True),
+    Tensor(f"{_BLOCK}pre_feedforward_layernorm.weight", ("blocks/mlp_norm_gain",), less_one=True),
+    Tensor(f"{_BLOCK}post_feedforward_layernorm.weight", ("blocks/mlp_post_norm_gain",), less_one=True),
+    Tensor("model.norm.weight", ("final_norm_gain",), less_one=True),
 )
 
 WEIGHTS = tuple(row for row in TENSORS if "norm" not in row.name) + NORMS

@@ -18,8 +18,8 @@ from growjax.config import ModelConfig
 _BLOCK = "model.layers.{}.self_attn."
 
 NORMS = (
-    Tensor(f"{_BLOCK}q_norm.weight", ("blocks/q_gain",), "less_one"),
-    Tensor(f"{_BLOCK}k_norm.weight", ("blocks/k_gain",), "less_one"),
+    Tensor(f"{_BLOCK}q_norm.weight", ("blocks/q_gain",), less_one=True),
+    Tensor(f"{_BLOCK}k_norm.weight", ("blocks/k_gain",), less_one=True),
 )
 
 

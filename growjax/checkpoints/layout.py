@@ -17,10 +17,10 @@ from growjax.digests import named_leaves
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
 
-Layout = Literal["linear", "by_head", "conv1d", "plain", "less_one"]
+Layout = Literal["linear", "by_head", "conv1d", "plain"]
 """`linear`: [outputs, inputs], as torch's Linear has it. `by_head`: the same, and parameters lie one after another
 within each head. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes. Where nothing is read (biases, gains)
-the first three are [outputs], and so is `less_one`: w, where the gain is 1 + w."""
+the first three are [outputs]."""
 
 
 class Tensor(NamedTuple):
@@ -31,6 +31,16 @@ class Tensor(NamedTuple):
     parameters: tuple[str, ...]
     """What it holds, by the decoder's names; more than one lie one after another along the outputs."""
     layout: Layout = "linear"
+    less_one: bool = False
+    """Whether it is w, where the parameter is 1 + w."""
+
+    def held(self, stored: np.ndarray) -> np.ndarray:
+        """The values that the decoder holds, in float32."""
+        return stored + np.float32(1) if self.less_one else stored
+
+    def stored(self, held: np.ndarray) -> np.ndarray:
+        """The inverse, before it is rounded to the dtype to store."""
+        return held - np.float32(1) if self.less_one else held
 
 
 class Leaf(NamedTuple):
@@ -106,8 +116,8 @@ def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
 
 def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[np.ndarray]:
     """One layer of each parameter, from the tensor that holds them."""
-    if layout in ("plain", "less_one"):
-        return [tensor + np.ones((), tensor.dtype) if layout == "less_one" else tensor]
+    if layout == "plain":
+        return [tensor]
     flat = tensor if layout == "conv1d" else tensor.T
     if layout == "by_head":
         heads = parts[0].heads
@@ -122,8 +132,8 @@ def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[n
 
 def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) -> np.ndarray:
     """The inverse of `taken_apart`."""
-    if layout in ("plain", "less_one"):
-        return values[0] - np.ones((), values[0].dtype) if layout == "less_one" else values[0]
+    if layout == "plain":
+        return values[0]
     flat = [v.reshape([n for n in part.sides if n]) for v, part in zip(values, parts, strict=True)]
     if layout == "by_head":
         by_head = [v.reshape(*v.shape[:-1], parts[0].heads, -1) for v in flat]

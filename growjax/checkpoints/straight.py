@@ -22,14 +22,13 @@ import numpy as np
 
 from growjax.checkpoints.copies import CHUNK, copy_scaled
 from growjax.checkpoints.folder import SHARD, Opened, Stock, fill_beside, stock
-from growjax.checkpoints.folds import Fold
 from growjax.checkpoints.layout import Leaf, Place, leaves, places, put_together, taken_apart
 from growjax.checkpoints.record import Digests
 from growjax.checkpoints.stored import NUMPY, in_float32
 from growjax.checkpoints.written import Writer, rounded
 from growjax.config import ModelConfig, OptimConfig
 from growjax.grow.copying import Cloned, leaf_maps
-from growjax.grow.leafwise import LeafFunction, Leafwise
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.plan import WidthPlan, dealt_plan
 from growjax.grow.widen import leafwise
 from growjax.model.axes import ParamSpec
@@ -52,12 +51,12 @@ class Straight:
     """The plan that the operator follows; its target as growjax has it."""
     functions: Leafwise
     stock: Stock
-    """The target as the family holds it."""
+    """What it is written as."""
 
     @property
     def dtype(self) -> str:
         """Of the tensors that are written."""
-        return self.stock.dtype
+        return self.stock.given["dtype"]
 
     @cached_property
     def rows(self) -> list[Layers]:
@@ -149,33 +148,27 @@ class Straight:
             return
         paths, layout = row[0][0].row.parameters, row[0][0].row.layout
         old = {path: np.empty((len(row), *self._old[path].shape[1:]), np.float32) for path in paths}
-        for number, (_, name) in enumerate(row):
+        for number, (place, name) in enumerate(row):
             stored = self.opened.tensors.mapped(name)
             source[name] = _sha256(name, stored)
-            values = taken_apart(in_float32(name, stored), [self._old[path] for path in paths], layout)
+            values = taken_apart(place.row.held(in_float32(name, stored)), [self._old[path] for path in paths], layout)
             for path, value in zip(paths, values, strict=True):
                 old[path][number] = value
         new = {path: self._grown(path, old.pop(path)) for path in paths}
         for number, (place, _) in enumerate(row):
             whole = put_together([new[path][number] for path in paths], [self._new[path] for path in paths], layout)
-            yield place, rounded(place.name, whole, self.dtype)
+            yield place, self._rounded(place, whole)
 
     def _one(self, place: Place, name: str, stored: np.ndarray) -> np.ndarray:
         """One tensor from one tensor."""
         paths, layout = place.row.parameters, place.row.layout
-        olds, news = ([known[path] for path in paths] for known in (self._old, self._new))
         made = np.empty(place.shape, NUMPY[self.dtype])
-        parts = taken_apart(made, news, layout)
-        if all(np.may_share_memory(part, made) for part in parts):
-            for path, old, new in zip(paths, taken_apart(stored, olds, layout), parts, strict=True):
-                self._fill(path, old, new, place, name)
-            return made
-        values = taken_apart(in_float32(name, stored), olds, layout)  # a layout that computes
-        if place.layer is None:
-            grown = [self._grown(path, value) for path, value in zip(paths, values, strict=True)]
-        else:
-            grown = [self._grown(path, v[None], place.layer)[0] for path, v in zip(paths, values, strict=True)]
-        return rounded(place.name, put_together(grown, news, layout), self.dtype)
+        olds = taken_apart(stored, [self._old[path] for path in paths], layout)
+        news = taken_apart(made, [self._new[path] for path in paths], layout)
+        for path, old, new in zip(paths, olds, news, strict=True):
+            assert np.shares_memory(new, made), f"{place.name}: its parts must be views of it"
+            self._fill(path, old, new, place, name)
+        return made
 
     def _fill(self, path: str, old: np.ndarray, new: np.ndarray, place: Place, name: str) -> None:
         spec, layer = self._old[path].spec, place.layer
@@ -188,20 +181,28 @@ class Straight:
                 new,
                 maps,
                 times,
-                read=lambda part: in_float32(name, part),
-                rounded=lambda part: rounded(place.name, part, self.dtype),
+                read=lambda part: place.row.held(in_float32(name, part)),
+                rounded=lambda part: self._rounded(place, self._folded(spec, part)),
             )
         elif layer is not None:
-            value = self._grown(path, in_float32(name, old)[None], layer)[0]
-            new[...] = rounded(place.name, value, self.dtype)
+            value = self._grown(path, place.row.held(in_float32(name, old))[None], layer)[0]
+            new[...] = self._rounded(place, value)
         else:
             step = max(1, CHUNK * len(new) // new.size) if self._by_rows(spec) else max(len(old), len(new))
             for start in range(0, len(new), step):
-                value = self._grown(path, in_float32(name, old[start : start + step]), start)
-                new[start : start + step] = rounded(place.name, value, self.dtype)
+                value = self._grown(path, place.row.held(in_float32(name, old[start : start + step])), start)
+                new[start : start + step] = self._rounded(place, value)
 
     def _grown(self, path: str, value: np.ndarray, first: int = 0) -> np.ndarray:
-        return np.asarray(self.functions(path, self._old[path].spec, jnp.asarray(value), first))
+        spec = self._old[path].spec
+        return self._folded(spec, self.functions(path, spec, jnp.asarray(value), first))
+
+    def _folded(self, spec: ParamSpec, value: jax.Array | np.ndarray) -> np.ndarray:
+        fold = self.stock.fold
+        return np.asarray(value if fold is None else fold(spec, jnp.asarray(value)))
+
+    def _rounded(self, place: Place, value: np.ndarray) -> np.ndarray:
+        return rounded(place.name, place.row.stored(value), self.dtype)
 
 
 def _sha256(name: str, value: np.ndarray) -> str:
@@ -217,11 +218,5 @@ def plan_straight(
     """What `widen` with these arguments would make of a checkpoint, tensor by tensor; None where the operator does not
     say what becomes of single parameters. Raises `UserError` where `widen` would, before a tensor is read."""
     own, functions = leafwise(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
-    held = stock(own.target, opened.extras, dtype)
-    if functions is None:
-        return None
-    return Straight(opened, own, functions.then(Leafwise(tuple(map(_by_leaf, held.folds)))), held)
-
-
-def _by_leaf(fold: Fold) -> LeafFunction:
-    return lambda path, spec, leaf, first=0: fold(spec, leaf)
+    made = stock(own.target, opened.extras, dtype)
+    return None if functions is None else Straight(opened, own, functions, made)

@@ -46,7 +46,7 @@ class GrowthData(NamedTuple):
     """What an operator that trains is given."""
 
     windows: jax.Array
-    """uint16 [N, T + 1]: training windows, on the device."""
+    """uint16 or uint32 [N, T + 1]: training windows, on the device."""
     batch_size: int
 
 

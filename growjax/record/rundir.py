@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import require_path, sweep, whole_directory, write_text
+from growjax.files import is_leftover, require_path, sweep, whole_directory, write_text
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_result, read_receipt, undamaged_header
@@ -86,7 +86,7 @@ class RunDir:
         require_path(self.path)
         if force and self.path.exists():
             self._clear()
-        if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
+        if self.path.exists() and not all(map(self._is_nothing, self.path.iterdir())):
             if not (self.path / "receipt.json").exists():
                 self._stranger()
             old = self._old(say)
@@ -100,8 +100,18 @@ class RunDir:
             if other and "inputs" not in old:  # no whole receipt of the other is lost
                 self.write_receipt(header, [])
             return
-        self.cells.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        sweep(self.path)
         self.write_receipt(header, [])
+        self.cells.mkdir(exist_ok=True)
+
+    def _is_nothing(self, path: Path) -> bool:
+        """Whether a run that ended before its receipt was written may have left this."""
+        return (
+            path.name == LOCK
+            or is_leftover(path.name)
+            or (path == self.cells and path.is_dir() and not any(path.iterdir()))
+        )
 
     def _old(self, say: Callable[[str], None]) -> Record:
         """The receipt that stands here; of a damaged one the parts by which a run is known."""
@@ -124,7 +134,7 @@ class RunDir:
 
     def forget(self) -> None:
         """Takes back what `begin` made, and the tokens; a run that holds a cell stays."""
-        if not any(self.cells.iterdir()):
+        if not any(self.cells.glob("*")):
             for folder in (self.cells, self.data):
                 shutil.rmtree(folder, ignore_errors=True)
             (self.path / "receipt.json").unlink(missing_ok=True)

@@ -12,11 +12,11 @@ from growjax.files import write_text
 from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.reader import file_digest
 
-SEALS = ("digests.json", "audit-digests.json")
-"""Of the page with its figures and tables, and of the audit's page."""
+PAGES = {"digests.json": "index.html", "audit-digests.json": "audit.html"}
+"""By file of digests: the page that it seals, and the files that belong to it."""
 
 
-def write_sealed(folder: Path, files: Mapping[str, str], *, seal: str = SEALS[0]) -> list[Path]:
+def write_sealed(folder: Path, files: Mapping[str, str], *, seal: str = "digests.json") -> list[Path]:
     """Writes files by their names under a folder, each whole or not at all, and then their digests; returns their
     paths."""
     digests = {}
@@ -29,9 +29,11 @@ def write_sealed(folder: Path, files: Mapping[str, str], *, seal: str = SEALS[0]
 
 
 def damage(folder: Path) -> list[str]:
-    """What is wrong with the sealed files of a folder, a line for each; nothing is said of files without digests."""
+    """What is wrong with the pages of a folder and what belongs to them, a line for each."""
     found = []
-    for seal in SEALS:
+    for seal, page in PAGES.items():
+        if (folder / page).exists() and not (folder / seal).exists():
+            found.append(f"{folder / seal} is gone")
         recorded = _recorded(folder / seal)
         if recorded is None:
             found.append(f"{folder / seal} is damaged")

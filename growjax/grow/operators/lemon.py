@@ -22,7 +22,8 @@ def lemon(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState
     """Each weight split into unequal parts that sum to it, norms exact at any width: the function is kept.
 
     Wang et al. 2024, section 4: the remainder of a norm is filled with zeros (RMSNorm) or the mean (LayerNorm), and its
-    gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`).
+    gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`). Where LayerNorms
+    write to the residual stream, d_model grows exactly to whole multiples alone.
     """
     params = started_params(state.params, plan, uneven_splits(plan, key=streams.at("structure", 0)))
     return fresh(clone(state, plan), params)
