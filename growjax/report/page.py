@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from growjax.config import canonical_json
-from growjax.record.sealed import write_sealed
+from growjax.record.digested import write_with_digests
 from growjax.report import attribution, charts, csv_tables, figures, plotting, sentences, style, tables
 from growjax.report.formatting import Contents, Row, contents_of, fixed, rows, text
 
@@ -35,7 +35,7 @@ def write_report(directory: Path, summary: Row) -> list[Path]:
     files = {f"figures/{name}.svg": svg for name, svg in drawn.items() if svg is not None}
     files |= {f"tables/{name}": body for name, body in csv_tables.csv_files(summary, contents).items()}
     files["index.html"] = page(summary, contents, drawn)
-    return write_sealed(Path(directory), files)
+    return write_with_digests(Path(directory), files)
 
 
 def page(summary: Row, contents: Contents, drawn: Figures) -> str:

@@ -26,8 +26,8 @@ from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import fill_data
-from growjax.study.mending import check_mended, mend_cells, mend_tokens, say_of_report
 from growjax.study.recipes import data_recipe
+from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
 from growjax.study.spec import StudySpec, extends
 from growjax.study.units import Filling, fill_unit, filling, study_units
 
@@ -112,10 +112,10 @@ def run_study(
         head = header(spec)
         recorded = {} if force else run.recorded()
         run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
-        mend_tokens(run, data_recipe(spec), recorded, watch.say)
+        repair_tokens(run, data_recipe(spec), recorded, watch.say)
         ctx = _opened(spec, run, watch, corpus=corpus, keep=keep)
         cells = ctx.cells if only is None else ctx.cells.only(only)
-        mended = mend_cells(run, cells.all(), recorded, watch.say)
+        repaired = repair_cells(run, cells.all(), recorded, watch.say)
         full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
@@ -123,7 +123,7 @@ def run_study(
         chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
-        check_mended(mended, records, recorded)
+        check_repaired(repaired, records, recorded)
         say_of_report(run, watch.say)
         info = ctx.tokens.info
         inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": ctx.tokens.digest}

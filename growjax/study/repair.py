@@ -10,9 +10,9 @@ from growjax.data.tokens import INFO
 from growjax.errors import CheckFailed, UserError
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Recipe, result_of
+from growjax.record.digested import damage
 from growjax.record.integrity import check_cell, check_tokens, recorded_tokens
 from growjax.record.rundir import RunDir
-from growjax.record.sealed import damage
 from growjax.schema import Record
 
 Say = Callable[[str], None]
@@ -20,7 +20,7 @@ Recorded = Mapping[str, CellRecord]
 """The cells of the receipt that stands there, by id; none where there is none, or it is damaged."""
 
 
-def mend_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say) -> None:
+def repair_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say) -> None:
     """Takes a run's tokens away where they are damaged, or are not those of its cell."""
     if not (run.data / INFO).exists():
         if data.id in recorded:
@@ -41,16 +41,16 @@ def mend_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say) -> None
         shutil.rmtree(run.data)
 
 
-def mend_cells(run: RunDir, recipes: Iterable[Recipe], recorded: Recorded, say: Say) -> set[str]:
+def repair_cells(run: RunDir, recipes: Iterable[Recipe], recorded: Recorded, say: Say) -> set[str]:
     """Takes cells away that are damaged, or are not what the receipt holds; returns their ids, and those of cells that
     it holds and that are gone."""
-    mended = set()
+    repaired = set()
     for recipe in recipes:
         folder = run.cells / recipe.id
         if not folder.exists():
             if recipe.id in recorded:
                 say(f"cell {recipe.id} is gone: it is computed anew")
-                mended.add(recipe.id)
+                repaired.add(recipe.id)
             continue
         try:
             cell = check_cell(folder)
@@ -59,13 +59,13 @@ def mend_cells(run: RunDir, recipes: Iterable[Recipe], recorded: Recorded, say: 
         except CheckFailed as error:
             say(f"{error}: it is computed anew")
             shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-            mended.add(recipe.id)
-    return mended
+            repaired.add(recipe.id)
+    return repaired
 
 
-def check_mended(mended: Iterable[str], records: Mapping[str, Record], recorded: Recorded) -> None:
+def check_repaired(repaired: Iterable[str], records: Mapping[str, Record], recorded: Recorded) -> None:
     """Raises `CheckFailed` where a cell that was computed anew is not what the receipt held."""
-    for name in sorted(mended):
+    for name in sorted(repaired):
         if name in recorded and name in records and result_of(records[name]) != result_of(recorded[name]):
             raise CheckFailed(f"cell {name} does not come out as it was recorded: start anew with --force")
 
