@@ -66,6 +66,16 @@ def _placed(temporary: Path, path: Path) -> bool:
     return True
 
 
+CHECKPOINT = "checkpoint"
+"""In a state's folder: what came with the Hugging Face checkpoint that it is of, its tokenizer among it."""
+
+
+def carry_checkpoint(source: Path, folder: Path) -> None:
+    """Copies that from one state's folder into another's; nothing where there is none."""
+    if (source / CHECKPOINT).is_dir():
+        shutil.copytree(source / CHECKPOINT, folder / CHECKPOINT)
+
+
 def _beside(path: Path) -> Path:
     """A new hidden name in the same folder, short whatever `path` is called; `sweep` knows it."""
     return path.parent / f".{uuid.uuid4().hex}.tmp"

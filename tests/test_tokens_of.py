@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, with_new_checksums
 
-from growjax.config import DataConfig
+from growjax.config import DataConfig, canonical_json
 from growjax.data import corpus, tokens
-from growjax.errors import UserError
+from growjax.errors import CheckFailed, UserError
+from growjax.record.integrity import read_receipt
 from growjax.record.tokens_of import origin_of, recorded_origin, tokens_for
 
 CONFIG = DataConfig(stories=100, vocab_size=300, seq_len=16, batch_size=2, eval_batches=1)
@@ -39,13 +41,34 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def state(tmp_path: Path, made: dict[str, Path]) -> Path:
     """A cell's folder in a run directory whose tokens are its own."""
     own = tokens.open_tokens(made["own"])
-    cell = tmp_path / "run" / "cells" / "0123456789abcdef"
-    cell.mkdir(parents=True)
-    (cell / "result.json").write_text(json.dumps({"inputs": {"tokens": own.digest}}))
-    data = {"kind": "data", "digests": {"tokens": own.digest, **own.info["files"]}}
-    (tmp_path / "run" / "receipt.json").write_text(json.dumps({"cells": [{"kind": "probe", "digests": {}}, data]}))
-    shutil.copytree(made["own"], tmp_path / "run" / "data")
-    return cell
+    receipt = json.loads((ROOT / "artifacts" / "smoke" / "receipt.json").read_text())
+    for cell in receipt["cells"]:
+        cell["inputs"] = {"tokens": own.digest}
+        if cell["kind"] == "data":
+            cell["digests"] = {"tokens": own.digest, **own.info["files"]}
+    run = with_new_checksums(receipt, tmp_path / "run")
+    recorded = next(cell for cell in read_receipt(run)["cells"] if cell["kind"] == "source")
+    folder = run / "cells" / recorded["id"]
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(canonical_json(recorded) + "\n")
+    shutil.copytree(made["own"], run / "data")
+    return folder
+
+
+def test_records_beside_a_state_are_input(state: Path, made: dict[str, Path]):
+    """What `widen` wrote, or a cell's result, that is none or damaged is a line; what lies above need not be a run."""
+    (state / "widen.json").write_text(json.dumps({"operator": "exact_copy", "plan": [], "origin": 3}))
+    with pytest.raises(UserError, match=r"widen\.json is none that growjax wrote: origin"):
+        recorded_origin(state)
+    (state / "widen.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deep"):
+        recorded_origin(state)
+    (state / "widen.json").unlink()
+    (state.parent.parent / "receipt.json").write_text('{"cells": 3}')
+    assert recorded_origin(state) == (tokens.open_tokens(made["own"]).digest, None)
+    (state / "result.json").write_text(json.dumps({"inputs": 3}))
+    with pytest.raises(CheckFailed, match="is damaged"):
+        recorded_origin(state)
 
 
 def test_its_own_tokens_are_found(state: Path, made: dict[str, Path]):
@@ -75,7 +98,9 @@ def test_what_merely_lies_above_is_not_taken(state: Path, made: dict[str, Path])
 def test_a_widened_state_knows_its_tokens_too(tmp_path: Path, made: dict[str, Path]):
     """Its vocabulary may have grown, and its tokens stay those of the source."""
     own = tokens.open_tokens(made["own"])
-    (tmp_path / "widen.json").write_text(json.dumps({"origin": origin_of(own)._asdict()}))
+    (tmp_path / "widen.json").write_text(
+        json.dumps({"operator": "net2net", "plan": [], "origin": origin_of(own)._asdict()})
+    )
     assert tokens_for(tmp_path, made["own"], 350).digest == own.digest
     for name in ("alike", "larger"):
         with pytest.raises(UserError, match="another tokenizer"):

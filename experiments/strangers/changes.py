@@ -12,7 +12,7 @@ VALUES: list[Any] = [
     "hf:a/b", "os:system", "\x1b[31mred\x1b[0m", "[bold red]x[/]", "[/]", "<script>alert(1)</script>", "a\nb", "\ud800",
     "0" * 64, "nan", "0x1p99999", "A" * 5000, [], [1], [[]], [None] * 3, {}, {"a": 1}, {"x": {"y": [1, {"z": None}]}},
     "perturbed:sigma=1", "deterministic", [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[0]]]]]]]]]]]]]]]]]]]]]]]]]]]]]],
-    float("nan"), float("inf"), 2**31 - 1, 2**48, 10**12, "\u202egnp", "é" * 300, "\x00",
+    float("nan"), float("inf"), 2**24, 2**31 - 1, 2**48, 10**12, "\u202egnp", "é" * 300, "\x00",
 ]  # fmt: skip
 """In place of any value: of every kind, too large, too long, too deep, and texts that mean something elsewhere."""
 
@@ -30,9 +30,12 @@ def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
 
 
 def change(record: Any, rng: random.Random) -> tuple:
-    """Changes one place of a record, and returns its path; of a receipt's cells, often one place of one of them."""
+    """Changes one place of a record, and returns its path; of a receipt, often one of its configuration, or of one of
+    its cells."""
     top, path = record, rng.choice([(name,) for name in record])
-    if isinstance(record.get("cells"), list) and record["cells"] and rng.random() < 0.6:
+    if isinstance(record.get("config"), dict) and record["config"] and rng.random() < 0.2:
+        top, path = record["config"], (rng.choice(list(record["config"])),)
+    elif isinstance(record.get("cells"), list) and record["cells"] and rng.random() < 0.6:
         top = rng.choice(record["cells"])
         if not isinstance(top, dict) or not top:
             return path

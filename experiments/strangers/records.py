@@ -28,6 +28,7 @@ from growjax.record.partial import Partial
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
 from growjax.study.runner import check
+from growjax.study.spec import StudySpec
 from growjax.train.loop import Run, Trace
 
 INPUTS = {"tokens": "0" * 64}
@@ -36,7 +37,7 @@ INPUTS = {"tokens": "0" * 64}
 RECEIPT, RESULT, STATE, LEAVES, TRACE, TOKENS, TOKENIZER, PARTIAL, WIDENED = (
     "receipt", "result", "state", "leaves", "trace", "tokens", "tokenizer", "partial", "widened"
 )  # fmt: skip
-WEIGHTS = {RECEIPT: 52, RESULT: 10, STATE: 10, LEAVES: 6, TRACE: 6, TOKENS: 6, TOKENIZER: 3, PARTIAL: 4, WIDENED: 3}
+WEIGHTS = {RECEIPT: 60, RESULT: 10, STATE: 6, LEAVES: 3, TRACE: 6, TOKENS: 6, TOKENIZER: 3, PARTIAL: 3, WIDENED: 3}
 """Kinds of records, and how many of a hundred changes are of each."""
 
 
@@ -168,8 +169,10 @@ def changed(box: Box, rng: random.Random) -> Changed:
         "drawn": ("audit", run, "--cell", rng.choice(box.trained), "--step", "3"),
     }  # fmt: skip
     if kind == RECEIPT:
-        path = box.run / "receipt.json"
-        return _object(kind, path, copy.deepcopy(box.receipt), rng, sealed_receipt, reads)
+        receipt = copy.deepcopy(box.receipt)
+        if rng.random() < 0.3:  # with the fields too that stand at their defaults
+            receipt["config"] = StudySpec.from_dict(receipt["config"]).every_field()
+        return _object(kind, box.run / "receipt.json", receipt, rng, sealed_receipt, reads)
     name = rng.choice({STATE: box.stored, LEAVES: box.stored, TRACE: box.trained}.get(kind, box.sources))
     folder, twin = box.cell(name), box.honest / "cells" / name
     states = {"diff states": ("diff", str(folder), str(twin)), "verify": reads["verify"]}
@@ -276,7 +279,7 @@ def block(box: Box, seed: int, times: int) -> tuple[Counter[str], list[str]]:
             kept = {path: path.read_bytes() for path in one.files}
             for path, data in one.files.items():
                 path.write_bytes(data)
-            verb = rng.choices(list(one.commands), [0.3 if v == "report" else 1 for v in one.commands])[0] \
+            verb = rng.choices(list(one.commands), [0.2 if v == "report" else 1 for v in one.commands])[0] \
                 if one.commands else "resume"  # fmt: skip
             fault, code = None, "-"
             try:

@@ -34,7 +34,7 @@ Notify = Callable[[str], None]
 def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
     """A cell's ledger from its recipe alone, its keys derived in NumPy."""
     parameters = recipe.parameters
-    if recipe.kind == "data":
+    if recipe.kind in ("data", "given"):
         return {}
     if recipe.kind == "candidate":
         streams = Streams(root_key(parameters["study_seed"], "study"), parameters.get("exchanged", {}))
@@ -186,7 +186,7 @@ def receipt_faults(receipt: Receipt, run: RunDir) -> list[str]:
 
 def _chosen(cells: dict[str, Record], recipes: dict[str, Recipe], rerun: str) -> list[str]:
     """Which cells are run again: all, none, or one of each kind of program and every way of drawing."""
-    order = [name for name in recipes if name in cells and recipes[name].kind != "data"]
+    order = [name for name in recipes if name in cells and recipes[name].kind not in ("data", "given")]
     if rerun == "all":
         return order
     if rerun == "none":

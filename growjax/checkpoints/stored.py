@@ -45,6 +45,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def inside(path: Path) -> Path:
     """The path, unless it is a link that leads out of its folder; a hub cache's links to its own blobs do not."""
     folder, real = path.parent.resolve(), path.resolve()
+    if real.exists() and not real.is_file():
+        raise UserError(f"{path.name} is no file", _AGAIN)
     if real.is_relative_to(folder) or real.parent == folder.parent.parent / "blobs":
         return path
     raise UserError(f"{path.name} is a link that leads out of its folder", "put the file itself there")

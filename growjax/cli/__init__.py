@@ -9,6 +9,7 @@ import importlib
 import io
 import keyword
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -84,5 +85,6 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
 
 
 def _say(what: object, code: int) -> int:
-    print(f"growjax: {one_line(what)}", file=sys.stderr)
+    line = re.sub(r"\S{400,}", lambda word: f"{word[0][:80]}...{word[0][-40:]}", one_line(what))
+    print(f"growjax: {line if len(line) < 2000 else line[:1500] + '...' + line[-400:]}", file=sys.stderr)
     return code

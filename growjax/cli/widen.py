@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +66,7 @@ def run(argv: list[str]) -> int:
     from growjax.grow.widen import followed_plan, widen
     from growjax.record.tokens_of import Origin, origin_of, tokens_for
     from growjax.streams import root_key
+    from growjax.study.sources import is_checkpoint
     from growjax.train.check import check_finite
 
     check_out(given.out, force=given.force, **(HF if given.as_hf else {}))
@@ -80,6 +82,7 @@ def run(argv: list[str]) -> int:
     source, state, extras = read_source(given.source)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
+    tokens = None
     if extras is not None and given.tokens is None:
         windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
@@ -91,6 +94,7 @@ def run(argv: list[str]) -> int:
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
     described = _describe(followed, given.operator, state, wide, windows)
     described |= {"origin": origin._asdict(), "measured_on": "random ids" if data is None else "held-out tokens"}
+    described["bfloat16"] = "bfloat16" in (state.config.model.dtype, extras and extras.dtype)
     if not given.json:
         _print(described)
     with whole_directory(given.out, replace=given.force) as folder:
@@ -102,6 +106,8 @@ def run(argv: list[str]) -> int:
             _card_again(folder, wide, extras, described, followed)
         else:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
+            if tokens is not None and extras is None:  # so that it can go on where its source does not lie
+                shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
     else:
@@ -117,11 +123,6 @@ HF = {"holds": "config.json", "kind": "Hugging Face folder"}
 """What `check_out` asks of a Hugging Face folder."""
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a path names a Hugging Face folder."""
-    return (path / "config.json").exists() and not (path / "state.json").exists()
-
-
 def _dry_run(given: WidenArguments) -> int:
     """What is known of the road through memory before an array is read."""
     from growjax.checkpoints.folder import open_checkpoint
@@ -129,6 +130,7 @@ def _dry_run(given: WidenArguments) -> int:
     from growjax.grow.plan import make_plan
     from growjax.record.store import read_info
     from growjax.streams import root_key
+    from growjax.study.sources import find_state, is_checkpoint
 
     if is_checkpoint(given.source):
         with open_checkpoint(given.source) as opened:
@@ -146,6 +148,7 @@ def read_source(path: Path) -> tuple[Path, Any, Any]:
     that the state came from, or None."""
     from growjax.checkpoints import kept, load
     from growjax.record.store import load_state
+    from growjax.study.sources import find_state, is_checkpoint
 
     if is_checkpoint(path):
         return path, *load(path)
@@ -168,20 +171,6 @@ def _store(folder: Path, wide: Any, extras: Any, described: dict[str, Any], *, a
     return digest, load_state(folder)
 
 
-def find_state(path: Path) -> Path:
-    """The folder of the state that a path names: itself, or the last source state of a run directory."""
-    if (path / "state.json").exists():
-        return path
-    if (path / "receipt.json").exists():
-        from growjax.record.rundir import RunDir
-
-        sources = [c for c in RunDir(path).receipt()["cells"] if c["kind"] == "source"]
-        if sources:
-            last = max(sources, key=lambda c: (c["parameters"]["step"], -c["parameters"]["seed"]))
-            return path / "cells" / last["id"]
-    raise UserError(f"{path} holds no state", "name a run directory, or a folder with state.json in it")
-
-
 def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = "state") -> None:
     """Raises `UserError` where a folder cannot be written: with --force it may replace one of its own kind."""
     require_path(out)
@@ -192,7 +181,7 @@ def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = 
 
 
 def held_out_windows(tokens: TokenFile, seq_len: int) -> jax.Array:
-    """uint16 [4, 8, T + 1]: held-out windows, spread evenly."""
+    """uint16 or uint32 [4, 8, T + 1]: held-out windows, spread evenly."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -207,7 +196,7 @@ def held_out_windows(tokens: TokenFile, seq_len: int) -> jax.Array:
 
 
 def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
-    """What an operator that trains is given: windows uint16 [N, T + 1]."""
+    """What an operator that trains is given: windows uint16 or uint32 [N, T + 1]."""
     import jax.numpy as jnp
 
     from growjax.data.batches import as_windows
@@ -271,6 +260,8 @@ def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainStat
 
 
 def _print(described: Record) -> None:
+    from growjax.grow.promises import BFLOAT16
+
     out = console()
     print_plan(out, described)
     for holds, word in ((True, "holds for"), (False, "does not hold for")):
@@ -296,3 +287,5 @@ def _print(described: Record) -> None:
         )
     zero = described["zero_step"] | {"measured_on": described["measured_on"]}
     out.print(said_of(zero), highlight=False)
+    if described["bfloat16"]:
+        out.print(BFLOAT16, highlight=False, soft_wrap=True)

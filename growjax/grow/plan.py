@@ -161,27 +161,17 @@ def nearest_multiple(value: int, unit: int) -> int:
 
 def _copies(axis: str, old: int, new: int, key: jax.Array | None) -> AxisMap:
     """Old positions in place, then copies: in rounds, or drawn at random where a key is given (Net2Net)."""
-    if key is None or new == old:
-        extra = np.arange(old, new) % old
-    else:
-        extra = np.asarray(jax.random.randint(key, (new - old,), 0, old))
+    if new == old:
+        return AxisMap(axis, old, np.arange(old))
+    extra = np.arange(old, new) % old if key is None else np.asarray(jax.random.randint(key, (new - old,), 0, old))
     return AxisMap(axis, old, np.concatenate([np.arange(old), extra]).astype(np.int64))
 
 
-def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
-    """`dealt_plan`, of a target whose state fits in memory."""
-    check_same(source, target)
-    require_room_for_model(target)
-    return dealt_plan(source, target, key=key)
+def reached(source: ModelConfig, target: ModelConfig) -> ModelConfig:
+    """The target that growth comes to; refuses, with the nearest reachable one, what growth cannot do.
 
-
-def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
-    """The plan from `source` to `target`; refuses, with the nearest reachable target, what growth cannot do.
-
-    Without a key copies are dealt in rounds (position j copies j mod old). With a key they are drawn at random
-    (Chen et al. 2016, Net2Net, arXiv 1511.05641, eq. 2), but for the residual stream where a part takes even copies
-    alone (LayerNorm, whose mean uneven ones would shift). Heads grow by whole heads, grouped queries by whole groups.
-    The plan's target repeats the source's rotary table where heads grow longer.
+    Heads grow by whole heads, grouped queries by whole groups, and the source's rotary table is repeated where heads
+    grow longer. Makes no map of any axis.
     """
     check_same(source, target)
     for name in WIDTHS:
@@ -200,16 +190,38 @@ def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | Non
     if parts.position.rotates:
         rope = source.rope_dim or source.head_dim
         target = target.replace(rope_dim=rope if target.head_dim > rope else source.rope_dim)
-    old_group, new_group = source.n_heads // source.n_kv_heads, target.n_heads // target.n_kv_heads
+    old_group, new_group = _groups(source), _groups(target)
     if new_group < old_group:
         raise UserError(
             f"{target.n_heads} heads over {target.n_kv_heads} kv heads put {new_group} in a group where the source "
             f"has {old_group}, and a group can only be cloned whole",
             f"the nearest reachable n_heads is {old_group * target.n_kv_heads}",
         )
+    return target
+
+
+def _groups(model: ModelConfig) -> int:
+    return model.n_heads // model.n_kv_heads
+
+
+def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
+    """`dealt_plan`, of a target whose state fits in memory."""
+    check_same(source, target)
+    require_room_for_model(target)
+    return dealt_plan(source, target, key=key)
+
+
+def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
+    """The plan from `source` to what `target` comes to (see `reached`).
+
+    Without a key copies are dealt in rounds (position j copies j mod old). With a key they are drawn at random
+    (Chen et al. 2016, Net2Net, arXiv 1511.05641, eq. 2), but for the residual stream where a part takes even copies
+    alone (LayerNorm, whose mean uneven ones would shift).
+    """
+    target, parts = reached(source, target), components(source)
     keys = dict.fromkeys(range(4)) if key is None else dict(enumerate(jax.random.split(key, 4)))
     groups = _copies("kv_heads", source.n_kv_heads, target.n_kv_heads, keys[0])
-    inner = _copies("heads", old_group, new_group, keys[1])
+    inner = _copies("heads", _groups(source), _groups(target), keys[1])
     maps = {
         "embed": _copies("embed", source.d_model, target.d_model, None if "embed" in parts.even else keys[2]),
         "heads": _head_map(groups, inner),
@@ -217,10 +229,15 @@ def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | Non
         "head_dim": _copies("head_dim", source.head_dim, target.head_dim, None),
         "mlp": _copies("mlp", source.d_ff, target.d_ff, keys[3]),
         "vocab": _copies("vocab", source.vocab_size, target.vocab_size, None),
-        "position": _copies("position", source.max_seq_len, target.max_seq_len, None),
+        "position": _copies("position", _positions(source), _positions(target), None),
         "layers": _copies("layers", source.n_layers, target.n_layers, None),
     }
     return WidthPlan(source, target, maps)
+
+
+def _positions(config: ModelConfig) -> int:
+    """Rows of a learned table of positions."""
+    return config.position_offset + config.max_seq_len
 
 
 def _head_map(groups: AxisMap, inner: AxisMap) -> AxisMap:

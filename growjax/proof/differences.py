@@ -61,7 +61,7 @@ def ulps_apart(a: ArrayLike, b: ArrayLike) -> np.ndarray:
         low = -(2 ** (8 * size - 1))
         return np.where(words < 0, low - words - 1, words)  # the most negative word is -0, one below 0
 
-    return np.abs(ordered(a) - ordered(b)).astype(np.float64)
+    return np.asarray(abs(ordered(a) - ordered(b)), np.float64)  # of two signs, they lie further apart than int64
 
 
 def leaf_difference(path: str, a: ArrayLike, b: ArrayLike) -> Difference | None:

@@ -17,7 +17,7 @@ from typing import cast
 from growjax.config import canonical_json, json_digest
 from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import CheckFailed, UserError
-from growjax.record.cell_types import CandidateCell, CellRecord, DataCell, SourceCell
+from growjax.record.cell_types import CandidateCell, CellRecord, DataCell, GivenCell, SourceCell
 from growjax.record.checksums import exact, has_checksum, read_checked
 from growjax.record.digested import damage
 from growjax.record.file_types import TokensInfo
@@ -229,7 +229,7 @@ def check_cell(folder: Path) -> CellRecord:
     if cell["id"] != folder.name:
         raise CheckFailed(f"cell {folder.name}: its result.json is that of cell {cell['id']}")
     _check_trace(folder, cell)
-    if cell["kind"] == "source" or cell["kind"] == "candidate":
+    if cell["kind"] == "given" or cell["kind"] == "source" or cell["kind"] == "candidate":
         _check_state(folder, cell)
     return cell
 
@@ -253,7 +253,7 @@ def _check_trace(folder: Path, cell: CellRecord) -> None:
         raise CheckFailed(f"cell {cell['id']}: {path} is damaged")
 
 
-def _check_state(folder: Path, cell: SourceCell | CandidateCell) -> None:
+def _check_state(folder: Path, cell: GivenCell | SourceCell | CandidateCell) -> None:
     try:
         state, info = load_state(folder), read_info(folder)
     except UserError as error:

@@ -129,8 +129,8 @@ class Entry(TypedDict):
     first: Count
     last: Count
     sites: list[Site]
-    draws: int
-    words: int
+    draws: Seed
+    words: Seed
 
 
 Ledger = dict[Name, Entry]

@@ -165,7 +165,7 @@ def _sources(summary: Row, drawn: Figures) -> str:
     )  # fmt: skip
     columns = [
         tables.Column("source", lambda r: text(r.get("name")), False),
-        tables.Column("seed", lambda r: text(r.get("seed"))),
+        tables.Column("seed", lambda r: text("–" if r.get("seed") is None else r["seed"])),
         tables.Column("step", lambda r: text(r.get("step"))),
         tables.Column("validation loss", lambda r: fixed(r.get("validation_loss"))),
         tables.Column("unigram entropy", lambda r: fixed(r.get("unigram_entropy"))),

@@ -163,6 +163,12 @@ def verdicts(summary: Row, contents: Contents) -> str:
     )
 
 
+def _tokenizer(run: Row) -> str:
+    """Where the vocabulary comes from."""
+    given = run.get("tokenizer")
+    return f"ids of tokenizer {text(given)[:12]}" if given else "tokens, byte-level BPE"
+
+
 def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
     """The strip of key facts: heading, value and small print, as HTML."""
     run = summary.get("run") or {}
@@ -183,7 +189,7 @@ def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
         ("replicates", text(" / ".join(count(replicates[k]) for k in replicates)), text(" / ".join(replicates))),
         ("corpus", text(run.get("corpus")), (f"{brief(run.get('tokens_train'))} tokens to train on, "
          f"{brief(run.get('tokens_validation'))} held out")),
-        ("vocabulary", count(run.get("vocab_size")), "tokens, byte-level BPE"),
+        ("vocabulary", count(run.get("vocab_size")), _tokenizer(run)),
         ("batch", f"{count(run.get('batch_size'))} × {count(run.get('seq_len'))}", "sequences × tokens"),
         ("preset", text(run.get("preset")), f"{count(run.get('cells'))} cells"),
         ("bits", pinned, f"root {text(run.get('root'))[:12]}"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 from growjax.config import ModelConfig
+from growjax.data.tokenizer import FILE
 from growjax.errors import UserError
-from growjax.grow.plan import make_plan
+from growjax.grow.plan import reached
 from growjax.record.cell_types import CellRecord, DataMetrics
 from growjax.record.cells import Recipe
 from growjax.record.receipt_types import Begun, Receipt
@@ -36,6 +40,32 @@ def check_corpus(spec: StudySpec, corpus: str | None) -> None:
         )
 
 
+def check_sources(spec: StudySpec, known: Collection[str]) -> None:
+    """Raises `UserError` where a source that was not trained here is not at hand: `known` are digests of states."""
+    for given in spec.given():
+        if given.digest not in known:
+            raise UserError(
+                f"the source of digest {given.digest[:12]}, which was not trained here, is not at hand",
+                "say where it lies with --source",
+            )
+
+
+def given_folders(run: Path, receipt: Receipt | Begun) -> list[Path]:
+    """Where a run directory holds the states of sources that were not trained there."""
+    folders = [
+        run / "cells" / cell["id"]
+        for cell in receipt["cells"]
+        if cell["kind"] == "given" and cell["digests"]["state"] == cell["parameters"]["state"]
+    ]
+    return [folder for folder in folders if (folder / "state.json").exists()]
+
+
+def tokenizer_file(run: Path, spec: StudySpec) -> Path | None:
+    """Where a run directory holds the tokenizer that its specification names; None where it names none."""
+    path = run / "data" / FILE
+    return path if spec.data.tokenizer and path.exists() else None
+
+
 def data_of(receipt: Receipt | Begun) -> DataMetrics:
     """What is recorded of a run's tokens."""
     for cell in receipt["cells"]:
@@ -48,7 +78,7 @@ def models(receipt: Receipt | Begun) -> tuple[ModelConfig, ModelConfig]:
     """(source, target) of a run, with the vocabulary its tokenizer filled."""
     spec = spec_of(receipt)
     source = spec.train_config(data_of(receipt)["vocab_size"]).model
-    return source, make_plan(source, spec.to.of(source)).target
+    return source, reached(source, spec.to.of(source))
 
 
 def _label(cell: CellRecord) -> tuple[object, ...]:
@@ -68,7 +98,7 @@ def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has."""
     fault = "the receipt's cells are not those of its own configuration"
     hint = "report on the directory of a whole run"
-    states, pool, crossed = len(spec.source_seeds) * len(spec.source_steps), len(spec.operators), spec.crossed
+    states, pool, crossed = spec.states(), len(spec.operators), spec.crossed
     runs = 2 * (pool + 1) * sum(map(spec.replicates, spec.regimes)) + pool * crossed.order * crossed.dropout
     fewest = 1 + states * (1 + pool + runs)  # counted before any is named
     if fewest > len(receipt["cells"]):
@@ -78,7 +108,7 @@ def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     source = spec.train_config(data_of(receipt)["vocab_size"]).model
     expected = {
         _expected(recipe)
-        for recipe in study_cells(spec, unwidened_lag(spec, make_plan(source, spec.to.of(source)))).all()
+        for recipe in study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source)))).all()
     }
     found = {_label(cell): cell["id"] for cell in receipt["cells"]}
     for label in found.keys() - expected:

@@ -4,7 +4,7 @@ a line that says so, and is then computed anew like what was never there."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from growjax.data.tokens import INFO
 from growjax.errors import CheckFailed, UserError
@@ -20,8 +20,9 @@ Recorded = Mapping[str, CellRecord]
 """The cells of the receipt that stands there, by id; none where there is none, or it is damaged."""
 
 
-def repair_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say) -> None:
-    """Takes a run's tokens away where they are damaged, or are not those of its cell."""
+def repair_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say, *, can: bool = True) -> None:
+    """Takes a run's tokens away where they are damaged, or are not those of its cell. Raises `CheckFailed` where that
+    is so and they cannot be made anew (`can`), for want of the tokenizer that was given."""
     if not (run.data / INFO).exists():
         if data.id in recorded:
             say(f"the tokens in {run.data} are gone: they are made anew")
@@ -37,13 +38,18 @@ def repair_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say) -> No
             check_tokens(run.data, cell)
     except (CheckFailed, UserError) as error:
         text = error.fault if isinstance(error, UserError) else str(error).removesuffix(": prepare the tokens again")
+        if not can:
+            raise CheckFailed(f"{text}: name the tokenizer again, and the tokens are made anew") from None
         say(f"{text}: the tokens are made anew")
         shutil.rmtree(run.data)
 
 
-def repair_cells(run: RunDir, recipes: Iterable[Recipe], recorded: Recorded, say: Say) -> set[str]:
+def repair_cells(
+    run: RunDir, recipes: Iterable[Recipe], recorded: Recorded, say: Say, *, at_hand: Container[str] = ()
+) -> set[str]:
     """Takes cells away that are damaged, or are not what the receipt holds; returns their ids, and those of cells that
-    it holds and that are gone."""
+    it holds and that are gone. Raises `CheckFailed` where one is of a source that was not trained here, and whose
+    digest is not among those `at_hand`."""
     repaired = set()
     for recipe in recipes:
         folder = run.cells / recipe.id
@@ -57,6 +63,8 @@ def repair_cells(run: RunDir, recipes: Iterable[Recipe], recorded: Recorded, say
             if cell != recorded.get(recipe.id, cell):
                 raise CheckFailed(f"cell {recipe.id}: its result.json is not what the receipt holds")
         except CheckFailed as error:
+            if recipe.kind == "given" and recipe.parameters["state"] not in at_hand:
+                raise CheckFailed(f"{error}: name its source again, and it is made anew") from None
             say(f"{error}: it is computed anew")
             shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
             repaired.add(recipe.id)

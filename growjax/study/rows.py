@@ -37,6 +37,8 @@ class RunFacts(TypedDict):
     tokens_train: int
     tokens_validation: int
     vocab_size: int
+    tokenizer: str
+    """SHA-256 of one that was given; empty where it was trained on the corpus."""
     unigram_entropy: float
     source_model: Sizes
     target_model: Sizes
@@ -52,7 +54,8 @@ class RunFacts(TypedDict):
 
 class SourceRow(TypedDict):
     name: str
-    seed: int
+    seed: int | None
+    """None of a source that was not trained here."""
     step: int
     validation_loss: float | None
     unigram_entropy: float

@@ -13,12 +13,13 @@ from growjax.grow.registry import parse_operator
 from growjax.measure.curves import tokens_saved
 from growjax.measure.registry import measures_at
 from growjax.model.decoder import count_params, flops_per_token
-from growjax.record.cell_types import CurveMetrics, DataMetrics, SourceCell
+from growjax.record.cell_types import CurveMetrics, DataMetrics, GivenCell, SourceCell
 from growjax.record.checksums import readable
 from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import factorial
+from growjax.study.notes import of_given, of_study
 from growjax.study.ranking import Table, best_pair, deviation, mean, mean_curve, rank_by_auc
 from growjax.study.receipt import check_whole, data_of, models, spec_of
 from growjax.study.replicates import (
@@ -47,8 +48,9 @@ def summarise(receipt: Receipt) -> Summary:
     check_whole(receipt, spec)
     source_model, target_model = models(receipt)
     data = data_of(receipt)
-    states = [cell for cell in receipt["cells"] if cell["kind"] == "source"]
-    states.sort(key=lambda cell: (cell["parameters"]["seed"], cell["parameters"]["step"]))
+    as_it_is = bool(spec.source) and 0 in spec.source_steps
+    states = [c for c in receipt["cells"] if c["kind"] == "source" or (as_it_is and c["kind"] == "given")]
+    states.sort(key=_place)
     sources = [cell["source"] for cell in states]
     summary: Summary = {
         "title": f"Which wide start? {spec.data.corpus}, {source_model.d_model} to {target_model.d_model}",
@@ -62,7 +64,7 @@ def summarise(receipt: Receipt) -> Summary:
         "curves": [],
         "attribution": [],
         "regimes_factorial": [],
-        "notes": _notes(spec),
+        "notes": [*of_study(spec), *of_given(receipt)],
     }
     pool = [UNWIDENED, *spec.operators]
     uncrossed: set[str] = set()
@@ -114,6 +116,7 @@ def _run(receipt: Receipt, spec: StudySpec, data: DataMetrics, source: ModelConf
         "tokens_train": data["tokens"]["train"],
         "tokens_validation": data["tokens"]["validation"],
         "vocab_size": data["vocab_size"],
+        "tokenizer": spec.data.tokenizer,
         "unigram_entropy": data["unigram_entropy"],
         "source_model": sizes(source),
         "target_model": sizes(target),
@@ -128,11 +131,17 @@ def _run(receipt: Receipt, spec: StudySpec, data: DataMetrics, source: ModelConf
     }
 
 
-def _source(cell: SourceCell, data: DataMetrics) -> SourceRow:
+def _place(cell: SourceCell | GivenCell) -> tuple[str, int, int]:
+    """Where a source state stands in tables: those of one given source together, then by seed and step."""
+    given = cell["source"].rpartition("seed")[0] if cell["kind"] == "source" else f"{cell['source'].partition('-')[0]}-"
+    return given, cell["parameters"].get("seed", -1), cell["parameters"]["step"]
+
+
+def _source(cell: SourceCell | GivenCell, data: DataMetrics) -> SourceRow:
     metrics, parameters = cell["metrics"], cell["parameters"]
     return {
         "name": cell["source"],
-        "seed": parameters["seed"],
+        "seed": parameters.get("seed"),
         "step": parameters["step"],
         "validation_loss": metrics["final_loss"],
         "unigram_entropy": data["unigram_entropy"],
@@ -226,19 +235,3 @@ def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, f
         "low": low,
         "high": high,
     }
-
-
-def _notes(spec: StudySpec) -> list[str]:
-    notes = [
-        "States of one seed at two steps are not independent: they are one run seen twice.",
-        "A deterministic continuation repeated is one number; its replicates are fixed batch orders.",
-    ]
-    fewest = min(spec.replicates(regime) for regime in spec.regimes) if spec.regimes else 0
-    if fewest < 8:
-        notes.append(
-            f"With {fewest} to {max(spec.replicates(r) for r in spec.regimes)} replicates the intervals are wide; "
-            "a claim should rest on at least 8."
-            if spec.regimes
-            else "No regime was run."
-        )
-    return notes

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from growjax.config import TrainConfig
 from growjax.errors import UserError
 from growjax.model.axes import map_specs
-from growjax.model.decoder import param_shapes, param_specs
+from growjax.model.decoder import Params, param_shapes, param_specs
 from growjax.train.directions import keeps_nu
-from growjax.train.state import TrainState
+from growjax.train.state import TrainState, fresh_state
 
 Shape = tuple[int, ...]
 Fits = Callable[[Shape, Shape], bool]
@@ -39,6 +41,22 @@ def check_state(state: TrainState) -> None:
     for name, tree in state.law._asdict().items() if state.law is not None else ():
         if tree is not None or name != "warm":
             _check(f"law/{name}", tree, shapes, whole if name == "warm" else own, _broadcasts)
+
+
+def make_state(config: TrainConfig, params: Params) -> TrainState:
+    """A state at step 0 from parameters of one's own, with an optimizer that has seen nothing.
+
+    `params` are nested dicts of arrays (NumPy's too), with the names, shapes and dtypes of `growjax/README.md`. Raises
+    `UserError`, with the first leaf, where one is missing, is one too many, has another shape or dtype than `config`
+    gives it, or holds a value that is no finite number:
+
+        state = make_state(TrainConfig(model=model), params)
+    """
+    dtype = np.dtype(config.model.param_dtype)
+    _check("params", params, param_shapes(config.model), dtype, _equal)
+    state = fresh_state(config, jax.tree.map(jnp.asarray, params))
+    check_finite(state)
+    return state
 
 
 def check_finite(state: TrainState) -> None:

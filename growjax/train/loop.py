@@ -28,9 +28,9 @@ class Feed(NamedTuple):
     """Tokens on the device, cut into windows."""
 
     train: jax.Array
-    """uint16 [N, T + 1]"""
+    """uint16 or uint32 [N, T + 1]"""
     evaluation: jax.Array
-    """uint16 [E, B, T + 1], the same at every evaluation."""
+    """Like it [E, B, T + 1], the same at every evaluation."""
 
 
 class RunKeys(NamedTuple):
@@ -73,7 +73,9 @@ def check_feed(feed: Feed) -> None:
     """Raises `AssertionError` where a feed's arrays are no windows of one length."""
     chex.assert_rank([feed.train, feed.evaluation], [2, 3])
     chex.assert_equal_shape_suffix([feed.train, feed.evaluation], 1)
-    chex.assert_type([feed.train, feed.evaluation], jnp.uint16)
+    if feed.train.dtype != jnp.uint32:
+        chex.assert_type(feed.train, jnp.uint16)
+    chex.assert_type(feed.evaluation, feed.train.dtype)
 
 
 def run_keys(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> RunKeys:
