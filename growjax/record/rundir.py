@@ -82,7 +82,7 @@ class RunDir:
         """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
         goes on with it where its own header is the same. A run of another configuration is gone on with where nothing
         is full yet, or where `follows` says of it that its cells are this run's. Refuses a directory of something
-        else. `say` is told of a receipt that is damaged, but not in what says of which run it is."""
+        else. `say` is given a line where the receipt is damaged, but not in what says of which run it is."""
         require_path(self.path)
         if force and self.path.exists():
             self._clear()

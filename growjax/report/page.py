@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from growjax.config import canonical_json
-from growjax.record.sealed import write_sealed
+from growjax.record.digested import write_with_digests
 from growjax.report import attribution, charts, claims, csv_tables, figures, further, plotting, sentences, style, tables
 from growjax.report.formatting import Contents, Row, contents_of, fixed, rows, text
 
@@ -37,7 +37,7 @@ def write_report(directory: Path, summary: Row) -> list[Path]:
     if rows(summary, "claims"):
         files["claims.md"] = claims.markdown(summary)
     files["index.html"] = page(summary, contents, drawn)
-    return write_sealed(Path(directory), files)
+    return write_with_digests(Path(directory), files)
 
 
 def page(summary: Row, contents: Contents, drawn: Figures) -> str:

@@ -29,9 +29,9 @@ from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import fill_data
 from growjax.study.finalists import with_finalists
 from growjax.study.given import fill_given
-from growjax.study.mending import check_mended, mend_cells, mend_tokens, say_of_report
 from growjax.study.receipt import check_sources
 from growjax.study.recipes import data_recipe
+from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec, extends
 from growjax.study.units import Filling, extension_units, fill_unit, filling, study_units
@@ -123,13 +123,15 @@ def run_study(
         head = header(spec)
         recorded = {} if force else run.recorded()
         run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
-        mend_tokens(run, data_recipe(spec), recorded, watch.say)
+        repair_tokens(
+            run, data_recipe(spec), recorded, watch.say, can=not spec.data.tokenizer or places.tokenizer is not None
+        )
         ctx = _opened(spec, run, watch, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = spec.long_lag > 0 and only is None
         finished = not later or "inputs" in run.receipt()
         further = [e.recipe for e in ctx.cells.possible] if later else []
-        mended = mend_cells(run, [*cells.all(), *further], recorded, watch.say)
+        repaired = repair_cells(run, [*cells.all(), *further], recorded, watch.say, at_hand=places.sources)
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
@@ -141,7 +143,7 @@ def run_study(
             if later:
                 more = extension_units(with_finalists(cells, spec, records.values()).extensions)
                 watch.used(_fill(Graph(more, full=records), chosen, records, run, watch))
-        check_mended(mended, records, recorded)
+        check_repaired(repaired, records, recorded)
         say_of_report(run, watch.say)
         info = ctx.tokens.info
         inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": ctx.tokens.digest}
