@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from growjax.domains import COUNT, SEED, taken
+from growjax.errors import UserError, require
 
 STREAMS = ("init", "order", "dropout", "perturb", "structure", "bootstrap")
 """Every stream there is, in the order in which pages list them. The tokenizer has none: it draws nothing."""
@@ -52,11 +53,14 @@ class Streams:
     """
 
     def __init__(self, root: jax.Array, exchanged: Mapping[str, int] | None = None):
-        """`exchanged` gives streams by name the randomness of a replicate; every other stream keeps its own."""
-        if not jnp.issubdtype(root.dtype, jax.dtypes.prng_key):
-            raise TypeError("streams hang from a typed key: jax.random.key(seed), not a raw array")
+        """`exchanged` gives streams by name the randomness of a replicate; every other stream keeps its own. Raises
+        `UserError` for what is no typed key, no stream or no replicate."""
+        if not jnp.issubdtype(getattr(root, "dtype", None), jax.dtypes.prng_key):
+            raise UserError("streams hang from a typed key, not from a number or a raw array", "give root_key(seed)")
         self.root = root
-        self.exchanged = dict(exchanged or {})
+        self.exchanged = {name: taken(COUNT, number, "replicate") for name, number in (exchanged or {}).items()}
+        for name in self.exchanged:
+            require(name in STREAMS, f"no stream is named {name!r}", f"choose among {', '.join(STREAMS)}")
 
     def stream(self, name: str) -> jax.Array:
         """The key of a whole stream; every stream has a name of its own."""

@@ -22,6 +22,7 @@ from growjax.checkpoints.stored import NUMPY, Tensors, read_json
 from growjax.checkpoints.written import Writer
 from growjax.config import ModelConfig, TrainConfig
 from growjax.digests import digest, named_leaves
+from growjax.domains import Whole, taken
 from growjax.errors import UserError
 from growjax.files import whole_directory, write_text
 from growjax.train.state import TrainState, fresh_state
@@ -134,6 +135,7 @@ def fill(
     history: History | None = None,
 ) -> None:
     """What `save_checkpoint` does, into an empty folder that is there."""
+    shard_bytes = taken(Whole(0, 2**63 - 1), shard_bytes, "shard_bytes")
     stored = dtype or (extras.dtype if extras else "float32")
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")

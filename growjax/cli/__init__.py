@@ -53,6 +53,7 @@ def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], 
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
         settings.refuse(os.environ)
+        settings.refuse_flags(os.environ, runtime.known_flags())
         for note in notes:
             print(f"growjax: {note}", file=sys.stderr)
         if argv[0] not in VERBS:

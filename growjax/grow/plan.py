@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from growjax.config import Architecture, ModelConfig
+from growjax.domains import SIZE, taken
 from growjax.errors import UserError
 from growjax.limits import require_room_for_model
 from growjax.model.components import components
@@ -277,6 +278,7 @@ def check_same(source: ModelConfig, target: ModelConfig) -> None:
 
 def default_target(source: ModelConfig, factor: int = 2) -> ModelConfig:
     """The paper's target: twice the width in d_model, heads and mlp, heads as long as before."""
+    factor = taken(SIZE, factor, "factor")
     return source.replace(
         d_model=source.d_model * factor,
         n_heads=source.n_heads * factor,
