@@ -44,6 +44,20 @@ def at_site(step_key: jax.Array, site: str, index: jax.Array | int = 0) -> jax.A
     return jax.random.fold_in(jax.random.fold_in(step_key, name_tag(site)), jnp.asarray(index, jnp.uint32))
 
 
+def checked_key(key: object) -> jax.Array:
+    """The key itself. Raises `UserError` where it is no typed threefry key, or several."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise UserError("a typed key is needed, not a number or a raw array", "give root_key(seed)")
+    if shape != () or str(dtype) != _KEY:
+        raise UserError(f"one key of threefry is needed, not {dtype}{list(shape or ())}", "give root_key(seed)")
+    return key
+
+
+_KEY = "key<fry>"
+"""How jax calls the dtype of a threefry key."""
+
+
 class Streams:
     """The named streams below one root key.
 
@@ -54,10 +68,8 @@ class Streams:
 
     def __init__(self, root: jax.Array, exchanged: Mapping[str, int] | None = None):
         """`exchanged` gives streams by name the randomness of a replicate; every other stream keeps its own. Raises
-        `UserError` for what is no typed key, no stream or no replicate."""
-        if not jnp.issubdtype(getattr(root, "dtype", None), jax.dtypes.prng_key):
-            raise UserError("streams hang from a typed key, not from a number or a raw array", "give root_key(seed)")
-        self.root = root
+        `UserError` for what is no typed threefry key, no stream or no replicate."""
+        self.root = checked_key(root)
         self.exchanged = {name: taken(COUNT, number, "replicate") for name, number in (exchanged or {}).items()}
         for name in self.exchanged:
             require(name in STREAMS, f"no stream is named {name!r}", f"choose among {', '.join(STREAMS)}")

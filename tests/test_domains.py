@@ -210,8 +210,10 @@ def test_numbers_that_functions_take_have_one_too(name: str):
 
 
 def test_streams_hang_from_a_key_and_have_names():
-    for key in (0, None, jax.numpy.zeros(2, "uint32")):
-        with pytest.raises(UserError, match="typed key"):
-            Streams(key)  # pyright: ignore[reportArgumentType]
+    key = root_key(0)
+    for wrong in (0, None, jax.random.key_data(key), jax.random.split(key, 2), jax.random.key(0, impl="rbg")):
+        for taker in (Streams, lambda key: init_state(TrainConfig(), key=key)):
+            with pytest.raises(UserError, match="is needed"):
+                taker(wrong)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match="no stream is named 'droput'"):
         Streams(root_key(0), {"droput": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -57,6 +58,8 @@ READ_BY: dict[str, Callable[[Path], tuple[str, ...]]] = {
     "audit": lambda run: ("audit", str(run)),
     "against": lambda run: ("audit", str(run), "--against", str(SMOKE)),
     "cell": lambda run: ("audit", str(run), "--cell", "e" * 16, "--step", "3"),
+    "widen": lambda run: ("widen", str(run), "--out", str(run.parent / "wide")),
+    "export": lambda run: ("export", str(run), "--out", str(run.parent / "hf")),
 }
 
 
@@ -73,6 +76,13 @@ def test_changed_command_lines_end_in_a_line(smoke_run: Path, tmp_path: Path, mo
     ends, faults = commands.lines(smoke_run, tmp_path, 7, 40)
     assert not faults, faults
     assert len({end.split()[0] for end in ends} & set(VERBS)) >= 6
+
+
+def test_an_output_that_takes_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    with contextlib.suppress(OSError), open("/dev/full", "w") as full:  # closing it fails as well
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["--help"]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name + path.stem)
@@ -148,7 +158,7 @@ def test_a_run_that_is_still_going(command: Any, tmp_path: Path):
             for verb, words in READ_BY.items():
                 done = command(*words(run))
                 assert done.code == 2 and done.err.count("\n") == 1 and "still going" in done.err, (verb, done.err)
-    for verb in ("report", "verify", "audit"):
+    for verb in ("report", "verify", "audit", "widen", "export"):
         done = command(*READ_BY[verb](run))
         assert done.code == 2 and "not come to its end" in done.err, done.err
     assert command(*READ_BY["diff"](run)).code == 1

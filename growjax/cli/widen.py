@@ -132,10 +132,10 @@ def find_state(path: Path) -> Path:
     """The folder of the state that a path names: itself, or the last source state of a run directory."""
     if (path / "state.json").exists():
         return path
-    if (path / "receipt.json").exists():
-        from growjax.record.rundir import RunDir
+    from growjax.record.integrity import finished_receipt, is_going
 
-        sources = [c for c in RunDir(path).receipt()["cells"] if c["kind"] == "source"]
+    if (path / "receipt.json").exists() or is_going(path):
+        sources = [cell for cell in finished_receipt(path)["cells"] if cell["kind"] == "source"]
         if sources:
             last = max(sources, key=lambda c: (c["parameters"]["step"], -c["parameters"]["seed"]))
             return path / "cells" / last["id"]
