@@ -2,7 +2,7 @@
 
 import sys
 
-from growjax.interrupts import Interrupts
+from growjax.interrupts import Interrupted, Interrupts
 
 
 def entry() -> int:
@@ -14,7 +14,15 @@ def entry() -> int:
     notes = runtime.pin()
     from growjax.cli import main  # only now: jax reads the pins when it is imported
 
-    return main(sys.argv[1:], notes=notes, ready=interrupts.working)
+    try:
+        return main(sys.argv[1:], notes=notes, ready=interrupts.working)
+    except (Interrupted, Exception):  # on its way back, or as what a library made of it
+        if interrupts.came is None:
+            raise
+        interrupts.came.say()
+        return interrupts.came.code
+    finally:
+        interrupts.ended()
 
 
 if __name__ == "__main__":

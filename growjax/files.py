@@ -40,19 +40,40 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        if replace and path.exists():
+        while not _placed(temporary, path):
+            if not replace:
+                raise UserError(f"another process has made {path} meanwhile", "choose another --out")
             old = _beside(path)
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, path)
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, old)
+            sweep(path.parent, name=old.name)
     except BaseException:
         _remove(temporary)
         for folder in made:
             with contextlib.suppress(OSError):  # another process may have written there
                 folder.rmdir()
         raise
+
+
+def _placed(temporary: Path, path: Path) -> bool:
+    """Gives a folder its name; not where something stands there."""
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise
+    return True
+
+
+CHECKPOINT = "checkpoint"
+"""In a state's folder: what came with the Hugging Face checkpoint that it is of, its tokenizer among it."""
+
+
+def carry_checkpoint(source: Path, folder: Path) -> None:
+    """Copies that from one state's folder into another's; nothing where there is none."""
+    if (source / CHECKPOINT).is_dir():
+        shutil.copytree(source / CHECKPOINT, folder / CHECKPOINT)
 
 
 def _beside(path: Path) -> Path:
@@ -86,6 +107,19 @@ def require_path(path: Path) -> None:
         raise UserError(f"a path of {len(os.fsencode(path.absolute()))} bytes is too long to write below", "shorten it")
 
 
+def require_space(path: Path, size: int) -> None:
+    """Raises `UserError` where the disk on which `path` is to be written has fewer bytes to spare."""
+    there = path.absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if size > free:
+        raise UserError(
+            f"{path} takes {size / 1e9:,.2f} GB, and its disk has {free / 1e9:,.2f} GB left",
+            "free some space, or choose another --out",
+        )
+
+
 def _remove(directory: Path) -> None:
     """Removes a folder into which threads of a library that failed may still be writing their last files, and which
     they may even make again: until it has stayed away for a second."""
@@ -98,9 +132,14 @@ def _remove(directory: Path) -> None:
         time.sleep(0.1)
 
 
-def sweep(directory: Path) -> None:
+def is_leftover(name: str) -> bool:
+    """Whether a name is one that a file or folder has while it is being written."""
+    return re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name) is not None
+
+
+def sweep(directory: Path, *, name: str = ".*.tmp") -> None:
     """Removes what a killed process left half-written in a folder."""
-    for leftover in directory.glob(".*.tmp"):
+    for leftover in directory.glob(name):
         shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
 

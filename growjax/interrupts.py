@@ -2,8 +2,8 @@
 
 While modules are still imported nothing has been begun, and the process ends at once. Later the main thread gets an
 exception, so that what is open is closed and what is half-written is taken away. A compiled program cannot be
-interrupted: where the main thread is in one for longer than `GRACE` seconds, the process ends all the same. Nothing
-here imports more than Python's own.
+interrupted: where the main thread is in one for longer than `GRACE` seconds, the process ends all the same; so it does
+at a second signal. Nothing here imports more than Python's own.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._working = False
+        self.came: Interrupted | None = None
+        """What the main thread was given, if a signal came while it worked."""
         self._said = False
         self._lock = threading.RLock()  # a second signal may come while the line is written
         read, write = os.pipe()
@@ -45,16 +47,29 @@ class Interrupts:
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._raise)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # blocked where this process was started again
         threading.Thread(target=self._follow, args=(read,), daemon=True).start()
+        honest = sys.unraisablehook
+
+        def hook(unraisable: sys.UnraisableHookArgs) -> None:
+            if not isinstance(unraisable.exc_value, Interrupted):  # raised where it is lost: `_follow` sees to the rest
+                honest(unraisable)
+
+        sys.unraisablehook = hook
 
     def working(self) -> None:
         """From here on there is something to close."""
         self._working = True
 
+    def ended(self) -> None:
+        """Everything is closed."""
+        self._working = False
+
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if not self._working:
+        if not self._working or self.came is not None:  # who asks twice does not want to wait
             self._end(number)
-        raise Interrupted(number, self._say)
+        self.came = Interrupted(number, self._say)
+        raise self.came
 
     def _follow(self, pipe: int) -> None:
         """Sees each signal as it comes, whatever the main thread does."""

@@ -7,8 +7,8 @@ for the next call, in pages of 2 MiB where the kernel has them. It listens only 
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import sys
 
 TUNABLES = {
@@ -35,8 +35,13 @@ def start_again() -> None:
     wanted = with_large_pages(given)
     if given == wanted or not _glibc() or not sys.executable or len(sys.orig_argv) < 2:
         return
-    with contextlib.suppress(OSError):  # slower, and the same
+    # a signal that comes while Python starts once more waits for `Interrupts`
+    signals = (signal.SIGINT, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "GLIBC_TUNABLES": wanted})
+    except OSError:  # slower, and the same
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def _glibc() -> bool:

@@ -47,7 +47,7 @@ def refuse_flags(environ: Mapping[str, str], known: Collection[str]) -> None:
     if done.returncode:
         lines = done.stderr.decode(errors="replace").splitlines()
         why = next((f" ({line.rpartition('] ')[2][:200]})" for line in lines if "XLA_FLAGS" in line), "")
-        raise UserError(f"XLA does not take {' '.join(others)[:200]}{why}", "mend or unset XLA_FLAGS")
+        raise UserError(f"XLA does not take {' '.join(others)[:200]}{why}", "correct or unset XLA_FLAGS")
 
 
 def refuse_own() -> None:

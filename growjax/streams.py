@@ -7,13 +7,16 @@ be added, or its replicate exchanged, and every other draw stays as it was. Only
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import define_prng_impl, threefry2x32_p
 
-from growjax.domains import COUNT, SEED, taken
+from growjax.domains import COUNT, SEED
 from growjax.errors import UserError, require
+from growjax.values import taken
 
 STREAMS = ("init", "order", "dropout", "perturb", "structure", "bootstrap")
 """Every stream there is, in the order in which pages list them. The tokenizer has none: it draws nothing."""
@@ -28,7 +31,7 @@ def root_key(seed: int, purpose: str = "source") -> jax.Array:
     """The root of all keys of a seed for one purpose (`source` or `study`): a typed threefry key.
 
     A source and a study of the same seed share no key. Raises `UserError` for a seed that is not from 0 to
-    `growjax.domains.MOST_SEED`.
+    `growjax.values.MOST_SEED`.
     """
     seed = taken(SEED, seed, "seed")
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), name_tag(purpose))
@@ -46,16 +49,50 @@ def at_site(step_key: jax.Array, site: str, index: jax.Array | int = 0) -> jax.A
 
 def checked_key(key: object) -> jax.Array:
     """The key itself. Raises `UserError` where it is no typed threefry key, or several."""
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise UserError("a typed key is needed, not a number or a raw array", "give root_key(seed)")
-    if shape != () or str(dtype) != _KEY:
-        raise UserError(f"one key of threefry is needed, not {dtype}{list(shape or ())}", "give root_key(seed)")
+    if key.shape != () or str(key.dtype) != _KEY:
+        raise UserError(f"one key of threefry is needed, not {key.dtype}{list(key.shape)}", "give root_key(seed)")
     return key
 
 
 _KEY = "key<fry>"
 """How jax calls the dtype of a threefry key."""
+
+
+def _words_from(key: jax.Array, bit_width: int, shape: Sequence[int]) -> jax.Array:
+    """The words of `jax.random.bits` where threefry is partitionable, from a later counter on."""
+    if bit_width not in (32, 64):
+        raise NotImplementedError(f"words of {bit_width} bits")
+    start = (key[2].astype(jnp.uint64) << 32) | key[3].astype(jnp.uint64)
+    counter = start + jax.lax.iota(jnp.uint64, math.prod(shape)).reshape(shape)
+    high, low = threefry2x32_p.bind(key[0], key[1], (counter >> 32).astype(jnp.uint32), counter.astype(jnp.uint32))
+    return (high.astype(jnp.uint64) << 32) | low.astype(jnp.uint64) if bit_width == 64 else high ^ low
+
+
+def _no_more(*given: object) -> jax.Array:
+    raise TypeError("a key that starts at a later counter is for draws alone")
+
+
+_FROM = define_prng_impl(
+    key_shape=(4,), seed=_no_more, split=_no_more, fold_in=_no_more, random_bits=_words_from,
+    name="threefry2x32 from a counter", tag="fryc",
+)  # fmt: skip
+
+
+def normals_from(key: jax.Array, shape: Sequence[int], dtype: jax.typing.DTypeLike, start: int = 0) -> jax.Array:
+    """Standard normals from number `start` on: what `jax.random.normal` gives for a larger array, flat, at `start` and
+    the following positions. The key is a typed threefry key, and `jax_threefry_partitionable` is on.
+
+    >>> from growjax.streams import normals_from, root_key
+    >>> whole = jax.random.normal(root_key(0), (4, 3), "float32")
+    >>> bool((normals_from(root_key(0), (2, 3), "float32", start=6) == whole[2:]).all())
+    True
+    """
+    if start:
+        counter = jnp.asarray([start >> 32, start & 0xFFFFFFFF], jnp.uint32)
+        key = jax.random.wrap_key_data(jnp.concatenate([jax.random.key_data(key), counter]), impl=_FROM)
+    return jax.random.normal(key, tuple(shape), dtype)
 
 
 class Streams:
@@ -86,7 +123,7 @@ class Streams:
         return at_step(self.stream(name), step)
 
     def replicate(self, index: int) -> Streams:
-        """Streams of a replicate, from 0 to `growjax.domains.MOST`: other draws in all of them, from the same seed."""
+        """Streams of a replicate, from 0 to `growjax.values.MOST`: other draws in all of them, from the same seed."""
         index = taken(COUNT, index, "replicate")
         return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("replicate")), index))
 

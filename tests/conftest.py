@@ -151,6 +151,13 @@ OURS = {
 """What a test adds to a verb."""
 
 
+def with_tokenizer(name: str, to: Path) -> Path:
+    """A copy of a tiny checkpoint, beside the tests' tokenizer of as many ids."""
+    shutil.copytree(ROOT / "tests" / "data" / name, to)
+    shutil.copy(ROOT / "tests" / "tokenizer.json", to)
+    return to
+
+
 class Shown:
     """The README's example commands. Each runs once, for all tests that read what it made, in one folder, beside a tiny
     checkpoint (`my-llama`) and after those whose runs it reads; as it is shown, but that what tests read is said as
@@ -159,7 +166,7 @@ class Shown:
     def __init__(self, factory: pytest.TempPathFactory):
         self._factory = factory
         self.folder = shared_folder(factory)
-        made_once(factory, "my-llama", lambda to: str(shutil.copytree(ROOT / "tests" / "data" / "llama", to)))
+        made_once(factory, "my-llama", lambda to: str(with_tokenizer("llama", to)))
 
     def text(self, verb: str) -> str:
         """What the example of a verb printed."""
@@ -173,7 +180,8 @@ class Shown:
         """What an example printed; it must end with 0."""
         assert words[:3] == ["python", "-m", "growjax"]
         for before in EXAMPLES[: EXAMPLES.index(words)]:
-            if "--out" in before and before[before.index("--out") + 1] in words[4:]:
+            made = before[before.index("--out") + 1] if "--out" in before else None
+            if made and any(word == made or word.startswith(f"{made}/") for word in words[4:]):
                 self.run(before)
         ours = () if "--help" in words else OURS.get(words[3], ())
 

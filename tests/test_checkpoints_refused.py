@@ -119,12 +119,20 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "size is text": ("llama", config(hidden_size="16"), "hidden_size is '16'"),
     "size is zero": ("llama", config(num_attention_heads=0, head_dim=None), "head_dim"),
     "size is too large": ("llama", config(num_hidden_layers=10**9), "model.layers.2.input_layernorm.weight is missing"),
-    "activation": ("llama", config(hidden_act="relu"), "hidden_act is 'relu'"),
-    "scaled positions": ("llama", config(rope_parameters={"rope_type": "llama3"}), "rope_type is 'llama3'"),
-    "scaled as before": ("llama", config(rope_scaling={"type": "linear", "factor": 2}), "rope_scaling.rope_type"),
+    "activation": ("llama", config(hidden_act="tanh"), "hidden_act is 'tanh'"),
+    "scaled positions": ("llama", config(rope_parameters={"rope_type": "yarn"}), "rope_type is 'yarn'"),
+    "scaled as before": ("llama", config(rope_scaling={"type": "dynamic", "factor": 2}), "rope_scaling.rope_type"),
     "part of a head": ("llama", config(partial_rotary_factor=0.5), "partial_rotary_factor is 0.5"),
+    "both ways": ("gemma", config(use_bidirectional_attention=True), "use_bidirectional_attention is True"),
+    "a kind of layer": ("gemma2", config(layer_types=["full_attention", "chunked"]), "layer_types is ['full"),
+    "a layer without a kind": ("gemma3_text", config(layer_types=["full_attention"]), "layer_types is ['full"),
+    "no window": ("gemma2", config(sliding_window=0), "sliding_window is 0"),
+    "a cap below 0": ("gemma2", config(final_logit_softcapping=-1.0), "final_logit_softcapping is -1.0"),
+    "a cap that transformers leaves out": ("gemma3_text", config(attn_logit_softcapping=5.0), "attn_logit_softcapping"),
+    "no scale": ("gemma2", config(query_pre_attn_scalar="12"), "query_pre_attn_scalar is '12'"),
+    "positions of other kinds": ("gemma3_text", config(rope_parameters={"rope_type": "default"}), "rope_parameters"),
     "attention by layer": ("gpt2", config(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx"),
-    "activation of GPT-2": ("gpt2", config(activation_function="gelu"), "activation_function is 'gelu'"),
+    "activation of GPT-2": ("gpt2", config(activation_function="quick_gelu"), "activation_function is 'quick"),
     "heads that do not divide": ("gpt2", config(n_head=3), "c_attn.weight has shape"),
     "no weights": ("llama", without_weights, "has no model.safetensors"),
     "a pickle alone": ("llama", in_turn(without_weights, write("pytorch_model.bin", b"x")), "pickle alone"),
@@ -173,14 +181,24 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 }  # fmt: skip
 
 
+ROADS = {"import": ["import"], "straight": ["widen", "--as-hf"]}
+"""Into a state, and tensor by tensor into a wider folder."""
+
+BARE = ("no folder", "no config")
+"""What might have been meant as a state."""
+
+
+@pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_folder(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_broken_folder(name: str, road: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     family, broken, words = BROKEN[name]
+    words = "holds no state" if name in BARE and road == "straight" else words
+    verb, *options = ROADS[road]
     folder = tmp_path / "checkpoint"
     shutil.copytree(DATA / family, folder)
     broken(folder)
     there = sorted(tmp_path.iterdir())
-    assert main(["import", str(folder), "--out", str(tmp_path / "state")]) == 2
+    assert main([verb, str(folder), "--out", str(tmp_path / "out"), *options]) == 2
     said = capfd.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("growjax: ")
     assert words in said.err and "Traceback" not in said.err, said.err

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,58 @@ def test_damage_ends_verify_with_1(smoke_run: Path, tmp_path: Path):
     trace.write_bytes(flip(trace.read_bytes(), 3000, 0))
     done = growjax("verify", str(tmp_path / "run"))
     assert done.code == 1 and done.err.count("\n") == 1 and cell["id"] in done.err, done.err
+
+
+def flipped(path: Path) -> None:
+    path.write_bytes(flip(path.read_bytes(), path.stat().st_size // 2, 0))
+
+
+def test_what_stands_beside_the_cells_is_checked_too(smoke_run: Path, tmp_path: Path):
+    """A cell, the tokens or a page that are gone or damaged; a cell's folder under another's name."""
+    receipt = read_receipt(smoke_run)
+    one, other = (c["id"] for c in receipt["cells"] if c["kind"] == "probe" and c["operator"] == "scratch"
+                  and c["regime"] == "deterministic")  # fmt: skip
+    damages: dict[str, Callable[[Path], object]] = {
+        f"cell {one}: .* is gone": lambda run: shutil.rmtree(run / "cells" / one),
+        f"cell {one}: its result.json is that of cell {other}": lambda run: shutil.copytree(
+            run / "cells" / other, run / "cells" / one, dirs_exist_ok=True),
+        "data holds no tokens.json": lambda run: shutil.rmtree(run / "data"),
+        "tables/ranking.csv is damaged": lambda run: flipped(run / "report" / "tables" / "ranking.csv"),
+        "figures/curves.svg is gone": lambda run: (run / "report" / "figures" / "curves.svg").unlink(),
+        "report/digests.json is damaged": lambda run: flipped(run / "report" / "digests.json"),
+        "report/digests.json is gone": lambda run: (run / "report" / "digests.json").unlink(),
+    }  # fmt: skip
+    for text, damage in damages.items():
+        run = tmp_path / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(smoke_run, run)
+        damage(run)
+        with pytest.raises(CheckFailed, match=text):
+            check_stored(run, receipt)
+
+
+def test_study_repairs_what_can_be_computed_anew(smoke_run: Path, tmp_path: Path):
+    """With a line for each thing that was damaged; all is then as it was."""
+    run = tmp_path / "run"
+    shutil.copytree(smoke_run, run)
+    cells = read_receipt(smoke_run)["cells"]
+    probe, source = (next(c["id"] for c in cells if c["kind"] == kind) for kind in ("probe", "source"))
+    flipped(run / "cells" / probe / "metrics.jsonl")
+    flipped(max((run / "cells" / source).rglob("d/*"), key=lambda path: path.stat().st_size))
+    flipped(run / "data" / "train.bin")
+    flipped(run / "report" / "tables" / "ranking.csv")
+    text = (run / "receipt.json").read_text()
+    (run / "receipt.json").write_text(text.replace(cells[0]["digest"], cells[1]["digest"]))
+    words = ("study", "--preset", "smoke", "--workers", "1", "--out", str(run), "--json")
+    done = growjax(*words)
+    assert done.code == 0, done.err
+    for line, place in zip(
+        done.err.splitlines(), (cells[0]["id"], "train.bin", source, probe, "ranking.csv"), strict=True
+    ):
+        assert line.startswith("growjax: ") and place in line and line.endswith(" anew"), done.err
+    for name in ("receipt.json", "report/tables/ranking.csv", "data/train.bin", f"cells/{probe}/metrics.jsonl"):
+        assert (run / name).read_bytes() == (smoke_run / name).read_bytes()
+    check_stored(run, read_receipt(run))
+    (run / "receipt.json").write_text(text.replace('"preset":"smoke"', '"preset":"smoky"'))
+    done = growjax(*words)
+    assert done.code == 1 and done.err.count("\n") == 1 and "start anew with --force" in done.err, done.err

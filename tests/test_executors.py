@@ -17,7 +17,8 @@ from growjax.cells.graph import Graph, Unit
 from growjax.cells.scheduler import TRIES, fill
 from growjax.errors import CheckFailed, UserError
 from growjax.record.partial import Partial
-from growjax.record.rundir import RunDir
+from growjax.record.rundir import LOCK, RunDir
+from growjax.schema import SCHEMA
 from growjax.study.context import Context
 from growjax.study.runner import run_study
 from growjax.study.spec import StudySpec, presets
@@ -229,3 +230,19 @@ def test_more_of_the_same_is_gone_on_with(tmp_path: Path):
             with pytest.raises(UserError, match="another config"):
                 run_study(other, run)
         assert run_study(more, run)["root"] == after["root"]
+
+
+def test_what_ended_before_its_receipt_was_written_is_gone_on_with(tmp_path: Path):
+    """A lock, a half-written receipt and an empty folder are no stranger's."""
+    run = RunDir(tmp_path / "run")
+    run.cells.mkdir(parents=True)
+    for name in (LOCK, f".{'0' * 32}.tmp"):
+        (run.path / name).write_text("")
+    run.begin({"schema": SCHEMA})
+    assert sorted(path.name for path in run.path.iterdir()) == ["cells", LOCK, "receipt.json"]
+    (tmp_path / "other" / "cells").mkdir(parents=True)
+    for name in ("cells/notes", ".notes.tmp"):
+        (tmp_path / "other" / name).write_text("")
+        with pytest.raises(UserError, match="is not empty and holds no run"):
+            RunDir(tmp_path / "other").begin({"schema": SCHEMA})
+        (tmp_path / "other" / name).unlink()

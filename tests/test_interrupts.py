@@ -62,7 +62,7 @@ def test_a_signal_ends_it_in_one_line(tmp_path: Path, number: signal.Signals, mo
         while len(list(out.glob("cells/*/result.json"))) < 2:
             assert process.poll() is None
             time.sleep(0.02)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does
     said, error = process.communicate(timeout=60)
     assert (process.returncode, said, error) == (128 + number, "", f"{LINE}\n")
     until = time.monotonic() + 5
@@ -87,3 +87,34 @@ def test_a_program_that_does_not_end_is_ended():
     process.terminate()
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (143, f"{LINE}\n")
+
+
+def test_a_second_signal_ends_it_at_once():
+    """Who asks twice does not wait for what is being closed, nor sees where it was."""
+    script = (
+        "import signal, sys, time; from growjax.interrupts import Interrupts\n"
+        "interrupts = Interrupts(); interrupts.working()\n"
+        "try: print('ready', flush=True); time.sleep(60)\n"
+        "finally: print('closing', flush=True); time.sleep(60)\n"
+    )
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    for said in ("ready\n", "closing\n"):
+        assert process.stdout.readline() == said
+        process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (143, f"{LINE}\n")
+
+
+def test_a_signal_while_python_starts_again_waits(tmp_path: Path):
+    """Where a process starts itself again for large pages, signals are blocked until they are seen to."""
+    script = (
+        "import os, signal; from growjax import pages\n"
+        "pages.os.execve = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "os.environ.pop('GLIBC_TUNABLES', None); pages.start_again()\n"
+        "print(sorted(signal.sigpending()) and 'waits', flush=True)\n"
+        "from growjax.interrupts import Interrupts; Interrupts()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "waits\n", f"{LINE}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -167,3 +168,16 @@ def test_a_place_that_is_too_long_is_refused_before_anything(verb: str, tmp_path
         save_state(tmp_path / "run", state())
     assert main([verb, *words, "--out", out]) == 2
     assert capfd.readouterr().err.count("\n") == 1 and not (tmp_path / ("x" * 200)).exists()
+
+
+def test_a_folder_that_another_process_made_meanwhile(tmp_path: Path):
+    """It stays, or is replaced where that was asked for; nothing of either is left over."""
+    place = tmp_path / "made"
+    for replace in (False, True):
+        refused = contextlib.nullcontext() if replace else pytest.raises(UserError, match="another process has made")
+        with refused, whole_directory(place, replace=replace) as folder:
+            (folder / "mine").write_text("mine")
+            place.mkdir(exist_ok=True)
+            (place / "theirs").write_text("theirs")
+        assert [path.name for path in tmp_path.iterdir()] == ["made"]
+        assert [path.name for path in place.iterdir()] == ["mine" if replace else "theirs"]

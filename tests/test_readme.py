@@ -43,7 +43,7 @@ def test_python_example_runs(tmp_path: Path):
 def test_the_two_commands_differ_only_in_what_they_run():
     study, test = readme_block("study command").strip(), readme_block("test command").strip()
     assert study.rpartition("&& ")[0] == test.rpartition("&& ")[0]
-    assert study.endswith(".venv/bin/python -m growjax study") and test.endswith(".venv/bin/python -m pytest")
+    assert study.endswith(".venv/bin/python -m growjax study") and test.endswith(" --skip-covered -m pytest")
 
 
 def test_every_operator_is_named():

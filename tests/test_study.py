@@ -20,7 +20,7 @@ from growjax.grow.registry import operators
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
 from growjax.study.runner import run_study
-from growjax.study.spec import FAMILIES, UNWIDENED, StudySpec, TargetWidths, presets
+from growjax.study.spec import PAPER_OPERATORS, UNWIDENED, StudySpec, TargetWidths, presets
 
 
 def fields(receipt: dict) -> dict:
@@ -35,11 +35,11 @@ def test_a_run_holds_what_a_study_promises(smoke_run: Path):
     body = {k: v for k, v in receipt.items() if k != "root"}
     assert receipt["root"] == json_digest(body)
     seen = {(c["kind"], c["operator"], c["regime"]) for c in receipt["cells"]}
-    for operator in (*FAMILIES, "scratch", UNWIDENED):
+    for operator in (*PAPER_OPERATORS, "scratch", UNWIDENED):
         for regime in ("deterministic", "stochastic"):
             assert ("probe", operator, regime) in seen and ("continuation", operator, regime) in seen
     page = (smoke_run / "report" / "index.html").read_text()
-    assert all(operator in page for operator in (*FAMILIES, "scratch", UNWIDENED))
+    assert all(operator in page for operator in (*PAPER_OPERATORS, "scratch", UNWIDENED))
     assert list((smoke_run / "report" / "figures").glob("*.svg")) and list(
         (smoke_run / "report" / "tables").glob("*.csv")
     )

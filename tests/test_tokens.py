@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from growjax.config import DataConfig, canonical_json, json_digest
-from growjax.data import batches, corpus, grammar, tokens
+from growjax.data import batches, corpus, grammar, tokenizer, tokens
 from growjax.errors import CheckFailed, UserError
 
 CONFIG = DataConfig(stories=400, vocab_size=300, seq_len=32, batch_size=4, eval_batches=2)
@@ -28,7 +28,7 @@ ODD = [
     "  leading, e\u0301 and \u00e9, \u200b zero width, \ufeff mark, \0 null",
     "日本語 עברית हिन्दी",
 ]
-ODD_TOKENIZER = tokens.train_tokenizer(ODD, 280)
+ODD_TOKENIZER = tokenizer.train_tokenizer(ODD, 280)
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def made(tmp_path_factory):
 def test_the_vocabulary_does_not_depend_on_threads():
     code = (
         "import hashlib\n"
-        "from growjax.data import grammar, tokens\n"
-        "t = tokens.train_tokenizer(list(grammar.stories(600)), 512)\n"
-        "ids = tokens.encode(t, list(grammar.stories(100, seed=1)))\n"
+        "from growjax.data import grammar, tokenizer\n"
+        "t = tokenizer.train_tokenizer(list(grammar.stories(600)), 512)\n"
+        "ids = tokenizer.encode(t, list(grammar.stories(100, seed=1)))\n"
         "print(hashlib.sha256(t.to_str().encode() + ids.tobytes()).hexdigest())\n"
     )
     settings_ = [{"TOKENIZERS_PARALLELISM": p, "RAYON_NUM_THREADS": n} for p in ("true", "false") for n in ("1", "2")]
@@ -61,31 +61,30 @@ def test_the_vocabulary_does_not_depend_on_threads():
 
 
 def test_vocabulary_of_bytes_and_end():
-    tokenizer = tokens.train_tokenizer(list(grammar.stories(50)), 300)
-    assert tokenizer.get_vocab_size() == 300
-    assert tokenizer.token_to_id(tokens.END) == tokens.END_ID == 0
-    small = tokens.train_tokenizer(["ab"], 5000)
+    found = tokenizer.train_tokenizer(list(grammar.stories(50)), 300)
+    assert found.get_vocab_size() == 300
+    assert found.token_to_id(tokenizer.END) == 0
+    small = tokenizer.train_tokenizer(["ab"], 5000)
     assert small.get_vocab_size() == 257
     assert max(small.encode("any text 🐟").ids) < 257
 
 
 @pytest.mark.parametrize("text", ODD)
 def test_odd_text_comes_back(text, made):
-    tokenizer = made[1].tokenizer()
-    ids = tokenizer.encode(text).ids
-    assert tokens.END_ID not in ids
-    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+    own = made[1].tokenizer()
+    ids = own.encode(text).ids
+    assert 0 not in ids
+    assert own.decode(ids, skip_special_tokens=False) == text
 
 
 @given(st.text(st.characters(codec="utf-8")))
 @settings(max_examples=100, deadline=None)
 def test_any_text_comes_back(text):
-    tokenizer = ODD_TOKENIZER
-    packed = tokens.encode(tokenizer, [text, text])
+    packed = tokenizer.encode(ODD_TOKENIZER, [text, text])
     assert packed.dtype == np.dtype("<u2")
-    ends = np.flatnonzero(packed == tokens.END_ID)
+    ends = np.flatnonzero(packed == 0)
     assert list(ends) == [len(packed) // 2 - 1, len(packed) - 1]
-    assert tokenizer.decode(packed[: ends[0]].tolist(), skip_special_tokens=False) == text
+    assert ODD_TOKENIZER.decode(packed[: ends[0]].tolist(), skip_special_tokens=False) == text
 
 
 # --- files ---
@@ -93,12 +92,12 @@ def test_any_text_comes_back(text):
 
 def test_files_hold_the_stories(made):
     found, file = made
-    tokenizer = file.tokenizer()
+    own = file.tokenizer()
     for side, stories in ((file.train, found.train), (file.validation, found.validation)):
         assert side.dtype == np.uint16
         parts = np.split(np.asarray(side), np.flatnonzero(side == 0) + 1)
         assert len(parts.pop()) == 0
-        assert [tokenizer.decode(part[:-1].tolist()) for part in parts] == stories
+        assert [own.decode(part[:-1].tolist()) for part in parts] == stories
     info = file.info
     assert info["stories"] == {"train": len(found.train), "validation": len(found.validation)}
     assert info["tokens"] == {"train": len(file.train), "validation": len(file.validation)}

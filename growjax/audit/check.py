@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from growjax.audit import draws
 from growjax.audit.inject import Injector
-from growjax.audit.programs import Programs
+from growjax.audit.programs import ProgramWalk
 from growjax.audit.rederive import Comparison
 from growjax.audit.shared import common_keys, described, differences, reuse
 from growjax.audit.tree import tree
@@ -34,7 +34,7 @@ Notify = Callable[[str], None]
 def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
     """A cell's ledger from its recipe alone, its keys derived in NumPy."""
     parameters = recipe.parameters
-    if recipe.kind == "data":
+    if recipe.kind in ("data", "given"):
         return {}
     if recipe.kind == "candidate":
         streams = Streams(root_key(parameters["study_seed"], "study"), parameters.get("exchanged", {}))
@@ -118,7 +118,7 @@ def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: No
     faults += both.faults
 
     notify("walking programs")
-    programs = Programs(ctx, derived)
+    programs = ProgramWalk(ctx, derived)
     trained = [cell for cell in derived.values() if "program" in cell["digests"]]
     faults += [fault for cell in trained for fault in programs.cell(cell)]
 
@@ -186,7 +186,7 @@ def receipt_faults(receipt: Receipt, run: RunDir) -> list[str]:
 
 def _chosen(cells: dict[str, Record], recipes: dict[str, Recipe], rerun: str) -> list[str]:
     """Which cells are run again: all, none, or one of each kind of program and every way of drawing."""
-    order = [name for name in recipes if name in cells and recipes[name].kind != "data"]
+    order = [name for name in recipes if name in cells and recipes[name].kind not in ("data", "given")]
     if rerun == "all":
         return order
     if rerun == "none":

@@ -22,7 +22,8 @@ from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
 from growjax.grow.widen import widen
 from growjax.record.cells import Recipe
-from growjax.record.store import load_state, state_digest
+from growjax.record.integrity import state_of
+from growjax.record.store import state_digest
 from growjax.schema import Record
 from growjax.streams import root_key
 from growjax.study.account import Account, recipe_of
@@ -68,7 +69,7 @@ class Injector:
 
     def _candidate(self, cell: Record, recorded: Recorded) -> tuple[list[Key], list[str]]:
         ctx, parameters = self.ctx, cell["parameters"]
-        before = load_state(ctx.run.cells / cell["parents"][0])
+        before = state_of(ctx.run.cells, cell["parents"][0])
         with self.interceptor.watching(recorded.give) as asked:
             state = widen(
                 before,

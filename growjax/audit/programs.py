@@ -10,7 +10,7 @@ from growjax.audit.shared import described
 from growjax.audit.walk import Found, program_draws, twice
 from growjax.draws import Ledger, bits_shape
 from growjax.record.cells import CONTINUED
-from growjax.record.store import load_state
+from growjax.record.integrity import state_of
 from growjax.schema import Record
 from growjax.study.account import recipe_of
 from growjax.study.context import Context
@@ -77,7 +77,7 @@ def program_faults(found: list[Found], ledger: Ledger, *, sharded: bool = False)
     return faults + [f"the program uses the key {draw.place} twice" for draw in twice(found)]
 
 
-class Programs:
+class ProgramWalk:
     """Walks each program of a study once."""
 
     def __init__(self, ctx: Context, cells: dict[str, Record]):
@@ -95,9 +95,7 @@ class Programs:
         state_cell = cell
         while state_cell["kind"] in CONTINUED:
             state_cell = self.cells[state_cell["parents"][0]]
-        state = self.ctx.states.get(
-            ("state", state_cell["id"]), lambda: load_state(self.ctx.run.cells / state_cell["id"])
-        )
+        state = self.ctx.states.get(("state", state_cell["id"]), lambda: state_of(self.ctx.run.cells, state_cell["id"]))
         names = self.ctx.account(recipe_of(cell)).streams
         live = self.ctx.keys_of(names, 0, {})
         leaves, structure = jax.tree.flatten(state)

@@ -27,7 +27,7 @@ def owner(cell: Record) -> tuple:
     Cells of different owners that name the same draw share it on purpose: that is what common randomness is.
     """
     if cell["kind"] == "source":
-        return "source", cell["parameters"]["seed"]
+        return "source", cell["source"].rpartition("-step")[0]
     if cell["kind"] == "candidate":
         return "candidate", cell["id"]
     run_keys = sorted(cell["parameters"].get("exchanged", {}).items())

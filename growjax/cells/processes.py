@@ -14,6 +14,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
 from growjax.cells.executor import KILLED, Delivery, Fill
@@ -38,7 +39,12 @@ class Worker:
         self.pipe, end = _SPAWN.Pipe()
         self.unit: str | None = None
         self.process = _SPAWN.Process(target=_main, args=(end, *arguments), daemon=True)
-        self.process.start()
+        resource_tracker.ensure_running()  # it would lift the block
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            self.process.start()  # with interrupts blocked, which are the first process's business
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         end.close()  # this process's copy: its own end says now when the other's is gone
 
 
@@ -98,8 +104,7 @@ class Processes:
 def _main(
     pipe: Connection, device: int, begin: Callable[..., object], arguments: tuple[object, ...], fill: Fill
 ) -> None:
-    """A process: the pins are inherited, interrupts are the first process's business, and it ends when that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A process: the pins are inherited, and it ends when the first process ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()

@@ -18,20 +18,37 @@ class History(NamedTuple):
     """Rows of the plan: axis, old, new, copies, exact."""
     state: str | None = None
     """The digest of the whole training state."""
+    exact: str | None = None
+    """What of the source is kept."""
+    step_zero: str | None = None
+    """What was measured on the saved files, as a sentence."""
+    source: str | None = None
+    """The digest of the source's tensors."""
+    record: str | None = None
+    """The digest of growjax.json beside the card."""
 
 
 def card(model: ModelConfig, extras: Extras | None, history: History, *, dtype: str, params: str) -> str:
-    """README.md of a checkpoint, in Markdown; `params` is the digest of the parameters as growjax holds them."""
+    """README.md of a checkpoint, in Markdown; `params` is the digest of the parameters as growjax holds them, or of the
+    tensors where growjax.json stands beside it."""
     lines = ["---", "library_name: transformers", "tags:", "- growjax", "---", ""]
     lines += [f"# {'A widened model' if history.operator else 'A model'} written by growjax", ""]
     if extras is not None and extras.config:
         lines.append(f"- Source: `{extras.name}` ({extras.config.get('model_type')}, stored in {extras.dtype}).")
     if history.operator:
         lines.append(f"- Widened by `{history.operator}`.")
+    lines += [f"- What is exact: {history.exact}."] if history.exact else []
+    lines += [f"- Measured on these files, {history.step_zero}."] if history.step_zero else []
     tied = "tied embeddings" if model.tie_embeddings else "a head of its own"
     lines.append(f"- {count_params(model):,} parameters, {model.n_layers} layers, d_model {model.d_model}, {tied}.")
-    lines.append(f"- Tensors are stored in {dtype}; growjax held them in {model.param_dtype}.")
-    lines.append(f"- Parameters, SHA-256 of growjax's digest: `{params}`.")
+    lines.append(f"- Tensors are stored in {dtype}, rounded once; growjax held them in {model.param_dtype}.")
+    if history.record:
+        lines.append(
+            f"- How they were made stands in growjax.json, SHA-256 `{history.record}`: of the source's tensors"
+        )
+        lines.append(f"  `{history.source}` these, `{params}`.")
+    else:
+        lines.append(f"- Parameters, SHA-256 of growjax's digest: `{params}`.")
     if history.state:
         lines.append(f"- Training state that they are of: `{history.state}`.")
     if history.plan:

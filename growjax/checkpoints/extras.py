@@ -10,7 +10,7 @@ from typing import Any
 
 from growjax.checkpoints.stored import DTYPES, inside, read_json
 from growjax.errors import UserError
-from growjax.files import write_text
+from growjax.files import CHECKPOINT, write_text
 
 TOKENIZER = (
     "tokenizer.json",
@@ -27,9 +27,6 @@ TOKENIZER = (
 """Files that may belong to a tokenizer."""
 
 GENERATION = "generation_config.json"
-
-FOLDER = "checkpoint"
-"""Where a state's folder keeps all this."""
 
 _ORIGIN = "origin.json"
 
@@ -92,7 +89,7 @@ def _largest_id(tokenizer: dict[str, Any]) -> int:
 
 def keep(extras: Extras, folder: Path) -> None:
     """Writes what `kept` reads into a state's folder."""
-    place = folder / FOLDER
+    place = folder / CHECKPOINT
     place.mkdir()
     for name, data in extras.files.items():
         (place / name).write_bytes(data)
@@ -103,7 +100,7 @@ def keep(extras: Extras, folder: Path) -> None:
 
 def kept(folder: Path) -> Extras | None:
     """What lies in a state's folder; None where the state came from no checkpoint."""
-    place = folder / FOLDER
+    place = folder / CHECKPOINT
     if not place.is_dir():
         return None
     origin, config = read_json(place / _ORIGIN), read_json(place / "config.json")

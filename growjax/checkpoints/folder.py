@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +17,17 @@ import numpy as np
 from growjax.checkpoints.card import History, card
 from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.folds import one_epsilon
+from growjax.checkpoints.folds import Fold, epsilon_fold, folded, scale_fold, then
 from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
 from growjax.checkpoints.registry import family_for, family_of
 from growjax.checkpoints.stored import NUMPY, Tensors, read_json
 from growjax.checkpoints.written import Writer
 from growjax.config import ModelConfig, TrainConfig
 from growjax.digests import digest, named_leaves
-from growjax.domains import Whole, taken
 from growjax.errors import UserError
 from growjax.files import whole_directory, write_text
 from growjax.train.state import TrainState, fresh_state
+from growjax.values import Whole, taken
 
 SHARD = 5 * 10**9
 """Bytes of a file at most, where nothing else is said."""
@@ -41,6 +43,43 @@ def load_checkpoint(path: str | Path) -> tuple[TrainState, Extras]:
         state, extras = load_checkpoint("my-llama")
         logits = forward(state.config.model, state.params, tokens)
     """
+    with open_checkpoint(path) as opened:
+        return fresh_state(TrainConfig(model=opened.model), _read(opened)), opened.extras
+
+
+def load_params(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """The decoder of a Hugging Face folder and its parameters alone, as `load_checkpoint` has them."""
+    with open_checkpoint(path) as opened:
+        return opened.model, _read(opened)
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A Hugging Face folder, every name and shape checked, of which no tensor is read yet."""
+
+    family: Family
+    model: ModelConfig
+    tensors: Tensors
+    stored: Mapping[str, Place]
+    """By name in the files, what each tensor is."""
+    copy_of_table: tuple[str, str] | None
+    """A tied head that is stored as well, and the table that it must equal."""
+    extras: Extras
+
+    def check_copy(self) -> None:
+        """Raises `UserError` where a tied head is another than the table."""
+        if self.copy_of_table is not None:
+            name, table = self.copy_of_table
+            if not np.array_equal(self.tensors.mapped(name), self.tensors.mapped(table)):
+                raise UserError(
+                    f"{name} is not {table}, though config.json ties them", "set tie_word_embeddings to false"
+                )
+
+
+@contextlib.contextmanager
+def open_checkpoint(path: str | Path) -> Iterator[Opened]:
+    """The folder while the block lasts. Raises `UserError` for what `load_checkpoint` refuses, but for values that are
+    no finite numbers and a head that is not the table it is tied to: no tensor is read."""
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder", "name the folder of a Hugging Face checkpoint")
@@ -49,16 +88,15 @@ def load_checkpoint(path: str | Path) -> tuple[TrainState, Extras]:
     model, notes = family.read(given)
     files = read_files(folder, model.vocab_size)
     with Tensors(folder) as tensors:
-        params = _read(tensors, family, model)
-        dtypes = set(tensors.dtypes.values())
-    dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
-    extras = Extras(folder.resolve().name, given, dtype, files, tuple(notes))
-    return fresh_state(TrainConfig(model=model), params), extras
+        stored, copy = _matched(tensors, family, model)
+        dtypes = {tensors.dtypes[name] for name in stored}
+        dtype = dtypes.pop() if len(dtypes) == 1 else "float32"
+        extras = Extras(folder.resolve().name, given, dtype, files, tuple(notes))
+        yield Opened(family, model, tensors, stored, copy, extras)
 
 
-def _read(tensors: Tensors, family: Family, model: ModelConfig) -> dict[str, Any]:
-    """The parameters of a decoder, every name and shape checked before the first is read."""
-    known = leaves(model)
+def _matched(tensors: Tensors, family: Family, model: ModelConfig) -> tuple[dict[str, Place], tuple[str, str] | None]:
+    """What each tensor is, and a tied head that is stored as well with the name of the table."""
     bare = not any(name.startswith(family.prefix) for name in tensors)
     stored: dict[str, Place] = {}
     for place in places(family.tensors, model):
@@ -72,28 +110,28 @@ def _read(tensors: Tensors, family: Family, model: ModelConfig) -> dict[str, Any
             )
         stored[name] = place
     unused = [name for name in tensors if name not in stored and not re.fullmatch(family.ignored, name)]
-    _check_unused(tensors, unused, family, model, bare)
-    found = {path: np.empty(leaf.shape, model.param_dtype) for path, leaf in known.items()}
-    for name, place in stored.items():
-        parts = [known[path] for path in place.row.parameters]
-        values = taken_apart(tensors.read(name), parts, place.row.layout)
-        for path, value in zip(place.row.parameters, values, strict=True):
-            found[path][... if place.layer is None else place.layer] = value
-    return as_tree({path: jnp.asarray(value) for path, value in found.items()})
-
-
-def _check_unused(tensors: Tensors, unused: list[str], family: Family, model: ModelConfig, bare: bool) -> None:
-    """A tied head may be stored as well, if it is the table; nothing else may be there."""
     names = {row.parameters[0]: row.name for row in family.tensors}
-    table = names["embedding"].removeprefix(family.prefix if bare else "")
     for name in unused:
         if not (model.tie_embeddings and name == names["head"]):
             raise UserError(
                 f"a {family.model_type} of this config.json has no tensor {name}",
                 "growjax brings in stock models alone",
             )
-        if not np.array_equal(tensors.read(name), tensors.read(table)):
-            raise UserError(f"{name} is not {table}, though config.json ties them", "set tie_word_embeddings to false")
+    table = names["embedding"].removeprefix(family.prefix if bare else "")
+    return stored, (unused[0], table) if unused else None
+
+
+def _read(opened: Opened) -> dict[str, Any]:
+    """The parameters of a decoder."""
+    model, known = opened.model, leaves(opened.model)
+    opened.check_copy()
+    found = {path: np.empty(leaf.shape, model.param_dtype) for path, leaf in known.items()}
+    for name, place in opened.stored.items():
+        parts = [known[path] for path in place.row.parameters]
+        values = taken_apart(place.row.held(opened.tensors.read(name)), parts, place.row.layout)
+        for path, value in zip(place.row.parameters, values, strict=True):
+            found[path][... if place.layer is None else place.layer] = value
+    return as_tree({path: jnp.asarray(value) for path, value in found.items()})
 
 
 def save_checkpoint(
@@ -136,32 +174,63 @@ def fill(
 ) -> None:
     """What `save_checkpoint` does, into an empty folder that is there."""
     shard_bytes = taken(Whole(0, 2**63 - 1), shard_bytes, "shard_bytes")
+    made = stock(state.config.model, extras, dtype)
+    params = folded(made.fold, state.config.model, state.params)
+    _write(folder, made, params, shard_bytes)
+    fill_beside(folder, made.given, extras)
+    write_card(folder, state, extras, history or History(), dtype=made.given["dtype"])
+
+
+def write_card(
+    folder: Path, state: TrainState, extras: Extras | None, history: History, dtype: str | None = None
+) -> None:
+    """README.md of a state that was written."""
+    model, _ = epsilon_fold(state.config.model)
+    stored = dtype or (extras.dtype if extras else "float32")
+    write_text(folder / "README.md", card(model, extras, history, dtype=stored, params=digest(state.params)))
+
+
+class Stock(NamedTuple):
+    """What a decoder is written as."""
+
+    family: Family
+    model: ModelConfig
+    """The decoder as the family holds it: of the same shapes."""
+    fold: Fold | None
+    """What becomes of each parameter, so that the function is the same."""
+    given: dict[str, Any]
+    """config.json, with the dtype of the tensors."""
+
+
+def stock(model: ModelConfig, extras: Extras | None, dtype: str | None = None) -> Stock:
+    """What a decoder is written as. Raises `UserError` for a dtype or a decoder that cannot be written."""
     stored = dtype or (extras.dtype if extras else "float32")
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")
-    model, params = one_epsilon(state.config.model, state.params)
-    family, given = family_for(model, (extras.config or None) if extras else None)
-    given |= {"dtype": stored, "torch_dtype": stored}  # for transformers 5 and 4
-    _write(folder, model, params, family, stored, shard_bytes)
+    model, fold = epsilon_fold(model)
+    family, own, given = family_for(model, stored, (extras.config or None) if extras else None)
+    return Stock(family, own, then(fold, scale_fold(model, own.embed_scale)), given)
+
+
+def fill_beside(folder: Path, given: Mapping[str, Any], extras: Extras | None) -> None:
+    """Writes config.json, tokenizer files and generation settings."""
     write_text(folder / "config.json", json.dumps(given, indent=2, sort_keys=True) + "\n")
     for name, data in (extras.files if extras else {}).items():
         (folder / name).write_bytes(data)
     if not (folder / GENERATION).exists():
         write_text(folder / GENERATION, json.dumps(_generation(given), indent=2) + "\n")
-    text = card(model, extras, history or History(), dtype=stored, params=digest(state.params))
-    write_text(folder / "README.md", text)
 
 
-def _write(folder: Path, model: ModelConfig, params: Any, family: Family, dtype: str, most: int) -> None:
-    known: dict[str, Leaf] = leaves(model)
+def _write(folder: Path, made: Stock, params: Any, most: int) -> None:
+    known: dict[str, Leaf] = leaves(made.model)
     values = dict(named_leaves(params))
-    found = list(places(family.tensors, model))
-    written = Writer(folder, found, dtype, most)
-    for place in found:
-        held = [np.asarray(jax.device_get(values[path])) for path in place.row.parameters]
-        one = held if place.layer is None else [value[place.layer] for value in held]
-        written.add(place.name, put_together(one, [known[path] for path in place.row.parameters], place.row.layout))
-    written.close()
+    found = list(places(made.family.tensors, made.model))
+    with Writer(folder, found, made.given["dtype"], most) as written:
+        for place in found:
+            held = [np.asarray(jax.device_get(values[path])) for path in place.row.parameters]
+            one = held if place.layer is None else [value[place.layer] for value in held]
+            parts = [known[path] for path in place.row.parameters]
+            written.add(place.name, place.row.stored(put_together(one, parts, place.row.layout)))
 
 
 def _generation(given: Mapping[str, Any]) -> dict[str, Any]:

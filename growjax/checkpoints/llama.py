@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from growjax.checkpoints.family import ACTIVATIONS, Family, Setting
 from growjax.checkpoints.layout import Tensor
 from growjax.config import ModelConfig
@@ -51,12 +53,18 @@ PARTS = {"dialect": "rms", "mlp_bias": False}
 IGNORED = r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
 
-def _check(model: ModelConfig) -> None:
-    if model.d_model % model.n_heads:
-        raise UserError(
-            f"transformers takes no llama with hidden_size {model.d_model} and {model.n_heads} attention heads",
-            f"widen to a d_model that is a multiple of {model.n_heads}",
-        )
+def check_heads(model_type: str) -> Callable[[ModelConfig], None]:
+    """Refuses sizes whose heads do not divide d_model, for classes that do."""
+
+    def check(model: ModelConfig) -> None:
+        if model.d_model % model.n_heads:
+            raise UserError(
+                f"transformers takes no {model_type} with hidden_size {model.d_model} and {model.n_heads} attention "
+                "heads",
+                f"widen to a d_model that is a multiple of {model.n_heads}",
+            )
+
+    return check
 
 
 FAMILY = Family(
@@ -75,5 +83,5 @@ FAMILY = Family(
     parts={"dialect": "rms"},
     ties=False,
     ignored=IGNORED,
-    check=_check,
+    check=check_heads("llama"),
 )

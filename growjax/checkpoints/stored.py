@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,12 +52,19 @@ def inside(path: Path) -> Path:
     raise UserError(f"{path.name} is a link that leads out of its folder", "put the file itself there")
 
 
+class _Place(NamedTuple):
+    """Where a tensor lies."""
+
+    path: Path
+    offset: int
+
+
 class Tensors:
     """All tensors of a folder, by name."""
 
     def __init__(self, folder: Path):
         self._open = contextlib.ExitStack()
-        self._of: dict[str, Any] = {}
+        self._of: dict[str, _Place] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
         try:
@@ -75,7 +83,7 @@ class Tensors:
     def _add(self, path: Path, expected: list[str] | None) -> None:
         try:
             file = self._open.enter_context(safe_open(inside(path), framework="np"))
-            names = list(file.keys())
+            names, offsets = list(file.keys()), _offsets(path)
             for name in names if expected is None else expected:
                 if name not in names:
                     raise UserError(f"{INDEX}: {name} is not in {path.name}", _AGAIN)
@@ -85,7 +93,7 @@ class Tensors:
                         f"{path.name}: {name} is stored as {part.get_dtype()}",
                         f"give the checkpoint in {', '.join(DTYPES.values())}, before quantisation if it is quantised",
                     )
-                self._of[name] = file
+                self._of[name] = _Place(path, offsets[name])
                 self.shapes[name], self.dtypes[name] = tuple(part.get_shape()), DTYPES[part.get_dtype()]
         except SafetensorError as error:
             raise UserError(f"{path.name} is no whole safetensors file ({error})", _AGAIN) from None
@@ -98,12 +106,39 @@ class Tensors:
     def __iter__(self) -> Iterator[str]:
         return iter(self._of)
 
+    def nbytes(self, name: str) -> int:
+        """Bytes of one tensor."""
+        return math.prod(self.shapes[name]) * NUMPY[self.dtypes[name]].itemsize
+
+    def mapped(self, name: str) -> np.ndarray:
+        """One tensor as it is stored, read-only and in no memory but the system's cache: a map of its own, given back
+        with the last view of it."""
+        path, offset = self._of[name]
+        shape, dtype = self.shapes[name], NUMPY[self.dtypes[name]]
+        if not math.prod(shape):
+            return np.empty(shape, dtype)
+        return np.memmap(path, dtype, "r", offset, shape).view(np.ndarray)
+
     def read(self, name: str) -> np.ndarray:
         """One tensor in float32, on the host. Raises `UserError` where it holds something that is no finite number."""
-        value = np.asarray(self._of[name].get_tensor(name)).astype(np.float32)
-        if not np.isfinite(value).all():
-            raise UserError(f"{name} holds NaN or infinity", "take a checkpoint from before the training diverged")
-        return value
+        return in_float32(name, self.mapped(name))
+
+
+def in_float32(name: str, stored: np.ndarray) -> np.ndarray:
+    """A tensor, or a part of it, in float32 and memory of its own, its axes in the order in which they lie there.
+    Raises `UserError` where it holds something that is no finite number."""
+    value = stored.astype(np.float32)
+    if not np.isfinite(value).all():
+        raise UserError(f"{name} holds NaN or infinity", "take a checkpoint from before the training diverged")
+    return value
+
+
+def _offsets(path: Path) -> dict[str, int]:
+    """Where each tensor begins, in a file whose header is sound."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return {name: 8 + size + entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
 
 
 def _files(folder: Path) -> list[tuple[Path, list[str] | None]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 from typing import Any, TypeVar
 
@@ -63,6 +64,17 @@ def one_line(text: str) -> str:
             break
         kept.append(line)
     return " ".join(kept) or "the arguments could not be read"
+
+
+def option_values(argv: list[str], name: str) -> list[str]:
+    """All values that an option has in argv, before anything is parsed."""
+    found: list[str] = []
+    for i, word in enumerate(argv):
+        if word == name:
+            found += itertools.takewhile(lambda value: not value.startswith("--"), argv[i + 1 :])
+        elif word.startswith(f"{name}="):
+            found.append(word.partition("=")[2])
+    return found
 
 
 def option_value(argv: list[str], name: str) -> str | None:

@@ -12,7 +12,7 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.tables import console
-from growjax.cli.widen import HF, check_out, find_state
+from growjax.cli.widen import HF, check_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ def run(argv: list[str]) -> int:
     from growjax.checkpoints import kept, save
     from growjax.checkpoints.extras import with_tokenizer
     from growjax.record.store import load_state, state_digest
+    from growjax.study.sources import find_state
 
     folder = find_state(given.source)
     state, extras = load_state(folder), kept(folder)

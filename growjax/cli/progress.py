@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from growjax.errors import one_line
 
 if TYPE_CHECKING:
     from growjax.cells.scheduler import Use
@@ -45,6 +48,13 @@ class ProgressWatch:
             self._bars.advance(self._task, work)
             if note:
                 self._bars.update(self._task, description=note)
+
+    def say(self, text: str) -> None:
+        line = f"growjax: {one_line(text)}"
+        if self._bars.console.is_terminal:
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr)
 
     def used(self, use: Use) -> None:
         if use.workers > 1 and self._bars.console.is_terminal:

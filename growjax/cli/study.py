@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from growjax import runtime
-from growjax.cli.arguments import Common, option_value, parse
+from growjax.cli.arguments import Common, option_value, option_values, parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import print_study
 from growjax.errors import UserError
@@ -21,7 +21,10 @@ from growjax.study.spec import StudySpec, presets
 
 @dataclasses.dataclass(frozen=True)
 class StudyArguments(Common):
-    """Train sources, widen them by every operator, probe and continue the candidates in every regime, rank them."""
+    """Train sources, widen them by every operator, probe and continue the candidates in every regime, rank them.
+
+    With --source, sources that were not trained here take the place of those: states, run directories, checkpoints.
+    """
 
     out: Path | None = None
     """Run directory; runs/PRESET if not given. The same command goes on with an interrupted run."""
@@ -38,7 +41,13 @@ def run(argv: list[str]) -> int:
     known = presets()
     if name not in known:
         raise UserError(f"no preset is named {name!r}", f"choose one of {', '.join(known)}")
-    given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=known[name]))
+    spec, sources = known[name], [Path(word) for word in option_values(argv, "--source")]
+    if sources:
+        from growjax.study.sources import with_sources
+
+        runtime.start()
+        spec = with_sources(spec, sources)  # whose model, optimizer and tokenizer are then what options replace
+    given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=spec))
     directory = RunDir(given.out or Path("runs") / name)
     with ProgressWatch() as watch:
         run_study(

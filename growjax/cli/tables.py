@@ -8,11 +8,16 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from growjax.study.rows import Summary
+from growjax.study.rows import RankingRow, Summary
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
     return "-" if value is None else format(value, form)
+
+
+def _auc(row: RankingRow) -> str:
+    lost = row.get("diverged")
+    return (lost if row["n"] == 0 else f"{_number(row['auc_mean'])}, {lost}") if lost else _number(row["auc_mean"])
 
 
 def console() -> Console:
@@ -44,7 +49,7 @@ def print_study(path: Path, summary: Summary) -> None:
         for name in (*heads, *(m.title for m in others)):
             table.add_column(name, justify="left" if name in ("source", "candidate") else "right")
         rows = [row for row in summary["ranking"] if row["regime"] == regime]
-        rows.sort(key=lambda row: (row["source"], row["lag"], row["rank"] is None, row["rank"] or 0))
+        rows.sort(key=lambda row: (row["source"], row["lag"], row["rank"] is None, row["rank"] or 0, row["candidate"]))
         for row in rows:
             saved = row["tokens_saved"]
             table.add_row(
@@ -52,7 +57,7 @@ def print_study(path: Path, summary: Summary) -> None:
                 str(row["lag"]),
                 str(row["rank"] or "-"),
                 row["candidate"],
-                row.get("diverged") or _number(row["auc_mean"]),
+                _auc(row),
                 _number(row["auc_sd"]),
                 _number(row["final_mean"]),
                 str(row["n"]),

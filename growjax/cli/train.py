@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from growjax import runtime
-from growjax.cli.arguments import Common, parse
+from growjax.cli.arguments import Common, option_value, parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console, print_sources
 from growjax.config import DataConfig, ModelConfig, OptimConfig
@@ -20,13 +23,19 @@ _QUICK = presets()["quick"]
 
 @dataclasses.dataclass(frozen=True)
 class TrainArguments(Common):
-    """Train a source model in the stochastic regime; its states can be widened, or taken up by a study."""
+    """Train a source model in the stochastic regime; its states can be widened, or taken up by a study.
+
+    With --from, go on with a state, on any corpus and under any schedule: model and optimizer are the state's own, and
+    only options that are given replace its optimizer's, or its dropout.
+    """
 
     out: Path = Path("runs/train")
     """Run directory. The same command goes on with an interrupted run."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """A state, a run directory (its last state) or a Hugging Face checkpoint to go on with."""
     seed: int = 0
     steps: tuple[int, ...] = (300, 600)
-    """Steps at which the full state is kept; the last one ends the training."""
+    """Steps at which the full state is kept; the last one ends the training. With --from, steps after its own."""
     eval_every: int = 50
     """Steps between evaluations; every kept step must fall on one."""
     shards: int = 1
@@ -41,9 +50,16 @@ def run(argv: list[str]) -> int:
     from growjax.study.runner import run_study
     from growjax.study.summary import summarise
 
-    given = parse(TrainArguments, argv, verb="train", default=TrainArguments())
-    spec = StudySpec(
-        preset="train",
+    start, spec = option_value(argv, "--from"), StudySpec(preset="train", operators=(), regimes=())
+    default = TrainArguments()
+    if start is not None:
+        from growjax.study.sources import with_sources
+
+        runtime.start()
+        spec = with_sources(spec.replace(data=default.data), [Path(start)])
+        default = TrainArguments(model=spec.model, optim=spec.optim, data=spec.data)
+    given = parse(TrainArguments, argv, verb="train", default=default)
+    spec = spec.replace(
         model=given.model,
         optim=given.optim,
         data=given.data,
@@ -51,8 +67,6 @@ def run(argv: list[str]) -> int:
         source_steps=given.steps,
         source_eval_every=given.eval_every,
         shards=given.shards,
-        operators=(),
-        regimes=(),
     )
     directory = RunDir(given.out)
     with ProgressWatch() as watch:

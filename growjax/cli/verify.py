@@ -31,6 +31,10 @@ class VerifyArguments:
     """all, a number (a sample of so many), or ids; their ancestors are computed in any case."""
     corpus: str | None = None
     """Where the corpus lies here, if not where the receipt has it."""
+    source: tuple[Path, ...] = ()
+    """Where sources lie here that were not trained by the run; a run directory has them."""
+    tokenizer: Path | None = None
+    """Where the tokenizer.json lies here, if it was not trained by the run; a run directory and sources have it."""
     out: Path | None = None
     """Keep the new run here, for `diff`; nothing is kept if not given."""
     workers: int = 0
@@ -54,6 +58,8 @@ def run(argv: list[str]) -> int:
             out,
             cells=given.cells,
             corpus=given.corpus,
+            sources=given.source,
+            tokenizer=given.tokenizer,
             workers=given.workers or runtime.workers(),
             watch=watch,
         )

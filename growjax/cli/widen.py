@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import parse
+from growjax.cli.described import before, print_before, print_plan, promise, said_of
+from growjax.cli.straight import run_straight
 from growjax.cli.tables import console
 from growjax.config import DataConfig, ModelConfig
 from growjax.errors import CheckFailed, UserError
@@ -48,6 +51,9 @@ class WidenArguments:
     """Write a Hugging Face checkpoint in place of a state."""
     force: bool = False
     """Replace what stands at --out, if it is of the kind that is written."""
+    dry_run: bool = False
+    """Print what it would come to (parameters, operations, bytes, memory, plan, what is exact), from configurations
+    and headers of files alone; write nothing."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
 
@@ -60,23 +66,35 @@ def run(argv: list[str]) -> int:
     from growjax.grow.widen import followed_plan, widen
     from growjax.record.tokens_of import Origin, origin_of, tokens_for
     from growjax.streams import root_key
+    from growjax.study.sources import is_checkpoint
     from growjax.train.check import check_finite
 
     check_out(given.out, force=given.force, **(HF if given.as_hf else {}))
+    if given.as_hf and is_checkpoint(given.source):
+        done = run_straight(given)
+        if done is not None:
+            return done
+        if not given.json:
+            line = f"{given.operator} does not say what becomes of single tensors: all of the model is in memory"
+            console().print(line, highlight=False, soft_wrap=True)
+    if given.dry_run:
+        return _dry_run(given)
     source, state, extras = read_source(given.source)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
+    tokens = None
     if extras is not None and given.tokens is None:
-        windows, data, origin = _random_windows(state.config.model), None, Origin()
+        windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
         tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
-        windows = _windows(tokens, state.config.model.max_seq_len)
+        windows = held_out_windows(tokens, state.config.model.max_seq_len)
         data, origin = _growth_data(tokens, windows), origin_of(tokens)
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
     described = _describe(followed, given.operator, state, wide, windows)
     described |= {"origin": origin._asdict(), "measured_on": "random ids" if data is None else "held-out tokens"}
+    described["bfloat16"] = "bfloat16" in (state.config.model.dtype, extras and extras.dtype)
     if not given.json:
         _print(described)
     with whole_directory(given.out, replace=given.force) as folder:
@@ -84,8 +102,12 @@ def run(argv: list[str]) -> int:
         described["stored"] = _measure(state, read_back, windows)
         if not given.as_hf and described["stored"] != described["zero_step"]:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
-        if not given.as_hf:
+        if given.as_hf:
+            _card_again(folder, wide, extras, described, followed)
+        else:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
+            if tokens is not None and extras is None:  # so that it can go on where its source does not lie
+                shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
     else:
@@ -101,13 +123,34 @@ HF = {"holds": "config.json", "kind": "Hugging Face folder"}
 """What `check_out` asks of a Hugging Face folder."""
 
 
+def _dry_run(given: WidenArguments) -> int:
+    """What is known of the road through memory before an array is read."""
+    from growjax.checkpoints.folder import open_checkpoint
+    from growjax.config import OptimConfig, TrainConfig
+    from growjax.grow.plan import make_plan
+    from growjax.record.store import read_info
+    from growjax.streams import root_key
+    from growjax.study.sources import find_state, is_checkpoint
+
+    if is_checkpoint(given.source):
+        with open_checkpoint(given.source) as opened:
+            config = TrainConfig(opened.model, OptimConfig())
+    else:
+        config = TrainConfig.from_dict(read_info(find_state(given.source))["config"])
+    plan = make_plan(config.model, given.to.of(config.model))
+    described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
+    print(json.dumps(described, sort_keys=True)) if given.json else print_before(console(), described)
+    return 0
+
+
 def read_source(path: Path) -> tuple[Path, Any, Any]:
     """The folder that a path names, its state, a Hugging Face checkpoint's included, and the extras of the checkpoint
     that the state came from, or None."""
     from growjax.checkpoints import kept, load
     from growjax.record.store import load_state
+    from growjax.study.sources import find_state, is_checkpoint
 
-    if (path / "config.json").exists() and not (path / "state.json").exists():
+    if is_checkpoint(path):
         return path, *load(path)
     folder = find_state(path)
     return folder, load_state(folder), kept(folder)
@@ -128,20 +171,6 @@ def _store(folder: Path, wide: Any, extras: Any, described: dict[str, Any], *, a
     return digest, load_state(folder)
 
 
-def find_state(path: Path) -> Path:
-    """The folder of the state that a path names: itself, or the last source state of a run directory."""
-    if (path / "state.json").exists():
-        return path
-    from growjax.record.integrity import finished_receipt, is_going
-
-    if (path / "receipt.json").exists() or is_going(path):
-        sources = [cell for cell in finished_receipt(path)["cells"] if cell["kind"] == "source"]
-        if sources:
-            last = max(sources, key=lambda c: (c["parameters"]["step"], -c["parameters"]["seed"]))
-            return path / "cells" / last["id"]
-    raise UserError(f"{path} holds no state", "name a run directory, or a folder with state.json in it")
-
-
 def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = "state") -> None:
     """Raises `UserError` where a folder cannot be written: with --force it may replace one of its own kind."""
     require_path(out)
@@ -151,8 +180,8 @@ def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = 
         raise UserError(f"--force will not replace {out}, which is no {kind}", "choose another --out")
 
 
-def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
-    """uint16 [4, 8, T + 1]: held-out windows, spread evenly."""
+def held_out_windows(tokens: TokenFile, seq_len: int) -> jax.Array:
+    """uint16 or uint32 [4, 8, T + 1]: held-out windows, spread evenly."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -167,7 +196,7 @@ def _windows(tokens: TokenFile, seq_len: int) -> jax.Array:
 
 
 def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
-    """What an operator that trains is given: windows uint16 [N, T + 1]."""
+    """What an operator that trains is given: windows uint16 or uint32 [N, T + 1]."""
     import jax.numpy as jnp
 
     from growjax.data.batches import as_windows
@@ -176,7 +205,7 @@ def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
     return GrowthData(jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1)), windows.shape[1])
 
 
-def _random_windows(model: ModelConfig) -> jax.Array:
+def random_windows(model: ModelConfig) -> jax.Array:
     """int32 [4, 8, T + 1]: the same ids each time, of all the vocabulary."""
     import jax.numpy as jnp
     import numpy as np
@@ -189,6 +218,17 @@ def _measure(source: TrainState, wide: TrainState, windows: jax.Array) -> dict[s
     from growjax.measure.divergence import divergences
 
     return divergences((source.config.model, source.params), (wide.config.model, wide.params), windows)
+
+
+def _card_again(folder: Path, wide: Any, extras: Any, described: Record, plan: WidthPlan) -> None:
+    """The model card with what was measured on the saved files."""
+    from growjax.checkpoints.card import History
+    from growjax.checkpoints.folder import write_card
+
+    zero = described["stored"] | {"measured_on": described["measured_on"]}
+    own = promise(plan, described["operator"])
+    history = History(described["operator"], tuple(described["plan"]), described["digest"], own["exact"], said_of(zero))
+    write_card(folder, wide, extras, history)
 
 
 def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainState, windows: jax.Array) -> Record:
@@ -220,17 +260,10 @@ def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainStat
 
 
 def _print(described: Record) -> None:
-    from rich.table import Table
+    from growjax.grow.promises import BFLOAT16
 
     out = console()
-    plan = Table("axis", "old", "new", "copies", "", title=f"{described['operator']}: which positions are copied")
-    for row in described["plan"]:
-        plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"], row["exact"])
-    out.print(plan)
-    sizes = Table("", "before", "after", title="what it costs")
-    for name in ("parameters", "flops_per_token", "state_bytes"):
-        sizes.add_row(name.replace("_", " "), f"{described['before'][name]:,.0f}", f"{described['after'][name]:,.0f}")
-    out.print(sizes)
+    print_plan(out, described)
     for holds, word in ((True, "holds for"), (False, "does not hold for")):
         parts = [name for name, value in described["law"].items() if value is holds]
         if parts:
@@ -252,9 +285,7 @@ def _print(described: Record) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    zero = described["zero_step"]
-    out.print(
-        f"at step 0, on {described['measured_on']}: KL {zero['kl']:.3g} nats per token, largest logit difference "
-        f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})",
-        highlight=False,
-    )
+    zero = described["zero_step"] | {"measured_on": described["measured_on"]}
+    out.print(said_of(zero), highlight=False)
+    if described["bfloat16"]:
+        out.print(BFLOAT16, highlight=False, soft_wrap=True)

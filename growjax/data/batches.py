@@ -12,15 +12,15 @@ from growjax.data.tokens import n_windows
 
 
 def as_windows(tokens: np.ndarray, seq_len: int) -> np.ndarray:
-    """uint16[N, seq_len + 1] on the host, from uint16[n]: stride `seq_len`, N = `n_windows(n, seq_len)`.
+    """[N, seq_len + 1] on the host, from uint16 or uint32 [n]: stride `seq_len`, N = `n_windows(n, seq_len)`.
 
-    Tokens after the last whole window are left out.
+    The dtype stays. Tokens after the last whole window are left out.
     """
     count = n_windows(len(tokens), seq_len)
     if count == 0:
-        return np.empty((0, seq_len + 1), np.uint16)
+        return np.empty((0, seq_len + 1), tokens.dtype.newbyteorder("="))
     views = np.lib.stride_tricks.sliding_window_view(tokens, seq_len + 1)[::seq_len]
-    return np.ascontiguousarray(views[:count], dtype=np.uint16)
+    return np.ascontiguousarray(views[:count], dtype=tokens.dtype.newbyteorder("="))
 
 
 def coprime_near(target: float, n: int) -> int:
@@ -65,6 +65,7 @@ def window_ids(
 
 
 def batch_at(windows: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Inputs and targets, int32[B, T] each, from windows uint16[N, T + 1] and ids int32[B]; targets are one ahead."""
+    """Inputs and targets, int32[B, T] each, targets one ahead, from windows uint16 or uint32 [N, T + 1] and ids
+    int32[B]."""
     rows = jnp.take(windows, ids, axis=0, mode="clip").astype(jnp.int32)
     return rows[:, :-1], rows[:, 1:]

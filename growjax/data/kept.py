@@ -50,5 +50,5 @@ def _keep(tokens: TokenFile, place: Path) -> None:
         others = sorted(place.parent.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
         for old in others[:-MOST]:
             shutil.rmtree(old, ignore_errors=True)
-    except OSError:
+    except (OSError, UserError):
         pass  # a full disk costs the next run its time, and this one nothing

@@ -7,23 +7,19 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from growjax.config import DataConfig, canonical_json, json_digest
 from growjax.data.corpus import Corpus
+from growjax.data.tokenizer import encode, file_digest, read_tokenizer, token_dtype, train_tokenizer, vocabulary
 from growjax.errors import CheckFailed, UserError
 from growjax.schema import Record
 
-END = "<|end|>"
-"""Closes every story; always id 0. The same characters inside a story are encoded as plain text."""
-END_ID = 0
 FILES = ("tokenizer.json", "train.bin", "validation.bin")
 INFO = "tokens.json"
-_BATCH = 1000
 _AGAIN = "prepare the tokens again"
 
 
@@ -33,9 +29,9 @@ class TokenFile:
 
     directory: Path
     train: np.ndarray
-    """uint16[tokens], a read-only map of train.bin."""
+    """uint16 or uint32 [tokens], as the vocabulary asks for, a read-only map of train.bin."""
     validation: np.ndarray
-    """uint16[tokens], a read-only map of validation.bin."""
+    """The same of validation.bin."""
     info: Record
     """What tokens.json holds."""
 
@@ -45,44 +41,14 @@ class TokenFile:
         return json_digest(self.info["files"])
 
     def tokenizer(self) -> Tokenizer:
-        """The vocabulary, with `<|end|>` inside a text taken as plain characters. Raises `UserError` where the file is
-        no tokenizer, or one of another size than tokens.json says."""
+        """The vocabulary, with special tokens inside a text taken as plain characters. Raises `UserError` where the
+        file is no tokenizer, or one of another size than tokens.json says."""
         path = self.directory / "tokenizer.json"
-        try:
-            found = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a panic of the library's is no Exception
-            raise UserError(f"{path} is no tokenizer ({str(error)[:120]})", _AGAIN) from None
-        if found.get_vocab_size() != self.info["vocab_size"]:
-            sizes = f"{found.get_vocab_size()} tokens, and {INFO} says {self.info['vocab_size']}"
+        found = read_tokenizer(path.read_bytes(), str(path), _AGAIN)
+        if vocabulary(found) != self.info["vocab_size"]:
+            sizes = f"{vocabulary(found)} tokens, and {INFO} says {self.info['vocab_size']}"
             raise UserError(f"{path} has {sizes}", _AGAIN)
-        return _plain(found)
-
-
-def _plain(tokenizer: Tokenizer) -> Tokenizer:
-    # not kept in tokenizer.json; without it a story that spells out the end token would be cut in two
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
-def train_tokenizer(stories: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE with all 256 bytes and `END` (id 0), at most `vocab_size` tokens, fewer on a small corpus.
-
-    The same stories give the same vocabulary, whatever the number of threads.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=2,
-        special_tokens=[END],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(stories, trainer, length=len(stories))
-    return _plain(tokenizer)
+        return found
 
 
 def n_windows(n_tokens: int, seq_len: int) -> int:
@@ -90,20 +56,8 @@ def n_windows(n_tokens: int, seq_len: int) -> int:
     return max(0, (n_tokens - 1) // seq_len)
 
 
-def encode(tokenizer: Tokenizer, stories: Sequence[str]) -> np.ndarray:
-    """uint16[tokens], little-endian: the ids of all stories in order, each followed by `END_ID`."""
-    parts: list[np.ndarray] = []
-    for start in range(0, len(stories), _BATCH):
-        ids: list[int] = []
-        for encoding in tokenizer.encode_batch_fast(list(stories[start : start + _BATCH]), add_special_tokens=False):
-            ids += encoding.ids
-            ids.append(END_ID)
-        parts.append(np.array(ids, dtype="<u2"))
-    return np.concatenate(parts) if parts else np.empty(0, dtype="<u2")
-
-
 def unigram_entropy(tokens: np.ndarray) -> float:
-    """Entropy in nats per token, to 9 decimals, of how often each id occurs in `tokens` (uint16[n], n > 0)."""
+    """Entropy in nats per token, to 9 decimals, of how often each id occurs in `tokens` (unsigned [n], n > 0)."""
     shares = [count / len(tokens) for count in np.bincount(tokens).tolist() if count]
     # rounded, so that no mathematics library can change the file it is written to
     return round(-math.fsum(share * math.log(share) for share in shares), 9)
@@ -131,21 +85,26 @@ def require_windows(train: int, validation: int, config: DataConfig) -> None:
     )
 
 
-def write_tokens(directory: Path, corpus: Corpus, config: DataConfig) -> TokenFile:
-    """Train a vocabulary on the train side and write tokenizer.json, train.bin, validation.bin, tokens.json.
+def write_tokens(directory: Path, corpus: Corpus, config: DataConfig, tokenizer_json: bytes | None = None) -> TokenFile:
+    """Train a vocabulary on the train side, or take the one of `tokenizer_json` (the file's bytes, whose SHA-256
+    `config.tokenizer` is), and write tokenizer.json, train.bin, validation.bin, tokens.json.
 
     `directory` is made if missing; what it held under these names is replaced, whole or not at all. Raises
     `UserError` where a side is too short for a batch, `OSError` where the folder cannot be written.
     """
-    tokenizer = train_tokenizer(corpus.train, config.vocab_size)
+    if tokenizer_json is None:
+        tokenizer = train_tokenizer(corpus.train, config.vocab_size)
+        tokenizer_json = tokenizer.to_str().encode()
+    else:
+        tokenizer = read_tokenizer(tokenizer_json, f"tokenizer {file_digest(tokenizer_json)[:12]}")
     train, validation = encode(tokenizer, corpus.train), encode(tokenizer, corpus.validation)
     require_windows(len(train), len(validation), config)
-    contents = dict(zip(FILES, (tokenizer.to_str().encode(), train.tobytes(), validation.tobytes()), strict=True))
+    contents = dict(zip(FILES, (tokenizer_json, train.tobytes(), validation.tobytes()), strict=True))
     info = {
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
         "tokens": {"train": len(train), "validation": len(validation)},
         "stories": {"train": len(corpus.train), "validation": len(corpus.validation)},
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": vocabulary(tokenizer),
         "corpus_digest": corpus.digest,
         "source": corpus.source,
         "config": config.to_dict(),
@@ -192,6 +151,7 @@ def open_tokens(directory: Path) -> TokenFile:
         expected = {name: str(files[name]) for name in FILES}
         counts = int(tokens["train"]), int(tokens["validation"])
         size = int(info["vocab_size"])
+        dtype = token_dtype(size)
     except FileNotFoundError as error:
         raise UserError(f"{directory} holds no {INFO}", hint) from error
     except OSError as error:
@@ -209,10 +169,10 @@ def open_tokens(directory: Path) -> TokenFile:
         if found != digest:
             raise CheckFailed(f"{directory / name} is damaged (SHA-256 {found[:12]}, not {digest[:12]}): {hint}")
     for side, count in zip(("train", "validation"), counts, strict=True):
-        if count < 1 or (directory / f"{side}.bin").stat().st_size != 2 * count:
+        if count < 1 or (directory / f"{side}.bin").stat().st_size != dtype.itemsize * count:
             raise CheckFailed(f"{path} counts {count} tokens in {side}.bin, which holds another number: {hint}")
     train, validation = (
-        np.memmap(directory / f"{side}.bin", dtype="<u2", mode="r", shape=(count,))
+        np.memmap(directory / f"{side}.bin", dtype=dtype, mode="r", shape=(count,))
         for side, count in zip(("train", "validation"), counts, strict=True)
     )
     largest = max(int(train.max()), int(validation.max()))

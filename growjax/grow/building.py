@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from growjax.draws import Sites
 from growjax.grow.blocks import Start, started_params
-from growjax.grow.copying import clone_params
+from growjax.grow.copying import Cloned, clone_params
 from growjax.grow.factors import copy_factors, warmed_again
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.moments import fresh_moments, law_moments, restart_new_entries, started_moments
 from growjax.grow.plan import Options, WidthPlan
 from growjax.model.decoder import Params, init_sites
+from growjax.streams import Streams
 from growjax.train.state import TrainState
+
+
+def cloned(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    """What `clone` does to parameters."""
+    return Leafwise((Cloned(plan),))
 
 
 def clone(state: TrainState, plan: WidthPlan) -> TrainState:

@@ -4,6 +4,7 @@ widening a state needs no more memory than the source, the target and the leaf a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from growjax.grow.law import LeafLaw, is_law, law_tree
+from growjax.grow.law import LeafLaw, is_law, law_tree, leaf_law
+from growjax.grow.leafwise import each_leaf
 from growjax.grow.plan import AxisMap, WidthPlan
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import Params, param_specs
@@ -24,6 +26,11 @@ Maps = tuple[AxisMap | None, ...]
 def leaf_maps(spec: ParamSpec, plan: WidthPlan) -> Maps:
     """The maps of a parameter's axes."""
     return tuple(m if (m := plan.maps[dim.axis]).grown else None for dim in spec.dims)
+
+
+def wide_shape(shape: tuple[int, ...], spec: ParamSpec, plan: WidthPlan) -> tuple[int, ...]:
+    """The shape that a parameter, or a part of it, comes to."""
+    return tuple(n if m is None else m.new for n, m in zip(shape, leaf_maps(spec, plan), strict=True))
 
 
 @partial(jax.jit, static_argnames="maps")
@@ -55,9 +62,28 @@ def scaled_copy(tree: chex.ArrayTree, plan: WidthPlan, factor: Callable[[LeafLaw
     return jax.tree.map(one, *trees, is_leaf=lambda n: isinstance(n, ParamSpec) or is_law(n))
 
 
+@dataclasses.dataclass(frozen=True)
+class Cloned:
+    """The leaf function of clones, theta' = s copy(theta): the function is kept."""
+
+    plan: WidthPlan
+
+    def __call__(self, path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
+        return copy_leaf(leaf, spec, self.plan, leaf_law(spec, self.plan).s)
+
+    def before_copying(self, spec: ParamSpec) -> np.ndarray:
+        """float64 that broadcasts to the old parameter: s as a factor of old entries, since copies of one entry have
+        one s. Copying what is scaled by it gives the same bits."""
+        s = leaf_law(spec, self.plan).s
+        for position, dim in enumerate(spec.dims):
+            if s.shape[position] > 1:
+                s = np.take(s, np.unique(self.plan.maps[dim.axis].index, return_index=True)[1], axis=position)
+        return s
+
+
 def clone_params(params: Params, plan: WidthPlan) -> Params:
     """theta' = s copy(theta): the function is kept."""
-    return scaled_copy(params, plan, lambda law: law.s)
+    return each_leaf(Cloned(plan), params, plan)
 
 
 def clone_counts(count: chex.ArrayTree, plan: WidthPlan) -> chex.ArrayTree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import jax
@@ -10,10 +11,11 @@ import numpy as np
 
 from growjax.draws import Sites, normals
 from growjax.grow.copying import along
+from growjax.grow.leafwise import Leafwise, each_leaf
 from growjax.grow.plan import AxisMap, Options, WidthPlan
 from growjax.model.axes import ParamSpec
-from growjax.model.decoder import Params, named_params, param_specs
-from growjax.streams import at_site
+from growjax.model.decoder import Params, named_params
+from growjax.streams import at_site, normals_from
 
 Cancel = Literal["inputs", "both", "none"]
 """Over which copies noise cancels, for a user to choose (see `input_noise`)."""
@@ -67,9 +69,7 @@ def noise_sites(plan: WidthPlan, options: Options) -> Sites:
     ]
 
 
-def input_noise(
-    params: Params, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array, stacked: bool = False
-) -> Params:
+def noisy(plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array, stacked: bool = False) -> Leafwise:
     """Adds normal noise of `sigma` times the root mean square to every parameter that reads a cloned axis.
 
     The root mean square is that of each matrix, each layer's by itself; with `stacked` that of all layers together.
@@ -81,19 +81,28 @@ def input_noise(
     made by. `key` is the perturb stream's at step 0; every parameter is a site of its own.
     """
 
-    def one(path: jax.tree_util.KeyPath, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+    def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
         if not _noisy(spec, plan, cancel):
             return leaf
         maps, (inputs, outputs) = [plan.maps[d.axis] for d in spec.dims], _sides(spec, plan)
-        site = jax.tree_util.keystr(path, simple=True, separator="/")
         rows = None if stacked else tuple(i for i, d in enumerate(spec.dims) if d.axis != "layers")
         scale = sigma * jnp.sqrt(jnp.mean(jnp.square(leaf), axis=rows, keepdims=not stacked))
-        noise = scale * jax.random.normal(at_site(key, site), leaf.shape, leaf.dtype)
+        drawn = normals_from(at_site(key, path), leaf.shape, leaf.dtype, first * math.prod(leaf.shape[1:]))
+        noise = scale * drawn
         # Copies along one input axis carry equal values, so cancelling along the first is enough.
         along_axes = {"inputs": inputs[:1], "pairs": inputs[:1], "both": (*inputs[:1], *outputs[:1]), "none": ()}
         for position in along_axes[cancel]:
             noise = _less_mean(noise, _pairs(maps[position]) if cancel == "pairs" else maps[position], position)
         return leaf + noise
 
-    specs = param_specs(plan.source)
-    return jax.tree_util.tree_map_with_path(one, specs, params, is_leaf=lambda n: isinstance(n, ParamSpec))
+    def of_all(spec: ParamSpec) -> bool:
+        return _noisy(spec, plan, cancel) and (stacked or spec.dims[0].axis != "layers")
+
+    return Leafwise((one,), of_all)
+
+
+def input_noise(
+    params: Params, plan: WidthPlan, sigma: float, cancel: str, *, key: jax.Array, stacked: bool = False
+) -> Params:
+    """`noisy` on every parameter."""
+    return each_leaf(noisy(plan, sigma, cancel, key=key, stacked=stacked), params, plan)

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from growjax.config import OptimConfig
-from growjax.domains import shown
 from growjax.draws import Sites
 from growjax.errors import UserError
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.options import check_options, hints_of, read_option
 from growjax.grow.plan import Options, WidthPlan
 from growjax.streams import Streams
 from growjax.train.state import TrainState
+from growjax.values import shown
 
 Check = Callable[[WidthPlan, OptimConfig, Options], None]
 """Raises `UserError` where an operator cannot follow a plan or its options, before anything is computed."""
@@ -36,11 +37,16 @@ Follows = Callable[[WidthPlan, Streams], WidthPlan]
 What it draws from the streams is among the operator's `draws`."""
 
 
+ByLeaf = Callable[[WidthPlan, Streams, Options], Leafwise]
+"""What an operator or a part does to parameters one by one, the same bits; with the plan that it follows, the streams
+that it is given and all options."""
+
+
 class GrowthData(NamedTuple):
     """What an operator that trains is given."""
 
     windows: jax.Array
-    """uint16 [N, T + 1]: training windows, on the device."""
+    """uint16 or uint32 [N, T + 1]: training windows, on the device."""
     batch_size: int
 
 
@@ -125,6 +131,11 @@ def as_given(plan: WidthPlan, streams: Streams) -> WidthPlan:
     return plan
 
 
+def untouched(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    """Parameters stay as they are."""
+    return Leafwise()
+
+
 def never_needed(options: Options) -> bool:
     """A part that does not ask what the operator copied."""
     return False
@@ -195,6 +206,8 @@ class Operator(Described):
     clones: bool = True
     """Whether new units are copies of old ones as the law has them (see `growjax.grow.law`). Parts that go by copies
     are refused where they are not."""
+    leafwise: ByLeaf | None = None
+    """None where parameters cannot be had one by one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -209,3 +222,4 @@ class Part(Described):
     draws: Draws = dataclasses.field(default_factory=dict)
     needs_clones: Callable[[Options], bool] = never_needed
     """Whether, under these options, it goes by which units are copies of which."""
+    leafwise: ByLeaf = untouched

@@ -7,25 +7,10 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from growjax.domains import (
-    AT_LEAST_0,
-    COUNT,
-    FLAG,
-    LARGEST,
-    MOST,
-    POSITIVE,
-    SHARE,
-    STEPS,
-    Domain,
-    Maybe,
-    Name,
-    Real,
-    Text,
-    Whole,
-    taken,
-)
+from growjax.domains import AT_LEAST_0, COUNT, FLAG, POSITIVE, SHARE, STEPS
 from growjax.errors import UserError
 from growjax.grow.plan import Options
+from growjax.values import LARGEST, MOST, Domain, Maybe, Name, Real, Text, Whole, taken
 
 Amount = Annotated[float, AT_LEAST_0]
 Rate = Annotated[float, POSITIVE]
@@ -69,7 +54,7 @@ def check_options(name: str, fn: Callable[..., Any], options: Options) -> None:
     try:
         hints = hints_of(fn, options)
     except (NameError, TypeError) as error:
-        raise UserError(f"operator {name}: its annotations cannot be read ({error})", "mend them") from None
+        raise UserError(f"operator {name}: its annotations cannot be read ({error})", "correct them") from None
     for option, default in options.items():
         try:
             domain_of(hints[option]).take(default)

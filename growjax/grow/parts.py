@@ -11,8 +11,9 @@ from growjax.config import OptimConfig
 from growjax.errors import require
 from growjax.grow.building import restarted
 from growjax.grow.factors import copy_factors, law_factors, no_factors, times_factors, warmed_again
+from growjax.grow.leafwise import Leafwise, each_leaf
 from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments
-from growjax.grow.noise import Cancel, input_noise, noise_sites, sigma_of_snr
+from growjax.grow.noise import Cancel, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Part
 from growjax.grow.options import Amount, Decibels, Horizon, Steps
 from growjax.grow.plan import Options, WidthPlan
@@ -34,8 +35,13 @@ def noise(
     cancel: Cancel = "inputs",
 ) -> TrainState:
     """Adds normal noise to what reads cloned axes: `sigma` of each matrix's rms, or `snr_db` decibels under it."""
-    size = sigma if snr_db is None else sigma_of_snr(snr_db)
-    return state.replace(params=input_noise(state.params, plan, size, cancel, key=streams.at("perturb", 0)))
+    added = _noise_leaf(plan, streams, {"sigma": sigma, "snr_db": snr_db, "cancel": cancel})
+    return state.replace(params=each_leaf(added, state.params, plan))
+
+
+def _noise_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    size = options["sigma"] if options["snr_db"] is None else sigma_of_snr(options["snr_db"])
+    return noisy(plan, size, options["cancel"], key=streams.at("perturb", 0))
 
 
 def moments(
@@ -116,6 +122,7 @@ PARTS = (
     Part(
         "noise", noise, "arXiv 2409.12903", unless_noise_shows,
         draws={"perturb": noise_sites}, needs_clones=lambda options: options["cancel"] != "none",
+        leafwise=_noise_leaf,
     ),
     Part(
         "moments", moments, "growjax", always,

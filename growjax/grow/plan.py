@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from growjax.config import Architecture, ModelConfig
-from growjax.domains import SIZE, taken
+from growjax.domains import SIZE
 from growjax.errors import UserError
 from growjax.limits import require_room_for_model
 from growjax.model.components import components
 from growjax.schema import Record
+from growjax.values import taken
 
 WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
 """Fields of `ModelConfig` that growth may enlarge."""
@@ -175,7 +176,6 @@ def reached(source: ModelConfig, target: ModelConfig) -> ModelConfig:
     grow longer. Makes no map of any axis.
     """
     check_same(source, target)
-    require_room_for_model(target)
     for name in WIDTHS:
         old, new = getattr(source, name), getattr(target, name)
         if new < old:
@@ -207,6 +207,13 @@ def _groups(model: ModelConfig) -> int:
 
 
 def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
+    """`dealt_plan`, of a target whose state fits in memory."""
+    check_same(source, target)
+    require_room_for_model(target)
+    return dealt_plan(source, target, key=key)
+
+
+def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None = None) -> WidthPlan:
     """The plan from `source` to what `target` comes to (see `reached`).
 
     Without a key copies are dealt in rounds (position j copies j mod old). With a key they are drawn at random
@@ -224,10 +231,15 @@ def make_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | None
         "head_dim": _copies("head_dim", source.head_dim, target.head_dim, None),
         "mlp": _copies("mlp", source.d_ff, target.d_ff, keys[3]),
         "vocab": _copies("vocab", source.vocab_size, target.vocab_size, None),
-        "position": _copies("position", source.max_seq_len, target.max_seq_len, None),
+        "position": _copies("position", _positions(source), _positions(target), None),
         "layers": _copies("layers", source.n_layers, target.n_layers, None),
     }
     return WidthPlan(source, target, maps)
+
+
+def _positions(config: ModelConfig) -> int:
+    """Rows of a learned table of positions."""
+    return config.position_offset + config.max_seq_len
 
 
 def _head_map(groups: AxisMap, inner: AxisMap) -> AxisMap:

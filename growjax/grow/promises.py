@@ -8,6 +8,12 @@ from growjax.grow.factors import law_factors
 from growjax.grow.plan import Options, WidthPlan
 from growjax.model.components import components
 
+BFLOAT16 = (
+    "In bfloat16 a kept function differs by as much as bfloat16 itself makes: KL 1e-4 to 6e-4 nats per token on a real "
+    "model."
+)
+"""What a promise means there, said wherever a promise is shown."""
+
 
 def always(plan: WidthPlan, options: Options) -> bool:
     """The function is kept under every plan."""
@@ -25,8 +31,18 @@ def where_clones_are_exact(plan: WidthPlan, options: Options) -> bool:
 
 
 def where_zeros_are_exact(plan: WidthPlan, options: Options) -> bool:
-    """Kept, but for zeros in the residual stream under LayerNorm, which shift its mean."""
-    return not (components(plan.source).norm.subtracts_mean and plan.maps["embed"].grown)
+    """Kept, but for zeros in the residual stream under LayerNorm, which shift its mean, and for new heads of their own
+    under one norm over all of them."""
+    parts = components(plan.source)
+    heads = any(plan.maps[axis].grown for axis in ("heads", "kv_heads"))
+    shifted = parts.norm.subtracts_mean and plan.maps["embed"].grown
+    return not (shifted or (parts.attention.norms_all and heads))
+
+
+def where_means_are_exact(plan: WidthPlan, options: Options) -> bool:
+    """Kept, but for the mean in a remainder of the residual stream to which LayerNorms write, unit by unit."""
+    parts = components(plan.source)
+    return not (parts.norm.subtracts_mean and parts.norms_after and plan.maps["embed"].uneven)
 
 
 def unless_noise_shows(plan: WidthPlan, options: Options) -> bool:

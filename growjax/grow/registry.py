@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from growjax.config import OptimConfig
-from growjax.domains import shown
 from growjax.draws import Sites
 from growjax.errors import UserError, require
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import (
     Check,
     Described,
@@ -32,7 +32,7 @@ from growjax.grow.operator import (
     check_nothing,
 )
 from growjax.grow.operators.bert2bert import AKI
-from growjax.grow.operators.families import FAMILIES
+from growjax.grow.operators.families import OWN_OPERATORS
 from growjax.grow.operators.hypercloning import HYPERCLONING, HYPERCLONING_NOISY
 from growjax.grow.operators.lemon import LEMON
 from growjax.grow.operators.ligo import LIGO
@@ -47,10 +47,11 @@ from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import never
 from growjax.streams import Streams
 from growjax.train.state import TrainState
+from growjax.values import shown
 
 BUILTIN = (
-    *FAMILIES, NET2NET, AKI, HYPERCLONING, HYPERCLONING_NOISY, LEMON, ZERO_PAD, SHRINK_PERTURB, MUPSCALE, STAGED, LIGO,
-    SPARKLING,
+    *OWN_OPERATORS, NET2NET, AKI, HYPERCLONING, HYPERCLONING_NOISY, LEMON, ZERO_PAD, SHRINK_PERTURB, MUPSCALE,
+    STAGED, LIGO, SPARKLING,
 )  # fmt: skip
 
 _REGISTERED: dict[str, Operator] = {}
@@ -200,6 +201,19 @@ class Composition:
                 )
             _checked(part, own, optim, options)
         return own
+
+    def leafwise(self, plan: WidthPlan, *, streams: Streams) -> Leafwise | None:
+        """What `apply` does to parameters one by one, by the plan that is really followed; None where the operator
+        says of none."""
+        (operator, options), *parts = self._steps
+        assert isinstance(operator, Operator)
+        if operator.leafwise is None:
+            return None
+        made = operator.leafwise(plan, streams, options)
+        for number, (part, options) in enumerate(parts):
+            assert isinstance(part, Part)
+            made = made.then(part.leafwise(plan, streams.part(number), options))
+        return made
 
     def apply(self, state: TrainState, plan: WidthPlan, *, streams: Streams, data: GrowthData | None) -> TrainState:
         """The candidate, by the plan that is really followed. Every part draws from streams of its own."""

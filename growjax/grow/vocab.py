@@ -14,6 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.plan import WidthPlan, vocabulary_grown
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_specs
@@ -31,6 +32,24 @@ def _extended(leaf: jax.Array, *, position: int, rows: int, of: Rows) -> jax.Arr
         "zero": lambda: jnp.zeros((), leaf.dtype),
     }[of]()
     return jnp.concatenate([leaf, jnp.broadcast_to(new, shape)], axis=position)
+
+
+def new_tokens(plan: WidthPlan) -> Leafwise:
+    """What `grow_vocab` does to parameters."""
+    rows = plan.maps["vocab"].new - plan.maps["vocab"].old
+    if not rows:
+        return Leafwise()
+
+    def tables(spec: ParamSpec) -> bool:
+        return any(dim.axis == "vocab" for dim in spec.dims)
+
+    def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
+        for position, dim in enumerate(spec.dims):
+            if dim.axis == "vocab":
+                leaf = _extended(leaf, position=position, rows=rows, of="mean")
+        return leaf
+
+    return Leafwise((one,), tables)
 
 
 def grow_vocab(state: TrainState, plan: WidthPlan) -> tuple[TrainState, WidthPlan]:

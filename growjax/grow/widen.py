@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from growjax.config import OptimConfig
 from growjax.errors import UserError
+from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import GrowthData
-from growjax.grow.plan import WidthPlan, check_same
+from growjax.grow.plan import WidthPlan, check_same, vocabulary_grown
 from growjax.grow.registry import parse_operator
-from growjax.grow.vocab import grow_vocab
+from growjax.grow.vocab import grow_vocab, new_tokens
 from growjax.streams import Streams
 from growjax.train.check import check_state
 from growjax.train.state import TrainState
@@ -56,6 +57,20 @@ def _own(new: TrainState, source: TrainState) -> TrainState:
         return leaf
 
     return jax.tree.map(one, new)
+
+
+def leafwise(
+    plan: WidthPlan, optim: OptimConfig, *, operator: str = "exact_copy", key: jax.Array
+) -> tuple[WidthPlan, Leafwise | None]:
+    """The plan that `widen` follows, and what it does to parameters one by one; None where the operator has no such
+    form. Nothing is widened, and no memory but that of the operator's own matrices is taken.
+
+    Raises `UserError` where `widen` would, before anything is computed.
+    """
+    made, streams = parse_operator(operator), Streams(key)
+    own = made.follow(plan, optim, streams=streams)
+    functions = made.leafwise(vocabulary_grown(own), streams=streams)
+    return own, functions and new_tokens(own).then(functions)
 
 
 def followed_plan(

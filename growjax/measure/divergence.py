@@ -39,7 +39,7 @@ def _compare(
 def divergences(
     reference: tuple[ModelConfig, Params], model: tuple[ModelConfig, Params], windows_EBT: jax.Array
 ) -> dict[str, float]:
-    """How `model` differs from `reference` on windows uint16 [E, B, T + 1].
+    """How `model` differs from `reference` on windows uint16 or uint32 [E, B, T + 1].
 
     kl: KL(reference || model), nats per token, >= 0 but for rounding, 0 is the same function. logit_rms: root mean
     square of logit differences. logit_max: the largest. loss: the model's, nats per token. loss_gap: its loss minus

@@ -45,7 +45,7 @@ class MeasureInputs:
     params_before: Params
     """The same before its first step."""
     windows: jax.Array
-    """Held-out tokens for evaluation, uint16 [E, B, T + 1]: E batches, each position's target is the next token."""
+    """Held-out tokens for evaluation, uint16 or uint32 [E, B, T + 1]: E batches; targets are one ahead."""
     related: bool
     """Whether the candidate was made from the source (`scratch` was not, nor is the unwidened source widened)."""
     load_source: Callable[[], Params]

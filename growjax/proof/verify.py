@@ -31,7 +31,7 @@ from growjax.record.store import as_tree, load_state
 from growjax.record.types import Tree
 from growjax.schema import SCHEMA, reads
 from growjax.source import changed_modules, source_notes
-from growjax.study.receipt import check_corpus, models, spec_of
+from growjax.study.receipt import check_corpus, given_folders, models, spec_of, tokenizer_file
 from growjax.study.runner import Watch, run_study
 from growjax.study.spec import UNWIDENED
 
@@ -97,10 +97,13 @@ def verify(
     *,
     cells: tuple[str, ...] = ("all",),
     corpus: str | None = None,
+    sources: Sequence[Path] = (),
+    tokenizer: Path | None = None,
     workers: int = 1,
     watch: Watch | None = None,
 ) -> Verdict:
     """Computes cells of a receipt (a file, or a run directory) again into the run directory `out`, and compares.
+    `sources` and `tokenizer` say where that lies which the receipt knows by digest; a run directory holds it.
 
     Raises `CheckFailed` with the place where what was recorded is damaged, `NotComparable` with the field where bits
     cannot be compared here, `UserError` where the corpus is not to be had or `path` holds no receipt.
@@ -111,7 +114,10 @@ def verify(
     check_comparable(receipt)
     spec = spec_of(receipt)
     check_corpus(spec, corpus)
-    run_study(spec, RunDir(out), workers=workers, watch=watch, only=chosen, corpus=corpus)
+    sources = sources or given_folders(path, receipt)
+    tokenizer = tokenizer or tokenizer_file(path, spec)
+    run_study(spec, RunDir(out), workers=workers, watch=watch, only=chosen, corpus=corpus, sources=sources,
+              tokenizer=tokenizer)  # fmt: skip
     again = finished_receipt(out)
     if again["inputs"]["corpus_digest"] != receipt["inputs"]["corpus_digest"]:
         raise UserError(
@@ -178,7 +184,7 @@ def _with_element(found: Difference, path: Path, out: Path) -> Difference:
 def in_order(cells: Sequence[CellRecord]) -> list[CellRecord]:
     """Cells, each after its parents."""
     known = {cell["id"]: cell for cell in cells}
-    kinds = ("data", "source", "candidate", *CONTINUED)
+    kinds = ("data", "given", "source", "candidate", *CONTINUED)
     todo = sorted(cells, key=lambda c: (kinds.index(c["kind"]), c["id"]), reverse=True)
     order: dict[str, CellRecord] = {}
     while todo:
@@ -194,7 +200,7 @@ def in_order(cells: Sequence[CellRecord]) -> list[CellRecord]:
 def model_of(receipt: Receipt | Begun, cell: CellRecord) -> ModelConfig:
     """The model whose parameters a cell trains or holds."""
     source, target = models(receipt)
-    return source if cell["kind"] in ("data", "source") or cell["operator"] == UNWIDENED else target
+    return source if cell["kind"] in ("data", "given", "source") or cell["operator"] == UNWIDENED else target
 
 
 def described(verdict: Verdict) -> dict[str, object]:

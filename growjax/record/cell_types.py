@@ -38,6 +38,16 @@ class SourceParameters(TypedDict):
     shards: NotRequired[Count]
 
 
+class GivenParameters(TypedDict):
+    """Of a source that was not trained here."""
+
+    state: Digest
+    """Of its state, as it was opened."""
+    step: Count
+    model: NotRequired[Tree]
+    optim: NotRequired[Tree]
+
+
 class CandidateParameters(TypedDict):
     operator: Name
     to: Tree
@@ -97,7 +107,7 @@ class DataMetrics(TypedDict):
     unigram_entropy: Number
     tokens: Sides
     stories: Sides
-    vocab_size: Annotated[int, Ge(1), Le(65536)]
+    vocab_size: Annotated[int, Ge(1), Le(2**31 - 1)]
 
 
 class CandidateMetrics(TypedDict):
@@ -116,6 +126,14 @@ class CurveMetrics(TypedDict):
 
 class SourceMetrics(CurveMetrics):
     final_loss: Number | None
+
+
+class GivenMetrics(SourceMetrics):
+    """One evaluation, of the state as it is."""
+
+    parameters: Count
+    zero_moments: bool
+    """Whether its optimizer has seen nothing, as that of an imported checkpoint has not."""
 
 
 class ProbeMetrics(CurveMetrics):
@@ -152,6 +170,20 @@ class DataCell(_Cell):
     parameters: DataParameters
     digests: DataDigests
     metrics: DataMetrics
+
+
+class GivenCell(_Cell):
+    """A source that was not trained here."""
+
+    kind: Literal["given"]
+    source: Name
+    operator: None
+    regime: None
+    replicate: None
+    lag: None
+    parameters: GivenParameters
+    digests: StateDigests
+    metrics: GivenMetrics
 
 
 class SourceCell(_Cell):
@@ -214,5 +246,5 @@ class CrossedCell(_Run):
 
 
 RunCell = ProbeCell | ContinuationCell | CrossedCell
-CellRecord = DataCell | SourceCell | CandidateCell | RunCell
+CellRecord = DataCell | GivenCell | SourceCell | CandidateCell | RunCell
 """A filled cell, as in `result.json` and in the receipt."""

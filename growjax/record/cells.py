@@ -30,7 +30,7 @@ class Recipe:
     """How a cell is made."""
 
     kind: str
-    """data, source, candidate, probe, continuation or crossed."""
+    """data, given, source, candidate, probe, continuation or crossed."""
     parameters: Record
     """Plain JSON data: all that the result depends on, apart from the parents."""
     parents: tuple[str, ...] = ()
@@ -86,12 +86,16 @@ class Cell:
 
 def trained(cell: CellRecord) -> RunDigests | None:
     """What came out of the training of a cell; None of one that trains nothing."""
-    return None if cell["kind"] == "data" or cell["kind"] == "candidate" else cell["digests"]
+    if cell["kind"] == "data" or cell["kind"] == "given" or cell["kind"] == "candidate":
+        return None
+    return cell["digests"]
 
 
 def stored(cell: CellRecord) -> StateDigests | None:
     """Digests of the state that a cell stores; None of one that stores none."""
-    return cell["digests"] if cell["kind"] == "source" or cell["kind"] == "candidate" else None
+    if cell["kind"] == "given" or cell["kind"] == "source" or cell["kind"] == "candidate":
+        return cell["digests"]
+    return None
 
 
 def ledger_of(cell: CellRecord) -> Ledger | None:

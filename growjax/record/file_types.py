@@ -33,7 +33,7 @@ class TokensInfo(TypedDict):
     files: TokensFiles
     tokens: Sides
     stories: Sides
-    vocab_size: Annotated[int, Ge(1), Le(65536)]
+    vocab_size: Annotated[int, Ge(1), Le(2**31 - 1)]
     corpus_digest: Digest
     source: Tree
     config: Tree

@@ -10,19 +10,31 @@ import fcntl
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 from growjax.config import canonical_json, json_digest
 from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import CheckFailed, UserError
-from growjax.record.cell_types import CandidateCell, CellRecord, DataCell, SourceCell
+from growjax.record.cell_types import CandidateCell, CellRecord, DataCell, GivenCell, SourceCell
 from growjax.record.checksums import exact, has_checksum, read_checked
 from growjax.record.file_types import TokensInfo
-from growjax.record.reader import RECEIPT_BYTES, RECORD_BYTES, file_digest, parse, read_bytes, typed, typed_receipt
+from growjax.record.reader import (
+    RECEIPT_BYTES,
+    RECORD_BYTES,
+    file_digest,
+    parse,
+    read_bytes,
+    typed,
+    typed_cell,
+    typed_receipt,
+)
 from growjax.record.receipt_types import Begun, Receipt
+from growjax.record.sealed import damage
 from growjax.record.store import load_state, read_info
 from growjax.record.types import Json, Tree
+from growjax.train.state import TrainState
 
 LOCK = "lock"
 """A file that whoever writes into a run directory holds locked meanwhile."""
@@ -41,11 +53,18 @@ def read_receipt(path: Path) -> Receipt | Begun:
     try:
         text = read_bytes(file, RECEIPT_BYTES).decode("utf-8", errors="replace")
     except FileNotFoundError:
+        if (path / "cells").is_dir():
+            raise CheckFailed(f"{file} is gone, though cells are there") from None
         raise UserError(f"{path} holds no receipt.json", "name a run directory, or a receipt") from None
     damaged = _damaged_cells(text)
     if damaged:
         raise CheckFailed(f"{file} is damaged in cell {damaged[0]}")
-    receipt = _parts(text, file)
+    try:
+        receipt = _parts(text, file)
+    except UserError as error:
+        if (path / "cells").is_dir():  # there was one
+            raise CheckFailed(f"{file} is damaged: {error.fault}") from None
+        raise
     return typed_receipt(_undamaged(receipt, text, file), file)
 
 
@@ -151,6 +170,20 @@ def _end(text: str, start: int) -> int:
         return len(text)
 
 
+def undamaged_header(path: Path, names: Iterable[str]) -> Tree | None:
+    """The parts of these names of a receipt that is damaged elsewhere, each as its digest says; None where one is not
+    to be had."""
+    try:
+        found = parse(read_bytes(path, RECEIPT_BYTES).decode("utf-8", errors="replace"), path)
+    except (ValueError, OSError, UserError):
+        return None
+    digests = found.get("parts") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(digests, dict):
+        return None
+    held = {name: found[name] for name in names if name in found and json_digest(found[name]) == digests.get(name)}
+    return held if set(held) == set(names) else None
+
+
 def check_result(path: Path) -> Tree:
     """A cell's `result.json`, undamaged."""
     try:
@@ -163,26 +196,50 @@ def check_result(path: Path) -> Tree:
 
 
 def check_stored(directory: Path, receipt: Receipt | Begun) -> int:
-    """Checks whatever a run directory still holds of its receipt's cells: results, traces, states, tokens.
+    """Checks what a run directory holds beside its receipt: tokens, the cells' results, traces and states, the report.
+    A receipt may lie alone; where there are cells, there must be all.
 
     Returns how many cells were there. Raises `CheckFailed` with the cell, and the leaf where it is a state.
     """
-    found = 0
-    if (directory / "data" / INFO).exists():
-        for cell in receipt["cells"]:
-            if cell["kind"] == "data":
-                _check_tokens(directory / "data", cell)
+    for fault in damage(directory / "report"):
+        raise CheckFailed(fault)
+    there = any((directory / "cells" / cell["id"]).exists() for cell in receipt["cells"])
     for cell in receipt["cells"]:
+        if cell["kind"] == "data" and (there or (directory / "data" / INFO).exists()):
+            source = check_tokens(directory / "data", cell).info["source"]
+            if "inputs" in receipt and source != receipt["inputs"]["corpus"]:
+                raise CheckFailed(f"cell {cell['id']}: {directory / 'data' / INFO} names another corpus")
+    for cell in receipt["cells"] if there else ():
         folder = directory / "cells" / cell["id"]
         if not folder.exists():
-            continue
-        found += 1
-        if check_result(folder / "result.json") != cell:
+            raise CheckFailed(f"cell {cell['id']}: {folder} is gone")
+        if check_cell(folder) != cell:
             raise CheckFailed(f"cell {cell['id']}: its result.json is not what the receipt holds")
-        _check_trace(folder, cell)
-        if cell["kind"] == "source" or cell["kind"] == "candidate":
-            _check_state(folder, cell)
-    return found
+    return len(receipt["cells"]) if there else 0
+
+
+def check_cell(folder: Path) -> CellRecord:
+    """The record of a filled cell, once all that its folder holds is found to be what it says. Raises `CheckFailed`
+    with the place of damage."""
+    record = check_result(folder / "result.json")
+    try:
+        cell = typed_cell(record, str(folder / "result.json"))
+    except UserError as error:
+        raise CheckFailed(error.fault) from None
+    if cell["id"] != folder.name:
+        raise CheckFailed(f"cell {folder.name}: its result.json is that of cell {cell['id']}")
+    _check_trace(folder, cell)
+    if cell["kind"] == "given" or cell["kind"] == "source" or cell["kind"] == "candidate":
+        _check_state(folder, cell)
+    return cell
+
+
+def state_of(cells: Path, name: str) -> TrainState:
+    """The state that a cell of a run holds. Raises `CheckFailed` where it is damaged."""
+    try:
+        return load_state(cells / name)
+    except UserError as error:
+        raise CheckFailed(f"cell {name}: {error.fault}") from None
 
 
 def _check_trace(folder: Path, cell: CellRecord) -> None:
@@ -196,7 +253,7 @@ def _check_trace(folder: Path, cell: CellRecord) -> None:
         raise CheckFailed(f"cell {cell['id']}: {path} is damaged")
 
 
-def _check_state(folder: Path, cell: SourceCell | CandidateCell) -> None:
+def _check_state(folder: Path, cell: GivenCell | SourceCell | CandidateCell) -> None:
     try:
         state, info = load_state(folder), read_info(folder)
     except UserError as error:
@@ -220,7 +277,8 @@ def recorded_tokens(folder: Path) -> TokenFile:
     return open_tokens(folder)
 
 
-def _check_tokens(folder: Path, cell: DataCell) -> None:
+def check_tokens(folder: Path, cell: DataCell) -> TokenFile:
+    """The tokens of a run, once they are found to be those of its cell. Raises `CheckFailed` where they are not."""
     try:
         tokens = recorded_tokens(folder)
     except UserError as error:
@@ -230,3 +288,4 @@ def _check_tokens(folder: Path, cell: DataCell) -> None:
     found = {"tokens": tokens.digest, **tokens.info["files"], "corpus": tokens.info["corpus_digest"]}
     if {**found, "data": tokens.info["config"]} != recorded or exact(described) != cell["exact"]:
         raise CheckFailed(f"cell {cell['id']}: the tokens in {folder} are not those that the receipt names")
+    return tokens

@@ -159,9 +159,10 @@ def typed_receipt(value: Tree, path: Path) -> Receipt | Begun:
 
 PARENTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "data": ((),),
-    "source": (("data",), ("source",)),
-    "candidate": (("source",),),
-    "probe": (("candidate",), ("source",), ("candidate", "probe"), ("source", "probe")),
+    "given": (("data",),),
+    "source": (("data",), ("given",), ("source",)),
+    "candidate": (("given",), ("source",)),
+    "probe": tuple(of for kind in ("candidate", "given", "source") for of in ((kind,), (kind, "probe"))),
     "continuation": (("probe",),),
     "crossed": (("candidate",),),
 }
@@ -182,6 +183,9 @@ def _unlike(cell: CellRecord) -> Iterator[str]:
             yield f"digests.ledger.{name}: more than {DRAWN} values in one draw"
     if cell["kind"] == "source":
         yield from _off_grid(cell["metrics"], None, cell["parameters"]["step"], cell["parameters"]["eval_every"])
+    elif cell["kind"] == "given":
+        step = cell["parameters"]["step"]
+        yield from _off_grid(cell["metrics"], step, step, 1)
     elif cell["kind"] != "candidate":
         run = cell["parameters"]
         if cell["lag"] != run["lag"]:

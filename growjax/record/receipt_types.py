@@ -17,11 +17,25 @@ class Pins(TypedDict):
     pinned: bool
 
 
+class SourceHint(TypedDict):
+    """How to get a source that was not trained here, for people; its digest is what it is known by."""
+
+    path: Name
+    model_type: Name | None
+    """Of the Hugging Face checkpoint that it came from, if it did."""
+    moments: Name
+    tokenizer: Digest | None
+
+
 class Inputs(TypedDict):
     corpus: Tree
     """How to obtain the stories again."""
     corpus_digest: Digest
     tokens: Digest
+    sources: NotRequired[dict[Digest, SourceHint]]
+    """By digest, where there are any."""
+    tokenizer: NotRequired[Name]
+    """Where the tokenizer lay, if it was not trained here."""
 
 
 class Header(TypedDict):

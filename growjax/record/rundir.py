@@ -6,15 +6,16 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import require_path, sweep, whole_directory, write_text
+from growjax.files import is_leftover, require_path, sweep, whole_directory, write_text
+from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
-from growjax.record.integrity import check_result, read_receipt
+from growjax.record.integrity import check_result, read_receipt, undamaged_header
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
 from growjax.schema import SCHEMA, Fields, Record, reads
@@ -27,6 +28,9 @@ alone)."""
 LOCAL = ("cpu", "driver")
 """Fields that a run must keep from its first cell to its last, like those. Another run may have others, and says so."""
 
+
+HEADER = ("schema", "environment", "pins", "config", "source_code")
+"""The parts of a receipt by which a run is known."""
 
 LOCK = "lock"
 """The file by which a process that fills a directory keeps others out."""
@@ -73,21 +77,19 @@ class RunDir:
         *,
         force: bool = False,
         follows: Callable[[Record], bool] = lambda config: False,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
         goes on with it where its own header is the same. A run of another configuration is gone on with where nothing
         is full yet, or where `follows` says of it that its cells are this run's. Refuses a directory of something
-        else."""
+        else. `say` is told of a receipt that is damaged, but not in what says of which run it is."""
         require_path(self.path)
         if force and self.path.exists():
             self._clear()
-        if self.path.exists() and any(path.name != LOCK for path in self.path.iterdir()):
+        if self.path.exists() and not all(map(self._is_nothing, self.path.iterdir())):
             if not (self.path / "receipt.json").exists():
-                raise UserError(f"{self.path} is not empty and holds no run", "choose another --out")
-            try:
-                old = self.receipt()
-            except UserError as error:
-                raise UserError(error.fault, "choose another --out, or start anew with --force") from None
+                self._stranger()
+            old = self._old(say)
             fresh = not self.data.exists() and not any(self.cells.glob("*/result.json"))
             other = "config" in old and old["config"] != header["config"]
             if other and (fresh or follows(old["config"])):
@@ -98,12 +100,41 @@ class RunDir:
             if other and "inputs" not in old:  # no whole receipt of the other is lost
                 self.write_receipt(header, [])
             return
-        self.cells.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        sweep(self.path)
         self.write_receipt(header, [])
+        self.cells.mkdir(exist_ok=True)
+
+    def _is_nothing(self, path: Path) -> bool:
+        """Whether a run that ended before its receipt was written may have left this."""
+        return (
+            path.name == LOCK
+            or is_leftover(path.name)
+            or (path == self.cells and path.is_dir() and not any(path.iterdir()))
+        )
+
+    def _old(self, say: Callable[[str], None]) -> Record:
+        """The receipt that stands here; of a damaged one the parts by which a run is known."""
+        try:
+            return self.receipt()
+        except UserError as error:
+            raise UserError(error.fault, "choose another --out, or start anew with --force") from None
+        except CheckFailed as error:
+            header = undamaged_header(self.path / "receipt.json", HEADER)
+            if header is None:
+                raise CheckFailed(f"{error}: start anew with --force") from None
+            say(f"{error}: it is written anew")
+            return cast(Record, header)
+
+    def _stranger(self) -> NoReturn:
+        """Refuses a directory without a receipt."""
+        if any(self.cells.glob("*/result.json")):
+            raise CheckFailed(f"{self.path / 'receipt.json'} is gone, though cells are there: start anew with --force")
+        raise UserError(f"{self.path} is not empty and holds no run", "choose another --out")
 
     def forget(self) -> None:
         """Takes back what `begin` made, and the tokens; a run that holds a cell stays."""
-        if not any(self.cells.iterdir()):
+        if not any(self.cells.glob("*")):
             for folder in (self.cells, self.data):
                 shutil.rmtree(folder, ignore_errors=True)
             (self.path / "receipt.json").unlink(missing_ok=True)
@@ -161,6 +192,13 @@ class RunDir:
     def receipt(self) -> Record:
         """The receipt as it stands, undamaged."""
         return cast(Record, read_receipt(self.path))
+
+    def recorded(self) -> dict[str, CellRecord]:
+        """The cells of the receipt, by id; none where there is none, or where it is damaged."""
+        try:
+            return {cell["id"]: cell for cell in read_receipt(self.path)["cells"]}
+        except (UserError, CheckFailed, OSError):
+            return {}
 
     def write_receipt(self, header: Mapping[str, object], cells: Iterable[Fields]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from growjax.data.tokenizer import FILE, file_digest
 from growjax.data.tokens import INFO, TokenFile
 from growjax.errors import CheckFailed, UserError
+from growjax.files import CHECKPOINT
 from growjax.record.integrity import check_result, read_receipt, recorded_tokens
 from growjax.record.reader import typed_cell
 from growjax.record.store import read_widened
@@ -27,6 +29,17 @@ def origin_of(tokens: TokenFile) -> Origin:
 def recorded_origin(state: Path) -> Origin:
     """What a state's own folder records of its tokens, and the run that the folder is a cell of. Raises `UserError`
     or `CheckFailed` where a record in the folder is none, or is damaged."""
+    found = _recorded(state)
+    own = own_tokenizer(state)
+    return found._replace(tokenizer=file_digest(own.read_bytes())) if found.tokenizer is None and own else found
+
+
+def own_tokenizer(state: Path) -> Path | None:
+    """The tokenizer.json in a state's own folder, where `import` and `widen` put it."""
+    return next((path for path in (state / FILE, state / CHECKPOINT / FILE) if path.is_file()), None)
+
+
+def _recorded(state: Path) -> Origin:
     widened = read_widened(state)
     if widened is not None and "origin" in widened:
         return Origin(**widened["origin"])

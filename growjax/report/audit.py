@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from growjax.files import write_text
+from growjax.record.sealed import write_sealed
 from growjax.report import style
 from growjax.report.formatting import Row as Record
 from growjax.report.formatting import count, text
@@ -40,9 +40,7 @@ if (streams.length) { step.value = streams[0].first; show(); }
 
 def write_audit(directory: Path, result: Record) -> Path:
     """Writes `audit.html` under `directory`; its bytes depend on the result alone."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "audit.html"
-    write_text(path, page(result))
+    (path,) = write_sealed(directory, {"audit.html": page(result)}, seal="audit-digests.json")
     return path
 
 

@@ -170,6 +170,12 @@ def gaps(summary: Row, contents: Contents) -> Figure | None:
     return figure
 
 
+def _line(row: Row) -> str:
+    """The training that a source state is of, as the figure names it."""
+    name, seed = str(row.get("name")).rpartition("-step")[0], row.get("seed")
+    return f"seed {seed}" if seed is not None and name in ("", f"seed{seed}") else name
+
+
 def sources(summary: Row) -> Figure | None:
     """Validation loss of the sources while they were trained, a line per seed, a mark per source state."""
     found = rows(summary, "sources")
@@ -177,22 +183,23 @@ def sources(summary: Row) -> Figure | None:
     for row in found:
         points = [(number(p[0]), number(p[1])) for p in row.get("curve") or []]
         points = [p for p in points if math.isfinite(p[1])]
-        if len(points) > len(longest.get(str(row.get("seed")), [])):
-            longest[str(row.get("seed"))] = points
+        if len(points) > len(longest.get(_line(row), [])):
+            longest[_line(row)] = points
     marks = [r for r in found if math.isfinite(number(r.get("validation_loss")))]
     if not longest and not marks:
         return None
     inks = itertools.cycle(light for light, _ in style.OPERATORS)
-    ink = {str(seed): next(inks) for seed in dict.fromkeys(str(r.get("seed")) for r in found)}
+    ink = {name: next(inks) for name in dict.fromkeys(map(_line, found))}
     figure, (axes,) = plotting.grid(1, 1, height=2.8, head=0.2, width=5.2, right=2.3)
     lines = itertools.cycle(["-", "--", (0, (6, 2, 1, 2)), ":"])
-    for seed, points in longest.items():
+    for name, points in longest.items():
         xs, ys = [p[0] for p in points], [p[1] for p in points]
-        axes.plot(xs, ys, color=ink[seed], linestyle=next(lines), label=f"seed {seed}")
+        if len(points) > 1:  # a source that was not trained here has one
+            axes.plot(xs, ys, color=ink[name], linestyle=next(lines), label=name)
     for place, row in enumerate(marks):
         axes.plot(
             [number(row.get("step"))], [number(row["validation_loss"])], linestyle="none", label=row["name"],
-            color=ink[str(row.get("seed"))], marker=style.MARKERS[place % len(style.MARKERS)], markersize=7,
+            color=ink[_line(row)], marker=style.MARKERS[place % len(style.MARKERS)], markersize=7,
             markerfacecolor=style.PAPER, markeredgewidth=1.6, zorder=4,
         )  # fmt: skip
     entropy = [x for x in numbers(r.get("unigram_entropy") for r in found) if math.isfinite(x)]

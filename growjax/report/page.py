@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from growjax.config import canonical_json
-from growjax.files import write_text
+from growjax.record.sealed import write_sealed
 from growjax.report import attribution, charts, csv_tables, figures, plotting, sentences, style, tables
 from growjax.report.formatting import Contents, Row, contents_of, fixed, rows, text
 
@@ -15,7 +15,8 @@ Figures = dict[str, str | None]
 
 
 def write_report(directory: Path, summary: Row) -> list[Path]:
-    """Write `index.html`, `figures/*.svg` and `tables/*.csv` under `directory` and return their paths.
+    """Write `index.html`, `figures/*.svg` and `tables/*.csv` under `directory`, with their digests beside them, and
+    return their paths.
 
     The page holds everything it shows and asks nothing of a network. The bytes depend on `summary` alone (and on
     matplotlib's version, and on the measures registered); each file is complete under its name or absent.
@@ -34,13 +35,7 @@ def write_report(directory: Path, summary: Row) -> list[Path]:
     files = {f"figures/{name}.svg": svg for name, svg in drawn.items() if svg is not None}
     files |= {f"tables/{name}": body for name, body in csv_tables.csv_files(summary, contents).items()}
     files["index.html"] = page(summary, contents, drawn)
-    return [_write(Path(directory) / name, body) for name, body in sorted(files.items())]
-
-
-def _write(path: Path, body: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, body)
-    return path
+    return write_sealed(Path(directory), files)
 
 
 def page(summary: Row, contents: Contents, drawn: Figures) -> str:
@@ -170,7 +165,7 @@ def _sources(summary: Row, drawn: Figures) -> str:
     )  # fmt: skip
     columns = [
         tables.Column("source", lambda r: text(r.get("name")), False),
-        tables.Column("seed", lambda r: text(r.get("seed"))),
+        tables.Column("seed", lambda r: text("–" if r.get("seed") is None else r["seed"])),
         tables.Column("step", lambda r: text(r.get("step"))),
         tables.Column("validation loss", lambda r: fixed(r.get("validation_loss"))),
         tables.Column("unigram entropy", lambda r: fixed(r.get("unigram_entropy"))),

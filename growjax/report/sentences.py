@@ -34,7 +34,14 @@ DERIVED: tuple[tuple[str, str, str, str], ...] = (
         "regret",
         "AUC of the selector's first choice minus the lowest AUC among the warm starts, at the longest lag",
         "nats/token",
-        "lower is better; 0 is the right choice",
+        "lower is better; 0 is the right choice. Of a first choice that diverged there is none, and means leave it out",
+    ),
+    (
+        "diverged",
+        "a replicate whose training or validation loss was no finite number at some step; means, sd, intervals, bands "
+        "and n are over the others, pairs over candidates of which none did",
+        "replicates, and the first such step",
+        "a candidate is ranked after all of which fewer replicates diverged, whatever its AUC",
     ),
 )
 """What the page works out from measures: name, formula, unit and direction, as HTML."""
@@ -156,6 +163,12 @@ def verdicts(summary: Row, contents: Contents) -> str:
     )
 
 
+def _tokenizer(run: Row) -> str:
+    """Where the vocabulary comes from."""
+    given = run.get("tokenizer")
+    return f"ids of tokenizer {text(given)[:12]}" if given else "tokens, byte-level BPE"
+
+
 def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
     """The strip of key facts: heading, value and small print, as HTML."""
     run = summary.get("run") or {}
@@ -176,7 +189,7 @@ def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
         ("replicates", text(" / ".join(count(replicates[k]) for k in replicates)), text(" / ".join(replicates))),
         ("corpus", text(run.get("corpus")), (f"{brief(run.get('tokens_train'))} tokens to train on, "
          f"{brief(run.get('tokens_validation'))} held out")),
-        ("vocabulary", count(run.get("vocab_size")), "tokens, byte-level BPE"),
+        ("vocabulary", count(run.get("vocab_size")), _tokenizer(run)),
         ("batch", f"{count(run.get('batch_size'))} × {count(run.get('seq_len'))}", "sequences × tokens"),
         ("preset", text(run.get("preset")), f"{count(run.get('cells'))} cells"),
         ("bits", pinned, f"root {text(run.get('root'))[:12]}"),

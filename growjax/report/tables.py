@@ -117,6 +117,14 @@ def saved(row: Row) -> str:
     return f"&gt; {described}" if described != DASH and row.get("tokens_saved_more") else described
 
 
+def auc(row: Row) -> str:
+    """A mean AUC, and how many replicates it leaves out."""
+    described = fixed(row.get("auc_mean"))
+    if not row.get("diverged"):
+        return described
+    return text(row["diverged"]) if described == DASH else f"{described} <small>{text(row['diverged'])}</small>"
+
+
 def ranking(summary: Row, contents: Contents) -> str:
     """A table per source and regime: the longest lag in full, the shorter ones by rank and AUC."""
     found = rows(summary, "ranking")
@@ -131,13 +139,11 @@ def ranking(summary: Row, contents: Contents) -> str:
             early = {r["candidate"]: r for r in here if r["lag"] == lag}
             columns += [
                 Column(f"rank<br>lag {lag}", lambda r, early=early: count(early.get(r["candidate"], {}).get("rank"))),
-                Column(
-                    f"AUC<br>lag {lag}", lambda r, early=early: fixed(early.get(r["candidate"], {}).get("auc_mean"))
-                ),
+                Column(f"AUC<br>lag {lag}", lambda r, early=early: auc(early.get(r["candidate"], {}))),
             ]
         columns += [
             _number(f"rank<br>lag {lags[-1]}", "rank", count),
-            Column(f"AUC<br>lag {lags[-1]}", lambda r: text(r.get("diverged") or fixed(r.get("auc_mean")))),
+            Column(f"AUC<br>lag {lags[-1]}", auc),
             _number("sd of<br>AUC", "auc_sd", fixed),
             _number("AUC after<br>step 0", "auc_after_start_mean", fixed),
             _number("final<br>loss", "final_mean", fixed),
@@ -205,7 +211,7 @@ def preservation(summary: Row, contents: Contents) -> str:
 
 def probes(summary: Row, contents: Contents) -> str:
     """All probe measures, means over replicates."""
-    columns = [candidate_column(contents), _number("n", "n", count)]
+    columns = [candidate_column(contents), Column("n", _survivors)]
     columns += [measure_column(m, m.name) for m in measures_at("probe") if m.recorded]
     lag = contents.lags[0] if contents.lags else 16
     caption = (
@@ -214,6 +220,12 @@ def probes(summary: Row, contents: Contents) -> str:
     )
     found = _in_order(rows(summary, "probes"), contents)
     return table(caption, columns, found, lambda r: f"{text(r['source'])} · {text(r['regime'])}")
+
+
+def _survivors(row: Row) -> str:
+    """How many replicates means are over, and how many they leave out."""
+    lost = f" <small>{text(row['diverged'])}</small>" if row.get("diverged") else ""
+    return f"{count(row.get('n'))}{lost}"
 
 
 def selector_means(summary: Row, contents: Contents) -> list[Row]:

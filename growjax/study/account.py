@@ -56,8 +56,8 @@ def account(recipe: Recipe, known: Mapping[str, Recipe]) -> Account:
     """
     parameters, parent = recipe.parameters, known[recipe.parents[0]] if recipe.parents else None
     if recipe.kind == "source" and parent is not None:
-        after = parent.parameters["step"] if parent.kind == "source" else 0
-        origin = parent.id if parent.kind == "source" else None
+        goes_on = parent.kind in ("source", "given")
+        after, origin = (parent.parameters["step"], parent.id) if goes_on else (0, None)
         return Account(origin, after, after, parameters["step"], parameters["eval_every"], False, "source",
                        parameters["seed"], SOURCE_STREAMS, None, {})  # fmt: skip
     if recipe.kind not in CONTINUED or parent is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from growjax.config import ModelConfig
 from growjax.errors import UserError
 from growjax.limits import require_room, require_room_for_stories
 from growjax.study.spec import REGIMES, StudySpec
@@ -18,6 +19,15 @@ def require_room_for_study(spec: StudySpec) -> None:
     if spec.regimes or spec.crossed:
         target = source.replace(model=spec.to.of(source.model))
         require_room(target, tokens=tokens, steps=spec.continuation_lag)
+
+
+def require_vocabulary(size: int, model: ModelConfig) -> None:
+    """Raises `UserError` where a tokenizer has ids that a model has no row for; more rows (a padded table) are fine."""
+    if size > model.vocab_size:
+        raise UserError(
+            f"the tokenizer has {size} ids, and the model's vocabulary is {model.vocab_size}",
+            "give the model's own tokenizer, or add tokens with widen --to.vocab-size",
+        )
 
 
 def require_samples(spec: StudySpec, n_windows: int) -> None:

@@ -14,6 +14,7 @@ from growjax.config import ModelConfig, TrainConfig
 from growjax.data.batches import as_windows
 from growjax.data.corpus import read_stories, source_digests
 from growjax.data.kept import kept_or_made
+from growjax.data.tokenizer import file_digest, read_file, vocabulary
 from growjax.data.tokens import TokenFile, n_windows, require_windows, write_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import WidthPlan, make_plan
@@ -23,7 +24,7 @@ from growjax.record.integrity import recorded_tokens
 from growjax.record.rundir import RunDir
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account, account
-from growjax.study.checks import require_samples
+from growjax.study.checks import require_samples, require_vocabulary
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import StudySpec, trace_sizes
 from growjax.train.loop import Feed, Run, RunKeys, run, run_keys
@@ -104,17 +105,24 @@ class StateCache:
 
 
 def prepare_tokens(
-    directory: Path, spec: StudySpec, corpus: str | None = None, *, keep: Path | None = None
+    directory: Path,
+    spec: StudySpec,
+    corpus: str | None = None,
+    *,
+    keep: Path | None = None,
+    tokenizer: Path | None = None,
 ) -> TokenFile:
     """The tokens of a run: those it has already, checked, or read, split, trained and packed now.
 
     `corpus` is read in place of the one that the specification names. `keep` is a folder of tokens kept between runs.
+    `tokenizer` is the file of the tokenizer that the specification names by its digest.
     """
     if not (directory / "tokens.json").exists():
         given = spec.data if corpus is None else spec.data.replace(corpus=corpus)
+        vocabulary_file = _tokenizer_json(spec, tokenizer)
 
         def make() -> TokenFile:
-            return write_tokens(directory, read_stories(given), spec.data)
+            return write_tokens(directory, read_stories(given), spec.data, vocabulary_file)
 
         if keep is None or given.corpus.startswith("hf:"):
             return make()
@@ -127,6 +135,17 @@ def prepare_tokens(
             "restore it, choose another --out, or start anew with --force",
         )
     return tokens
+
+
+def _tokenizer_json(spec: StudySpec, tokenizer: Path | None) -> bytes | None:
+    """The bytes of the tokenizer that a specification names by its digest; None where it names none."""
+    name = spec.data.tokenizer
+    if not name:
+        return None
+    data = None if tokenizer is None else read_file(tokenizer)
+    if data is None or file_digest(data) != name:
+        raise UserError(f"the tokenizer of digest {name[:12]} is not at hand", "name its file with --tokenizer")
+    return data
 
 
 def make_feed(spec: StudySpec, tokens: TokenFile) -> Feed:
@@ -143,8 +162,9 @@ def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
     """Everything a study's cells are computed from."""
     require_windows(len(tokens.train), len(tokens.validation), spec.data)
     require_samples(spec, n_windows(len(tokens.train), spec.data.seq_len))
-    vocab_size = tokens.tokenizer().get_vocab_size()
+    vocab_size = vocabulary(tokens.tokenizer())
     config = spec.train_config(vocab_size)
+    require_vocabulary(vocab_size, config.model)
     plan = make_plan(config.model, spec.to.of(config.model))
     cells = study_cells(spec, unwidened_lag(spec, plan.source, plan.target))
     return Context(spec, run, tokens, config, plan, make_feed(spec, tokens), cells, Programs(), StateCache())

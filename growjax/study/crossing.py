@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -53,11 +54,13 @@ def outcomes(cells: Iterable[CellRecord], spec: StudySpec, source: str) -> dict[
     levels = spec.crossed
     shape = (levels.order, levels.dropout, levels.perturb)
     found: dict[str, np.ndarray] = {}
+    filled: Counter[str] = Counter()
     for cell in cells:
         if cell["kind"] == "crossed" and cell["source"] == source:
             at = np.unravel_index(cell["replicate"], shape)
             found.setdefault(cell["operator"], np.full(shape, np.nan))[at] = _figure(cell["metrics"]["auc"])
-    for values in found.values():
-        if np.isnan(values[:, :, 1:]).all():
+            filled[cell["operator"]] += 1
+    for name, values in found.items():
+        if filled[name] == levels.order * levels.dropout:
             values[:, :, 1:] = values[:, :, :1]
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 from growjax.study.ranking import kendall_tau_b, mean, rank_by_auc
@@ -13,8 +12,8 @@ SQUARE = {"neither": "deterministic", "order": "order", "dropout": "dropout", "b
 
 
 def factorial(ranking: list[RankingRow], source: str, lag: int) -> Apart | None:
-    """The 2 x 2 of one source's warm starts at a lag, from the rows of the ranking; None unless all regimes were run,
-    and no candidate diverged.
+    """The 2 x 2 of one source's warm starts at a lag, from the rows of the ranking, but for those that diverged in any
+    corner; None unless all regimes were run.
 
     AUCs are reported relative to the mean of the candidates in the same corner, since only what differs between
     candidates can change their order. Of a candidate with such values n (neither), o, d, b (both): the effect of order
@@ -23,12 +22,11 @@ def factorial(ranking: list[RankingRow], source: str, lag: int) -> Apart | None:
     corners: dict[str, dict[str, float]] = {}
     for corner, regime in SQUARE.items():
         found = [r for r in ranking if (r["source"], r["regime"], r["lag"]) == (source, regime, lag)]
-        corners[corner] = {r["candidate"]: r["auc_mean"] for r in found if not r["control"]}
-    names = sorted(corners["neither"])
-    if len(names) < 2 or any(sorted(values) != names for values in corners.values()):
+        corners[corner] = {r["candidate"]: r["auc_mean"] for r in found if not r["control"] and "n_diverged" not in r}
+    names = sorted(set[str].intersection(*map(set, corners.values())))
+    if len(names) < 2:
         return None
-    if not all(math.isfinite(auc) for values in corners.values() for auc in values.values()):
-        return None
+    corners = {corner: {name: values[name] for name in names} for corner, values in corners.items()}
     ranks = {corner: _ranks(values) for corner, values in corners.items()}
     centred = {c: {n: values[n] - mean(values.values()) for n in names} for c, values in corners.items()}
     rows: list[ApartRow] = []

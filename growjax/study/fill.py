@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import numpy as np
 from growjax.digests import digest, digest_by_leaf
 from growjax.draws import Ledger
 from growjax.errors import CheckFailed
+from growjax.files import carry_checkpoint
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan
 from growjax.grow.registry import parse_operator
@@ -20,7 +22,8 @@ from growjax.measure.inputs import NO_CURVE, Curve, MeasureInputs
 from growjax.measure.registry import take
 from growjax.model.decoder import Params, count_params
 from growjax.record.cells import Cell, Recipe
-from growjax.record.store import as_tree, load_state, save_state, state_digest
+from growjax.record.integrity import state_of
+from growjax.record.store import as_tree, save_state, state_digest
 from growjax.schema import Record
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
@@ -39,6 +42,10 @@ def fill_data(ctx: Context) -> Record:
     inputs = {"corpus": info["corpus_digest"]}
     found = ctx.run.find(ctx.cells.data, inputs)
     if found is not None:
+        if found["digests"]["tokens"] != ctx.tokens.digest:
+            raise CheckFailed(
+                f"the tokens that are made now are not those of cell {found['id']}: start anew with --force"
+            )
         return found
     metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
     return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
@@ -80,12 +87,18 @@ def _store(
     own = {"state": digest(tree), "leaves": digest_by_leaf(tree), "config": state.config.digest()}
     digests = {**own, **(of_trace or {}), "ledger": ledger}
     cell = Cell(recipe, inputs, digests, metrics, module)
-    return ctx.run.write(cell, lines, fill=lambda folder: save_state(folder, state))
+
+    def fill(folder: Path) -> None:
+        save_state(folder, state)
+        if recipe.kind == "source":
+            carry_checkpoint(ctx.run.cells / recipe.parents[0], folder)
+
+    return ctx.run.write(cell, lines, fill=fill)
 
 
 def stored_state(ctx: Context, cell_id: str) -> TrainState:
     """The state that a source's or a candidate's cell holds."""
-    return ctx.states.get(("state", cell_id), lambda: load_state(ctx.run.cells / cell_id))
+    return ctx.states.get(("state", cell_id), lambda: state_of(ctx.run.cells, cell_id))
 
 
 def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:

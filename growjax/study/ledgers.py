@@ -44,7 +44,11 @@ def _grouped(sites: Sites) -> list[Record]:
 def training_sites(
     model: ModelConfig, batch_size: int, seq_len: int, windows: int, *, shards: int = 1
 ) -> dict[str, Sites]:
-    """What one training step draws from each stream that may be live in it; each virtual shard has masks of its own."""
+    """What one training step draws from each stream that may be live in it; each virtual shard has masks of its own.
+
+    Stated anew, not asked of what draws (`Decoder.drop` in growjax/model/decoder.py, `window_ids` in
+    growjax/data/batches.py): an audit compares the two.
+    """
     masks = mask((batch_size // shards, seq_len, model.d_model), model.dropout)
     sites: list[list[str | int]] = [["embed", 0]]
     sites += [[site, layer] for site in LAYERED for layer in range(model.n_layers)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal, cast, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, overload
 
 import numpy as np
 
@@ -83,12 +83,6 @@ class Table:
             key = (cell["kind"], cell["source"], cell["regime"], cell["operator"])
             self._rows.setdefault(key, {})[cell["replicate"] or 0] = cell
 
-    def values(self, kind: str, source: str, regime: str | None, operator: str, metric: str) -> list[float]:
-        """A metric over replicates, in their order; empty where it was not measured."""
-        rows = self._rows.get((kind, source, regime, operator), {})
-        found = [cast(float | None, rows[i]["metrics"].get(metric)) for i in sorted(rows)]
-        return [v for v in found if v is not None]
-
     @overload
     def rows(self, kind: Literal["candidate"], source: str, regime: None, operator: str) -> list[CandidateCell]: ...
     @overload
@@ -102,9 +96,13 @@ class Table:
 
 
 def rank_by_auc(rows: Iterable[Ranked]) -> None:
-    """Fills `rank` (1 is best; ties at rounding level share a rank) among the widened candidates of one comparison."""
+    """Fills `rank` (1 is best; ties at rounding level share a rank) among the widened candidates of one comparison.
+
+    A candidate of which replicates diverged comes after all of which fewer did, whatever the AUC of the others is.
+    """
     ranked = [row for row in rows if row["candidate"] != UNWIDENED]
-    places = snapped([row["auc_mean"] for row in ranked])
+    aucs = snapped([row["auc_mean"] for row in ranked])
+    places = [(row.get("n_diverged", 0), place) for row, place in zip(ranked, aucs, strict=True)]
     for row, place in zip(ranked, places, strict=True):
         row["rank"] = 1 + sum(other < place for other in places)
 
@@ -133,25 +131,34 @@ def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, re
     }
 
 
-def judge_selector(name: str, scores: dict[str, float], aucs: dict[str, float]) -> Judged | None:
+def judge_selector(
+    name: str, scores: dict[str, float], aucs: dict[str, float], lost: Mapping[str, int] | None = None
+) -> Judged | None:
     """Tau-b, top-1 hit and regret (AUC nats lost by trusting it) of one cheap selector against the long AUC; None
-    where it could not be taken for every candidate, or distinguishes no two."""
-    names = sorted(aucs)
+    where it could not be taken for every candidate, or distinguishes no two.
+
+    `lost` counts the replicates of a candidate that diverged: it comes after those with fewer, and choosing it has no
+    finite regret.
+    """
+    names, lost = sorted(aucs), lost or {}
     if set(scores) != set(aucs) or len(names) < 2:
         return None
-    tau = kendall_tau_b([scores[n] for n in names], [aucs[n] for n in names])
+    places = {n: (lost.get(n, 0), place) for n, place in zip(names, snapped([aucs[n] for n in names]), strict=True)}
+    order = sorted(set(places.values()))
+    truth = {n: order.index(place) for n, place in places.items()}
+    tau = kendall_tau_b([scores[n] for n in names], [float(truth[n]) for n in names])
     if tau is None:
         return None
     least = min(scores.values())
     chosen = [n for n in names if tied(scores[n], least)]  # a tie is broken by chance: its mean is what it costs
-    best = min(aucs.values())
-    hits = mean(float(tied(aucs[n], best)) for n in chosen)
+    best = min(aucs[n] for n in names if truth[n] == 0)
+    hits = mean(float(truth[n] == 0) for n in chosen)
     return {
         "selector": name,
         "tau": tau,
         "top1": hits == 1.0,
         "top1_share": hits,
-        "regret": mean(aucs[n] - best for n in chosen),
+        "regret": mean(math.inf if lost.get(n) else aucs[n] - best for n in chosen),
     }
 
 

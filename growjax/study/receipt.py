@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
 from growjax.config import ModelConfig
+from growjax.data.tokenizer import FILE
 from growjax.errors import UserError
 from growjax.grow.plan import reached
 from growjax.record.cell_types import CellRecord, DataMetrics
@@ -34,6 +38,32 @@ def check_corpus(spec: StudySpec, corpus: str | None) -> None:
             f"the receipt names the corpus {spec.data.corpus[:80]!r}, which is not read on its word",
             "say where the corpus lies with --corpus",
         )
+
+
+def check_sources(spec: StudySpec, known: Collection[str]) -> None:
+    """Raises `UserError` where a source that was not trained here is not at hand: `known` are digests of states."""
+    for given in spec.given():
+        if given.digest not in known:
+            raise UserError(
+                f"the source of digest {given.digest[:12]}, which was not trained here, is not at hand",
+                "say where it lies with --source",
+            )
+
+
+def given_folders(run: Path, receipt: Receipt | Begun) -> list[Path]:
+    """Where a run directory holds the states of sources that were not trained there."""
+    folders = [
+        run / "cells" / cell["id"]
+        for cell in receipt["cells"]
+        if cell["kind"] == "given" and cell["digests"]["state"] == cell["parameters"]["state"]
+    ]
+    return [folder for folder in folders if (folder / "state.json").exists()]
+
+
+def tokenizer_file(run: Path, spec: StudySpec) -> Path | None:
+    """Where a run directory holds the tokenizer that its specification names; None where it names none."""
+    path = run / "data" / FILE
+    return path if spec.data.tokenizer and path.exists() else None
 
 
 def data_of(receipt: Receipt | Begun) -> DataMetrics:
@@ -68,7 +98,7 @@ def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has."""
     fault = "the receipt's cells are not those of its own configuration"
     hint = "report on the directory of a whole run"
-    states, pool, crossed = len(spec.source_seeds) * len(spec.source_steps), len(spec.operators), spec.crossed
+    states, pool, crossed = spec.states(), len(spec.operators), spec.crossed
     runs = 2 * (pool + 1) * sum(map(spec.replicates, spec.regimes)) + pool * crossed.order * crossed.dropout
     fewest = 1 + states * (1 + pool + runs)  # counted before any is named
     if fewest > len(receipt["cells"]):

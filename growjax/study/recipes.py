@@ -12,7 +12,7 @@ from functools import cached_property
 
 from growjax.grow.registry import parse_operator
 from growjax.record.cells import Recipe
-from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, StudySpec, source_name
+from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, Given, StudySpec, source_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,8 @@ class StudyCells:
     """All recipes of a study, in the order in which they can be filled."""
 
     data: Recipe
+    given: list[Recipe]
+    """Sources that were not trained here."""
     sources: dict[str, list[Recipe]]
     """By seed's name: one for each step, each a child of the one before."""
     candidates: list[Recipe]
@@ -62,7 +64,7 @@ class StudyCells:
     def all(self) -> list[Recipe]:
         """Every recipe once."""
         runs = [r for t in self.trajectories for r in (t.probe, t.continuation) if r is not None]
-        return [self.data, *(r for chain in self.sources.values() for r in chain), *self.candidates, *runs,
+        return [self.data, *self.given, *(r for chain in self.sources.values() for r in chain), *self.candidates, *runs,
                 *(c.recipe for c in self.crossed)]  # fmt: skip
 
     def only(self, ids: set[str]) -> StudyCells:
@@ -84,37 +86,47 @@ class StudyCells:
         chains = {seed: [r for r in chain if r.id in wanted] for seed, chain in self.sources.items()}
         candidates = [r for r in self.candidates if r.id in wanted]
         sources = {seed: chain for seed, chain in chains.items() if chain}
-        return StudyCells(self.data, sources, candidates, runs, [c for c in self.crossed if c.recipe.id in wanted])
+        given = [r for r in self.given if r.id in wanted]
+        return StudyCells(
+            self.data, given, sources, candidates, runs, [c for c in self.crossed if c.recipe.id in wanted]
+        )
+
+
+def data_recipe(spec: StudySpec) -> Recipe:
+    """The recipe of the cell that stands for the tokens."""
+    return Recipe("data", {"data": spec.data.to_dict()})
 
 
 def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
     """The recipes of a study. `unwidened_lag` is how far the unwidened control goes on (further than the others
     where FLOPs are matched)."""
-    data = Recipe("data", {"data": spec.data.to_dict()})
-    sources = {str(seed): _chain(spec, seed, data) for seed in spec.source_seeds}
+    data = data_recipe(spec)
+    given = [_given(spec, one, data) for one in spec.given()]
+    sources = _chains(spec, data, given)
+    states = given if spec.source and 0 in spec.source_steps else []
+    states = [*states, *(source for chain in sources.values() for source in chain)]
     candidates, trajectories, crossed = [], [], []
-    for chain in sources.values():
-        for source in chain:
-            pool = [(UNWIDENED, source)]
-            for operator in spec.operators:
-                recipe = _candidate(spec, source, operator, _exchanged(spec, parse_operator(operator).streams))
-                candidates.append(recipe)
-                pool.append((operator, recipe))
-                if spec.crossed:
-                    levels = _growth_levels(spec, source, recipe)
-                    candidates += [one for one in levels if one is not recipe]
-                    crossed += [c for k, one in enumerate(levels) for c in _crossed(spec, one, k)]
-            control_probes: dict[tuple[str, int], Recipe] = {}
-            for operator, candidate in pool:
-                lag = unwidened_lag if operator == UNWIDENED else spec.continuation_lag
-                for regime in spec.regimes:
-                    for replicate in range(spec.replicates(regime)):
-                        control = control_probes.get((regime, replicate))
-                        run = _trajectory(spec, candidate, control, operator, regime, replicate, lag)
-                        control_probes.setdefault((regime, replicate), run.probe)
-                        trajectories.append(run)
+    for source in states:
+        pool = [(UNWIDENED, source)]
+        for operator in spec.operators:
+            recipe = _candidate(spec, source, operator, _exchanged(spec, parse_operator(operator).streams))
+            candidates.append(recipe)
+            pool.append((operator, recipe))
+            if spec.crossed:
+                levels = _growth_levels(spec, source, recipe)
+                candidates += [one for one in levels if one is not recipe]
+                crossed += [c for k, one in enumerate(levels) for c in _crossed(spec, one, k)]
+        control_probes: dict[tuple[str, int], Recipe] = {}
+        for operator, candidate in pool:
+            lag = unwidened_lag if operator == UNWIDENED else spec.continuation_lag
+            for regime in spec.regimes:
+                for replicate in range(spec.replicates(regime)):
+                    control = control_probes.get((regime, replicate))
+                    run = _trajectory(spec, candidate, control, operator, regime, replicate, lag)
+                    control_probes.setdefault((regime, replicate), run.probe)
+                    trajectories.append(run)
     trajectories.sort(key=lambda t: t.probe.label["operator"] != UNWIDENED)
-    return StudyCells(data, sources, candidates, trajectories, crossed)
+    return StudyCells(data, given, sources, candidates, trajectories, crossed)
 
 
 def _candidate(
@@ -169,9 +181,25 @@ def _exchanged(spec: StudySpec, streams: Iterable[str]) -> dict[str, dict[str, i
     return {"exchanged": found} if found else {}
 
 
-def _chain(spec: StudySpec, seed: int, data: Recipe) -> list[Recipe]:
+def _given(spec: StudySpec, given: Given, data: Recipe) -> Recipe:
+    """A source that was not trained here; its state is its identity, and what it goes on under is the study's."""
+    parameters = {"state": given.digest, "step": given.step, **spec.train_config(spec.data.vocab_size).to_dict()}
+    return Recipe("given", parameters, (data.id,), {"source": given.name})
+
+
+def _chains(spec: StudySpec, data: Recipe, given: list[Recipe]) -> dict[str, list[Recipe]]:
+    """The sources that are trained here: for each seed, and where there are given ones, from each of them."""
+    if not spec.source:
+        return {str(seed): _chain(spec, seed, data, None) for seed in spec.source_seeds}
+    pairs = [(one, start, seed) for one, start in zip(spec.given(), given, strict=True) for seed in spec.source_seeds]
+    chains = {f"{one.digest[:8]}-seed{seed}": _chain(spec, seed, start, one) for one, start, seed in pairs}
+    return {name: chain for name, chain in chains.items() if chain}
+
+
+def _chain(spec: StudySpec, seed: int, start: Recipe, given: Given | None) -> list[Recipe]:
     chain: list[Recipe] = []
-    for step in spec.source_steps:
+    begun = given.step if given else 0
+    for step in (begun + number for number in spec.source_steps if number):
         parameters = {
             "model": spec.model.to_dict(),
             "optim": spec.optim.to_dict(),
@@ -180,8 +208,8 @@ def _chain(spec: StudySpec, seed: int, data: Recipe) -> list[Recipe]:
             "eval_every": spec.source_eval_every,
             **_shards(spec),
         }
-        parents = (chain[-1].id if chain else data.id,)
-        chain.append(Recipe("source", parameters, parents, {"source": source_name(seed, step)}))
+        parents = (chain[-1].id if chain else start.id,)
+        chain.append(Recipe("source", parameters, parents, {"source": source_name(seed, step, given)}))
     return chain
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from growjax.errors import CheckFailed, UserError
 from growjax.record.cells import Recipe
+from growjax.record.integrity import state_of
 from growjax.record.partial import Partial
-from growjax.record.store import load_state
 from growjax.streams import Streams, root_key
 from growjax.study.account import Account
 from growjax.study.context import Context
@@ -19,7 +19,7 @@ from growjax.train.state import TrainState, init_state
 def origin_state(ctx: Context, run: Account) -> TrainState:
     """The state at step `begun` of an account: the stored one that it names, or a source's first draw."""
     if run.origin is not None:
-        return load_state(ctx.run.cells / run.origin)
+        return state_of(ctx.run.cells, run.origin)
     return init_state(ctx.config, key=Streams(root_key(run.seed, run.purpose)).at("init", 0))
 
 

@@ -37,6 +37,8 @@ class RunFacts(TypedDict):
     tokens_train: int
     tokens_validation: int
     vocab_size: int
+    tokenizer: str
+    """SHA-256 of one that was given; empty where it was trained on the corpus."""
     unigram_entropy: float
     source_model: Sizes
     target_model: Sizes
@@ -52,7 +54,8 @@ class RunFacts(TypedDict):
 
 class SourceRow(TypedDict):
     name: str
-    seed: int
+    seed: int | None
+    """None of a source that was not trained here."""
     step: int
     validation_loss: float | None
     unigram_entropy: float
@@ -64,7 +67,10 @@ class Ranked(TypedDict):
 
     candidate: str
     auc_mean: float
+    """Over the replicates that did not diverge."""
     rank: int | None
+    n_diverged: NotRequired[int]
+    """How many replicates diverged, where any did."""
 
 
 class RankingRow(Ranked):
@@ -76,12 +82,13 @@ class RankingRow(Ranked):
     family: str
     control: bool
     n: int
+    """Replicates that did not diverge: those that means are over."""
     auc_sd: float | None
     final_mean: float | None
     tokens_saved: float | None
     tokens_saved_more: bool
     diverged: NotRequired[str]
-    """How many replicates left the numbers, and at which step the first; the candidate is ranked last."""
+    """How many replicates of how many, and at which step the first."""
 
 
 class Pair(TypedDict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
 from growjax.measure.registry import described, measures
 from growjax.preflight.verdict import preflight
+from growjax.record.checksums import read_checked
 from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA, Record
 from growjax.source import source_digests
@@ -26,6 +27,11 @@ from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import fill_data
+from growjax.study.given import fill_given
+from growjax.study.mending import check_mended, mend_cells, mend_tokens, say_of_report
+from growjax.study.receipt import check_sources
+from growjax.study.recipes import data_recipe
+from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec, extends
 from growjax.study.units import Filling, fill_unit, filling, study_units
 
@@ -42,6 +48,9 @@ class Watch(Protocol):
     def used(self, use: Use) -> None:
         """How busy the workers were."""
 
+    def say(self, text: str) -> None:
+        """What the user has to know, in a line."""
+
 
 class Nobody:
     """The watch that does not look."""
@@ -51,6 +60,8 @@ class Nobody:
     def done(self, work: float, note: str = "") -> None: ...
 
     def used(self, use: Use) -> None: ...
+
+    def say(self, text: str) -> None: ...
 
 
 def check(spec: StudySpec) -> None:
@@ -90,42 +101,63 @@ def run_study(
     corpus: str | None = None,
     keep: Path | None = None,
     executor: Callable[[Filling], Executor] | None = None,
+    sources: Sequence[Path] = (),
+    tokenizer: Path | None = None,
 ) -> Record:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
 
     `only` fills the cells of these ids and their ancestors, and no others. `corpus` says where the stories lie now, if
     they are not where the specification has them. `keep` is a folder of tokens kept between runs; without it they are
     made anew. `workers` processes fill cells side by side (one: this process), or `executor` makes one's own of how
-    units are filled; no result depends on either.
+    units are filled; no result depends on either. `sources` and `tokenizer` say where that lies which the specification
+    names by digest; one that names paths says so itself.
     """
     watch = watch or Nobody()
-    check(spec)
     runtime.start()
+    spec, places = resolve(spec, sources=sources, tokenizer=tokenizer)
+    check(spec)
     with run.alone():
+        if spec.source:
+            check_sources(spec, {*places.sources, *_recorded(run)})
         head = header(spec)
-        run.begin(head, force=force, follows=lambda config: extends(spec, StudySpec.from_dict(config)))
-        ctx = _opened(spec, run, watch, corpus=corpus, keep=keep)
+        recorded = {} if force else run.recorded()
+        run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
+        mend_tokens(run, data_recipe(spec), recorded, watch.say)
+        ctx = _opened(spec, run, watch, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
+        mended = mend_cells(run, cells.all(), recorded, watch.say)
         full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
+        records |= {one.id: fill_given(ctx, one, places.sources.get(one.parameters["state"])) for one in cells.given}
         graph = Graph(study_units(ctx, cells, ahead=ahead), full=records)
         chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
+        check_mended(mended, records, recorded)
+        say_of_report(run, watch.say)
         info = ctx.tokens.info
         inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": ctx.tokens.digest}
+        inputs |= places.inputs()
         run.write_receipt({**head, "inputs": inputs, "programs": _programs(records)}, records.values())
         run.close()
     return run.receipt()
 
 
-def _opened(spec: StudySpec, run: RunDir, watch: Watch, *, corpus: str | None, keep: Path | None) -> Context:
+def _recorded(run: RunDir) -> set[str]:
+    """Digests of the given sources whose cells are full in a run directory."""
+    found: list[Record] = [read_checked(path) or {} for path in run.cells.glob("*/result.json")]
+    return {cell["parameters"]["state"] for cell in found if cell.get("kind") == "given"}
+
+
+def _opened(
+    spec: StudySpec, run: RunDir, watch: Watch, *, corpus: str | None, keep: Path | None, tokenizer: Path | None
+) -> Context:
     """The tokens, and what cells are computed from; a directory that gets no tokens is left as if nothing had been."""
     new = not (run.data / "tokens.json").exists()
     try:
         watch.phase("reading and tokenizing stories", 1, 1)
-        tokens = prepare_tokens(run.data, spec, corpus, keep=keep)
+        tokens = prepare_tokens(run.data, spec, corpus, keep=keep, tokenizer=tokenizer)
         watch.done(1)
         return make_context(spec, run, tokens)
     except UserError:

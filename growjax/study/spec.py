@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import NamedTuple
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from growjax.domains import MOST
 from growjax.errors import UserError, require
+from growjax.values import MOST
 
 REGIMES: dict[str, tuple[str, ...]] = {
     "deterministic": (),
@@ -29,11 +30,29 @@ CROSSED = "crossed"
 UNWIDENED = "unwidened"
 """The control that goes on as the source it is."""
 
-FAMILIES = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
+PAPER_OPERATORS = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 """The paper's four families of candidates."""
 
 MOST_CELLS = 1_000_000
 """Of one study."""
+
+
+DIGEST_STEP = re.compile("([0-9a-f]{64})@([0-9]{1,10})")
+"""A source that was not trained here, as a specification names it."""
+
+
+class Given(NamedTuple):
+    """A source that was not trained here, as a specification names it."""
+
+    digest: str
+    """Of its state."""
+    step: int
+    """Training steps behind it."""
+
+    @property
+    def name(self) -> str:
+        """How tables name it."""
+        return f"{self.digest[:8]}-step{self.step}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +104,8 @@ class StudySpec(Config):
     data: DataConfig = DataConfig()
     source_seeds: tuple[int, ...] = (0,)
     source_steps: tuple[int, ...] = (300, 600)
-    """Training steps at which a source state is taken."""
-    operators: tuple[str, ...] = (*FAMILIES, "scratch")
+    """Training steps at which a source state is taken. With `source`, steps after its own; 0 takes it as it is."""
+    operators: tuple[str, ...] = (*PAPER_OPERATORS, "scratch")
     """Candidates, each NAME or NAME:option=value,...; the unwidened source always runs beside them."""
     regimes: tuple[str, ...] = ("deterministic", "stochastic")
     stochastic_replicates: int = 3
@@ -109,10 +128,13 @@ class StudySpec(Config):
     wins."""
     match_flops: bool = True
     """Whether the unwidened source goes on until it has used a wide continuation's FLOPs."""
+    source: tuple[str, ...] = ()
+    """Sources that were not trained here, in place of seeds: states, run directories or Hugging Face checkpoints of one
+    model, which is then `model`. A specification holds DIGEST@STEP of each."""
 
     def check(self) -> None:
         steps = self.source_steps
-        require(bool(steps) and list(steps) == sorted(set(steps)),
+        require(bool(steps) and list(steps) == sorted(set(steps)) and (steps[0] > 0 or bool(self.source)),
              f"source_steps are {steps}", "give rising step numbers of at least 1")  # fmt: skip
         require(bool(self.source_seeds) and len(set(self.source_seeds)) == len(self.source_seeds),
              f"source_seeds are {self.source_seeds}", "give at least one seed, each once")  # fmt: skip
@@ -128,7 +150,7 @@ class StudySpec(Config):
              "probe for a shorter lag")  # fmt: skip
         for regime in self.regimes:
             require(regime in REGIMES, f"no regime is named {regime!r}", f"choose among {', '.join(REGIMES)}")
-        for name in ("operators", "regimes"):
+        for name in ("operators", "regimes", "source"):
             values = getattr(self, name)
             require(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
         self.exchanged()
@@ -149,7 +171,21 @@ class StudySpec(Config):
         crossed, operators = self.crossed, len(self.operators)
         runs = 2 * (1 + operators) * sum(map(self.replicates, self.regimes))
         levels = operators * crossed.perturb * (1 + crossed.order * crossed.dropout)
-        return 1 + len(self.source_seeds) * len(self.source_steps) * (1 + operators + runs + levels)
+        return 1 + len(self.source) + self.states() * (1 + operators + runs + levels)
+
+    def states(self) -> int:
+        """How many source states there are to widen."""
+        trained = sum(step > 0 for step in self.source_steps) * len(self.source_seeds)
+        return trained if not self.source else len(self.source) * (trained + (0 in self.source_steps))
+
+    def given(self) -> list[Given]:
+        """The sources that were not trained here. Raises `UserError` for one that is no DIGEST@STEP
+        (`growjax.study.sources.resolve` makes a path one)."""
+        found = [DIGEST_STEP.fullmatch(word) for word in self.source]
+        if None in found:
+            word = self.source[found.index(None)]
+            raise UserError(f"source {word[:80]!r} is no DIGEST@STEP", "take the specification that a study recorded")
+        return [Given(one[1], int(one[2])) for one in found if one]
 
     def exchanged(self) -> dict[str, int]:
         """By stream: the replicate whose randomness it is given."""
@@ -166,7 +202,11 @@ class StudySpec(Config):
         return found
 
     def train_config(self, vocab_size: int) -> TrainConfig:
-        """Model and optimizer of the sources, for a vocabulary that the tokenizer filled."""
+        """Model and optimizer of the sources, for a vocabulary that the tokenizer filled. With a tokenizer that is
+        given, the model's own may be larger (a padded table); that of a source that was not trained here stays."""
+        if self.source:
+            return TrainConfig(model=self.model, optim=self.optim)
+        vocab_size = max(vocab_size, self.model.vocab_size) if self.data.tokenizer else vocab_size
         model = self.model.replace(vocab_size=vocab_size, max_seq_len=max(self.model.max_seq_len, self.data.seq_len))
         return TrainConfig(model=model, optim=self.optim)
 
@@ -183,25 +223,30 @@ def trace_sizes(spec: StudySpec, lag: int) -> dict[str, int]:
     return {"max_steps": max(*strides, lag), "max_evals": max(evaluations) + 1}
 
 
-MAY_GROW = ("preset", "source_seeds", "source_steps", "operators", "regimes", "stochastic_replicates",
+MAY_GROW = ("preset", "source", "source_seeds", "source_steps", "operators", "regimes", "stochastic_replicates",
             "deterministic_replicates", "stream", "crossed")  # fmt: skip
 """Fields that say which cells there are, and nothing of what any of them is."""
 
 
 def extends(spec: StudySpec, before: StudySpec) -> bool:
     """Whether the cells of an earlier study are those of this one wherever both have them: it asks for more, or for
-    less, of the same. Programs are sized for the longest run of a study, so that must be the same too."""
+    less, of the same. Raises `UserError` where only the longest run is another: programs are sized for it."""
     same = {name: getattr(spec, name) for name in MAY_GROW}
-    return (
-        before.replace(**same) == spec
-        and bool(before.regimes) == bool(spec.regimes)
-        and trace_sizes(before, before.continuation_lag) == trace_sizes(spec, spec.continuation_lag)
-    )
+    if before.replace(**same) != spec or bool(before.regimes) != bool(spec.regimes):
+        return False
+    old, new = (trace_sizes(s, s.continuation_lag if s.regimes or s.crossed else 0) for s in (before, spec))
+    if old != new:
+        raise UserError(
+            f"the longest run between two states would have {new['max_steps']} steps and not {old['max_steps']}: every "
+            "program would be another, and no cell could be kept",
+            "choose another --out, or start anew with --force",
+        )
+    return True
 
 
-def source_name(seed: int, step: int) -> str:
-    """How tables name a source state."""
-    return f"seed{seed}-step{step}"
+def source_name(seed: int, step: int, given: Given | None = None) -> str:
+    """How tables name a source state that was trained, from a first draw or from a given state."""
+    return f"seed{seed}-step{step}" if given is None else f"{given.digest[:8]}-seed{seed}-step{step}"
 
 
 def presets() -> dict[str, StudySpec]:
@@ -215,7 +260,10 @@ def presets() -> dict[str, StudySpec]:
     )
     # What decides who wins: one source, every warm start under 4 x 4 x 3 levels of a stream.
     run_keys = quick.replace(
-        preset="crossed", source_steps=(600,), operators=FAMILIES, crossed=CrossedLevels(order=4, dropout=4, perturb=3)
+        preset="crossed",
+        source_steps=(600,),
+        operators=PAPER_OPERATORS,
+        crossed=CrossedLevels(order=4, dropout=4, perturb=3),
     )
     # The stochastic regime split: order alone, dropout alone, both, neither.
     regimes = quick.replace(

@@ -4,43 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
 from growjax.config import ModelConfig
 from growjax.grow.registry import parse_operator
-from growjax.measure.curves import auc, tokens_saved
-from growjax.measure.inputs import Curve
-from growjax.measure.measure import CELLS, Measure
-from growjax.measure.registry import measures, measures_at, value_of
+from growjax.measure.curves import tokens_saved
+from growjax.measure.registry import measures_at
 from growjax.model.decoder import count_params, flops_per_token
-from growjax.record.cell_types import CurveMetrics, DataMetrics, SourceCell
+from growjax.record.cell_types import CurveMetrics, DataMetrics, GivenCell, SourceCell
 from growjax.record.checksums import readable
 from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import factorial
-from growjax.study.ranking import Table, best_pair, deviation, judge_selector, mean, mean_curve, rank_by_auc
+from growjax.study.notes import of_given, of_study
+from growjax.study.ranking import Table, best_pair, deviation, mean, mean_curve, rank_by_auc
 from growjax.study.receipt import check_whole, data_of, models, spec_of
-from growjax.study.rows import CurveRow, Measured, RankingRow, RunFacts, SelectorRow, Sizes, SourceRow, Summary
+from growjax.study.replicates import (
+    Kind,
+    aucs,
+    described_loss,
+    losses,
+    mean_or_none,
+    recorded,
+    shared,
+    survivors,
+    values_at,
+)
+from growjax.study.rows import CurveRow, Measured, RankingRow, RunFacts, Sizes, SourceRow, Summary
+from growjax.study.selectors import selectors
 from growjax.study.spec import UNWIDENED, StudySpec
-
-Kind = Literal["probe", "continuation"]
 
 
 def summarise(receipt: Receipt) -> Summary:
     """The summary of a run, from its receipt alone. Raises `UserError` where a cell of the run is missing.
 
-    A curve that left the numbers counts as infinite, so its candidate is ranked last; what is not finite is None in
-    the summary.
+    Means are over the replicates that did not diverge; a candidate of which one did is ranked after those of which
+    none did. What is not finite is None in the summary.
     """
     spec, table = spec_of(receipt), Table(receipt["cells"])
     check_whole(receipt, spec)
     source_model, target_model = models(receipt)
     data = data_of(receipt)
-    states = [cell for cell in receipt["cells"] if cell["kind"] == "source"]
-    states.sort(key=lambda cell: (cell["parameters"]["seed"], cell["parameters"]["step"]))
+    as_it_is = bool(spec.source) and 0 in spec.source_steps
+    states = [c for c in receipt["cells"] if c["kind"] == "source" or (as_it_is and c["kind"] == "given")]
+    states.sort(key=_place)
     sources = [cell["source"] for cell in states]
     summary: Summary = {
         "title": f"Which wide start? {spec.data.corpus}, {source_model.d_model} to {target_model.d_model}",
@@ -54,9 +64,10 @@ def summarise(receipt: Receipt) -> Summary:
         "curves": [],
         "attribution": [],
         "regimes_factorial": [],
-        "notes": _notes(spec),
+        "notes": [*of_study(spec), *of_given(receipt)],
     }
     pool = [UNWIDENED, *spec.operators]
+    uncrossed: set[str] = set()
     comparisons = max(1, len(sources) * len(spec.regimes) * 2)
     for source in sources:
         summary["preservation"] += _preservation(table, source, spec.operators)
@@ -66,23 +77,29 @@ def summarise(receipt: Receipt) -> Summary:
                 rows = [_ranking_row(table, spec, source, regime, lag, metric, name) for name in pool]
                 rank_by_auc(rows)
                 summary["ranking"] += rows
-                aucs = {n: _aucs(table, source, regime, n, metric) for n in spec.operators}
-                pair = best_pair(aucs, comparisons, source=source, regime=regime, lag=lag)
+                whole = [r["candidate"] for r in rows if r["rank"] is not None and "n_diverged" not in r]
+                found = {n: aucs(_cells(table, metric, source, regime, n), metric) for n in whole}
+                pair = best_pair(found, comparisons, source=source, regime=regime, lag=lag)
                 summary["pairs"] += [pair] if pair else []
             summary["probes"] += [_probe(table, source, regime, name) for name in spec.operators]
-            summary["selectors"] += _selectors(table, spec, source, regime)
+            warm = [name for name in spec.operators if not is_control(name)]
+            summary["selectors"] += selectors(table, spec, source, regime, warm)
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
             summary["curves"] += [_curve(table, spec, source, regime, n, flops[n == UNWIDENED]) for n in pool]
         apart = factorial(summary["ranking"], source, spec.continuation_lag)
         summary["regimes_factorial"] += [apart] if apart else []
         if spec.crossed:
-            found = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if not is_control(n)}
-            finite = {n: y for n, y in found.items() if bool(np.isfinite(y).all())}
+            crossed = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if not is_control(n)}
+            finite = {n: y for n, y in crossed.items() if bool(np.isfinite(y).all())}
             if finite:
                 summary["attribution"].append({"source": source, **attribute(finite, seed=spec.study_seed)})
-    lost = sorted({row["candidate"] for row in summary["ranking"] if not math.isfinite(row["auc_mean"])})
-    summary["notes"] += [f"Diverged, and therefore ranked last: {', '.join(lost)}."] if lost else []
+            uncrossed |= crossed.keys() - finite.keys()
+    lost = {row["candidate"] for row in summary["ranking"] if "n_diverged" in row and row["rank"] is not None}
+    summary["notes"] += [f"Diverged, and therefore ranked last: {', '.join(sorted(lost))}."] if lost else []
+    if uncrossed:
+        names = ", ".join(sorted(uncrossed))
+        summary["notes"].append(f"Left out of what decides who wins, since a cell of it diverged: {names}.")
     return cast(Summary, readable(summary))
 
 
@@ -99,6 +116,7 @@ def _run(receipt: Receipt, spec: StudySpec, data: DataMetrics, source: ModelConf
         "tokens_train": data["tokens"]["train"],
         "tokens_validation": data["tokens"]["validation"],
         "vocab_size": data["vocab_size"],
+        "tokenizer": spec.data.tokenizer,
         "unigram_entropy": data["unigram_entropy"],
         "source_model": sizes(source),
         "target_model": sizes(target),
@@ -113,11 +131,17 @@ def _run(receipt: Receipt, spec: StudySpec, data: DataMetrics, source: ModelConf
     }
 
 
-def _source(cell: SourceCell, data: DataMetrics) -> SourceRow:
+def _place(cell: SourceCell | GivenCell) -> tuple[str, int, int]:
+    """Where a source state stands in tables: those of one given source together, then by seed and step."""
+    given = cell["source"].rpartition("seed")[0] if cell["kind"] == "source" else f"{cell['source'].partition('-')[0]}-"
+    return given, cell["parameters"].get("seed", -1), cell["parameters"]["step"]
+
+
+def _source(cell: SourceCell | GivenCell, data: DataMetrics) -> SourceRow:
     metrics, parameters = cell["metrics"], cell["parameters"]
     return {
         "name": cell["source"],
-        "seed": parameters["seed"],
+        "seed": parameters.get("seed"),
         "step": parameters["step"],
         "validation_loss": metrics["final_loss"],
         "unigram_entropy": data["unigram_entropy"],
@@ -134,18 +158,6 @@ def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list
     return rows
 
 
-def _losses(metrics: CurveMetrics) -> list[float]:
-    return [math.inf if loss is None else loss for loss in metrics["eval_loss"]]
-
-
-def _aucs(table: Table, source: str, regime: str, name: str, kind: Kind) -> list[float]:
-    cells = [row["metrics"] for row in table.rows(kind, source, regime, name)]
-    if kind == "continuation":  # an average that was recorded; the curve may go on beyond what it is of
-        found = [cast(float | None, m.get("auc")) for m in cells]
-        return [math.inf if value is None else value for value in found]
-    return [auc(m["eval_steps"], _losses(m)) for m in cells]
-
-
 def family(name: str) -> str:
     """The paper's family of a candidate."""
     return "control" if name == UNWIDENED else parse_operator(name).operator.family
@@ -156,17 +168,16 @@ def is_control(name: str) -> bool:
     return name == UNWIDENED or parse_operator(name).operator.control
 
 
-def _shared(metrics: CurveMetrics, lag: int) -> tuple[list[int], list[float]]:
-    """The part of a curve up to a lag."""
-    n = metrics["eval_steps"].index(lag) + 1
-    return metrics["eval_steps"][:n], _losses(metrics)[:n]
+def _cells(table: Table, kind: Kind, source: str, regime: str, name: str) -> list[CurveMetrics]:
+    return [row["metrics"] for row in table.rows(kind, source, regime, name)]
 
 
 def _ranking_row(
     table: Table, spec: StudySpec, source: str, regime: str, lag: int, kind: Kind, name: str
 ) -> RankingRow:
-    aucs = _aucs(table, source, regime, name, kind)
-    cells = [row["metrics"] for row in table.rows(kind, source, regime, name)]
+    cells = _cells(table, kind, source, regime, name)
+    kept = survivors(cells)
+    found = aucs(kept, kind)
     row: RankingRow = {
         "source": source,
         "regime": regime,
@@ -174,22 +185,18 @@ def _ranking_row(
         "candidate": name,
         "family": family(name),
         "control": is_control(name),
-        "n": len(aucs),
-        "auc_mean": mean(aucs),
-        "auc_sd": deviation(aucs),
+        "n": len(kept),
+        "auc_mean": mean(found) if found else math.inf,
+        "auc_sd": deviation(found),
         "final_mean": None,
         "rank": None,
         "tokens_saved": None,
         "tokens_saved_more": False,
     }
-    measured = {m.column: _mean_or_none(_in_ranking(m, cells, lag, kind)) for m in measures_at("continuation")}
-    row = cast(RankingRow, {**row, **measured})
-    steps_left = [cast(int, m.get("diverged")) for m in cells if m.get("diverged") is not None]
-    if steps_left:
-        row["diverged"] = f"{len(steps_left)} of {len(cells)} diverged, first at step {min(steps_left)}"
-        return row
-    scratch = [row["metrics"] for row in table.rows(kind, source, regime, "scratch")]
-    if scratch and not any("diverged" in metrics for metrics in scratch) and name != "scratch":
+    measured = {m.column: mean_or_none(values_at(m, kept, lag, kind)) for m in measures_at("continuation") if kept}
+    row = cast(RankingRow, {**row, **measured, **described_loss(cells)})
+    scratch = _cells(table, kind, source, regime, "scratch")
+    if scratch and name != "scratch" and len(kept) == len(cells) and len(survivors(scratch)) == len(scratch):
         steps, own = _mean_shared(cells, lag)
         _, control = _mean_shared(scratch, lag)
         tokens = tokens_saved(steps, control, own, spec.data.batch_size * spec.data.seq_len)
@@ -197,62 +204,24 @@ def _ranking_row(
     return row
 
 
-def _in_ranking(measure: Measure, cells: Sequence[CurveMetrics], lag: int, kind: str) -> list[float]:
-    """A measure over replicates at a lag: one of the curve at every lag, any other where the continuation ended."""
-    if measure.of_curve:
-        curves = [_shared(m, lag) for m in cells]
-        values = [
-            value_of(measure, Curve(tuple(steps), tuple(losses))) if all(map(math.isfinite, losses)) else math.inf
-            for steps, losses in curves
-        ]
-    else:
-        values = [cast(float | None, m.get(measure.name)) for m in cells] if kind == "continuation" else []
-    return [v for v in values if v is not None]
-
-
-def _mean_or_none(values: list[float]) -> float | None:
-    return mean(values) if values else None
-
-
 def _mean_shared(cells: Sequence[CurveMetrics], lag: int) -> tuple[list[int], list[float]]:
-    curves = [_shared(m, lag) for m in cells]
-    return curves[0][0], mean_curve([losses for _, losses in curves])[0]
+    curves = [shared(m, lag) for m in cells]
+    return curves[0][0], mean_curve([found for _, found in curves])[0]
 
 
 def _probe(table: Table, source: str, regime: str, name: str) -> Measured:
-    names = [m.name for m in measures_at("probe") if m.recorded]
-    values = {m: _mean_or_none(table.values("probe", source, regime, name, m)) for m in names}
-    n = len(table.rows("probe", source, regime, name))
-    return {"source": source, "regime": regime, "candidate": name, "n": n, **values}
-
-
-def _selectors(table: Table, spec: StudySpec, source: str, regime: str) -> list[SelectorRow]:
-    """Selectors over the candidates that come from the source; scratch is no warm start, so it is left out."""
-    pool = [name for name in spec.operators if not is_control(name)]
-    long = {name: mean(_aucs(table, source, regime, name, "continuation")) for name in pool}
-    rows = []
-    for measure in (m for m in measures() if m.selects):
-        kind = CELLS[measure.where]
-        where = regime if kind == "probe" else None
-        scores = {}
-        for name in pool:
-            if measure.recorded:
-                values = table.values(kind, source, where, name, measure.name)
-            else:
-                cells = [row["metrics"] for row in table.rows("probe", source, regime, name)]
-                values = _in_ranking(measure, cells, spec.probe_lag, kind)
-            if values:
-                scores[name] = measure.score(mean(values))
-        judged = judge_selector(measure.selector, scores, long)
-        if judged is not None:
-            rows.append({**judged, "source": source, "regime": regime})
-    return rows
+    cells = _cells(table, "probe", source, regime, name)
+    kept = survivors(cells)
+    values = {m.name: mean_or_none(recorded(m.name, kept)) for m in measures_at("probe") if m.recorded}
+    row = {"source": source, "regime": regime, "candidate": name, "n": len(kept)}
+    return {**row, **values, **described_loss(cells)}
 
 
 def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, flops: float) -> CurveRow:
-    cells = [row["metrics"] for row in table.rows("continuation", source, regime, name)]
+    """Over the replicates that did not diverge; over all, as far as all are finite, where every one did."""
+    cells = _cells(table, "continuation", source, regime, name)
     steps = cells[0]["eval_steps"]
-    middle, low, high = mean_curve([_losses(m) for m in cells])
+    middle, low, high = mean_curve([losses(m) for m in survivors(cells) or cells])
     tokens = [s * spec.data.batch_size * spec.data.seq_len for s in steps]
     return {
         "source": source,
@@ -266,19 +235,3 @@ def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, f
         "low": low,
         "high": high,
     }
-
-
-def _notes(spec: StudySpec) -> list[str]:
-    notes = [
-        "States of one seed at two steps are not independent: they are one run seen twice.",
-        "A deterministic continuation repeated is one number; its replicates are fixed batch orders.",
-    ]
-    fewest = min(spec.replicates(regime) for regime in spec.regimes) if spec.regimes else 0
-    if fewest < 8:
-        notes.append(
-            f"With {fewest} to {max(spec.replicates(r) for r in spec.regimes)} replicates the intervals are wide; "
-            "a claim should rest on at least 8."
-            if spec.regimes
-            else "No regime was run."
-        )
-    return notes

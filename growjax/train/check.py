@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
+from growjax.config import TrainConfig
 from growjax.errors import UserError
 from growjax.model.axes import map_specs
-from growjax.model.decoder import param_shapes, param_specs
+from growjax.model.decoder import Params, param_shapes, param_specs
 from growjax.train.directions import keeps_nu
-from growjax.train.state import TrainState
+from growjax.train.state import TrainState, fresh_state
 
 Shape = tuple[int, ...]
 Fits = Callable[[Shape, Shape], bool]
@@ -39,6 +42,22 @@ def check_state(state: TrainState) -> None:
     for name, tree in state.law._asdict().items() if state.law is not None else ():
         if tree is not None or name != "warm":
             _check(f"law/{name}", tree, shapes, whole if name == "warm" else own, _broadcasts)
+
+
+def make_state(config: TrainConfig, params: Params) -> TrainState:
+    """A state at step 0 from parameters of one's own, with an optimizer that has seen nothing.
+
+    `params` are nested dicts of arrays (NumPy's too), with the names, shapes and dtypes of `growjax/README.md`. Raises
+    `UserError`, with the first leaf, where one is missing, is one too many, has another shape or dtype than `config`
+    gives it, or holds a value that is no finite number:
+
+        state = make_state(TrainConfig(model=model), params)
+    """
+    dtype = np.dtype(config.model.param_dtype)
+    _check("params", params, param_shapes(config.model), dtype, _equal)
+    state = fresh_state(config, jax.tree.map(jnp.asarray, params))
+    check_finite(state)
+    return state
 
 
 def check_finite(state: TrainState) -> None:
@@ -69,7 +88,7 @@ def _check(name: str, tree: object, like: object, dtype: np.dtype, fits: Fits) -
             fault = "is missing from the state" if path in wanted else "is no leaf of its configuration"
             raise UserError(f"{path} {fault}", "give the state the leaves of its configuration")
         leaf, expected = leaves[path], wanted[path].shape
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.is_deleted():
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted():
             raise UserError(
                 f"{path} was given away to a step that used it up", "keep a copy of a state that is donated"
             )

@@ -17,21 +17,22 @@ import numpy as np
 
 from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
-from growjax.domains import COUNT, SIZE, taken
+from growjax.domains import COUNT, SIZE
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
 from growjax.train.check import check_state
 from growjax.train.programs import Programs, lower
 from growjax.train.state import StepKeys, TrainState, token_losses, train_step
+from growjax.values import taken
 
 
 class Feed(NamedTuple):
     """Tokens on the device, cut into windows."""
 
     train: jax.Array
-    """uint16 [N, T + 1]"""
+    """uint16 or uint32 [N, T + 1]"""
     evaluation: jax.Array
-    """uint16 [E, B, T + 1], the same at every evaluation."""
+    """Like it [E, B, T + 1], the same at every evaluation."""
 
 
 class RunKeys(NamedTuple):
@@ -74,7 +75,9 @@ def check_feed(feed: Feed) -> None:
     """Raises `AssertionError` where a feed's arrays are no windows of one length."""
     chex.assert_rank([feed.train, feed.evaluation], [2, 3])
     chex.assert_equal_shape_suffix([feed.train, feed.evaluation], 1)
-    chex.assert_type([feed.train, feed.evaluation], jnp.uint16)
+    if feed.train.dtype != jnp.uint32:
+        chex.assert_type(feed.train, jnp.uint16)
+    chex.assert_type(feed.evaluation, feed.train.dtype)
 
 
 def run_keys(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> RunKeys:

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from growjax.grow.building import clone, fresh
+from growjax.grow.building import clone, cloned, fresh
 from growjax.grow.copying import along
+from growjax.grow.leafwise import LeafFunction, Leafwise, each_leaf
 from growjax.grow.operator import Operator
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import never
-from growjax.model.axes import ParamSpec, map_specs
-from growjax.model.decoder import param_specs
+from growjax.model.axes import ParamSpec
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -23,9 +23,14 @@ def aki(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
     Chen et al. 2022 (bert2BERT, advanced knowledge initialization, section 3.2.2). The last layer, and what belongs to
     no layer, is copied.
     """
-    cloned = clone(state, plan)
+    new = clone(state, plan)
+    return fresh(new, each_leaf(_from_above(plan), new.params, plan))
 
-    def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+
+def _from_above(plan: WidthPlan) -> LeafFunction:
+    """All layers, new outputs from the layer above."""
+
+    def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
         layers = [i for i, d in enumerate(spec.dims) if d.axis == "layers"]
         if not layers:
             return leaf
@@ -36,7 +41,12 @@ def aki(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
                 new = new | along(plan.maps[spec.dims[i].axis].is_new, i, leaf.ndim)
         return jnp.where(new, jnp.take(leaf, above, axis=layers[0]), leaf)
 
-    return fresh(cloned, map_specs(one, param_specs(plan.source), cloned.params))
+    return one
 
 
-AKI = Operator("aki", aki, "published", "arXiv 2110.07143", never, clones=False)
+def _by_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    above = Leafwise((_from_above(plan),), lambda spec: spec.dims[0].axis == "layers")
+    return cloned(plan, streams, options).then(above)
+
+
+AKI = Operator("aki", aki, "published", "arXiv 2110.07143", never, clones=False, leafwise=_by_leaf)

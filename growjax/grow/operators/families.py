@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from growjax.grow.blocks import mixture_sites, mixtures
-from growjax.grow.building import clone, restarted, started, target_sites
+import jax
+
+from growjax.grow.blocks import from_starts, mixture_sites, mixtures
+from growjax.grow.building import clone, cloned, restarted, started, target_sites
+from growjax.grow.copying import wide_shape
 from growjax.grow.factors import law_factors, times_factors
-from growjax.grow.noise import Cancel, input_noise, noise_sites, sigma_of_snr
+from growjax.grow.leafwise import Leafwise
+from growjax.grow.noise import Cancel, input_noise, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Operator
 from growjax.grow.options import Amount, Decibels
-from growjax.grow.plan import WidthPlan
+from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_law, never, unless_noise_shows, where_clones_are_exact
+from growjax.model.axes import ParamSpec
+from growjax.model.decoder import init_leaf
 from growjax.streams import Streams
 from growjax.train.state import TrainState, init_state
 
@@ -49,9 +55,20 @@ def perturbed(
     function.
     """
     new = clone(state, plan)
-    size, stacked = (sigma, True) if snr_db is None else (sigma_of_snr(snr_db), False)
+    size, stacked = _size(sigma, snr_db)
     params = input_noise(new.params, plan, size, cancel, key=streams.at("perturb", 0), stacked=stacked)
     return new.replace(params=params)
+
+
+def _size(sigma: float, snr_db: float | None) -> tuple[float, bool]:
+    """The noise's size, and whether it is that of all layers together."""
+    return (sigma, True) if snr_db is None else (sigma_of_snr(snr_db), False)
+
+
+def _perturbed_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    size, stacked = _size(options["sigma"], options["snr_db"])
+    noise = noisy(plan, size, options["cancel"], key=streams.at("perturb", 0), stacked=stacked)
+    return cloned(plan, streams, options).then(noise)
 
 
 def asymmetric_reset(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
@@ -65,11 +82,15 @@ def asymmetric_reset(state: TrainState, plan: WidthPlan, *, streams: Streams) ->
 def structured(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
     """New units are orthogonal mixtures inside the subspace the source's weights span, read by nothing at first.
 
-    The function is kept; no unit is a copy, so nothing holds new units together in training. The form is our own: the
-    paper's is not public.
+    The function is kept; no unit is a copy, so nothing holds new units together in training. Where norms write to the
+    residual stream (after attention and MLP), its units are copies. The form is our own: the paper's is not public.
     """
     starts = mixtures(plan, key=streams.at("structure", 0))
     return started(state, plan, starts)
+
+
+def _structured_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    return from_starts(plan, mixtures(plan, key=streams.at("structure", 0)))
 
 
 def scratch(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
@@ -77,18 +98,33 @@ def scratch(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSta
     return init_state(state.config.replace(model=plan.target), key=streams.at("init", 0))
 
 
+def _scratch_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    key = streams.at("init", 0)
+
+    def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
+        return init_leaf(plan.target, path, spec, wide_shape(leaf.shape, spec, plan), first, key=key)
+
+    return Leafwise((one,))
+
+
 _PAPER = "arXiv 2604.04281"
 
-EXACT_COPY = Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact)
-PERTURBED = Operator("perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows, draws={"perturb": noise_sites})
-ASYMMETRIC_RESET = Operator("asymmetric_reset", asymmetric_reset, "asymmetric reset", _PAPER, where_clones_are_exact)
+EXACT_COPY = Operator("exact_copy", exact_copy, "exact-copy symmetric", _PAPER, where_clones_are_exact, leafwise=cloned)
+PERTURBED = Operator(
+    "perturbed", perturbed, "perturbative", _PAPER, unless_noise_shows,
+    draws={"perturb": noise_sites}, leafwise=_perturbed_leaf,
+)  # fmt: skip
+ASYMMETRIC_RESET = Operator(
+    "asymmetric_reset", asymmetric_reset, "asymmetric reset", _PAPER, where_clones_are_exact, leafwise=cloned
+)
 STRUCTURED = Operator(
     "structured", structured, "structured non-clone", _PAPER, where_clones_are_exact,
-    draws={"structure": mixture_sites}, clones=False,
+    draws={"structure": mixture_sites}, clones=False, leafwise=_structured_leaf,
 )  # fmt: skip
-LOCKSTEP = Operator("lockstep", lockstep, "reference", "growjax", where_clones_are_exact, check_law)
+LOCKSTEP = Operator("lockstep", lockstep, "reference", "growjax", where_clones_are_exact, check_law, leafwise=cloned)
 SCRATCH = Operator(
-    "scratch", scratch, "control", _PAPER, never, draws={"init": target_sites}, control=True, clones=False
-)
+    "scratch", scratch, "control", _PAPER, never,
+    draws={"init": target_sites}, control=True, clones=False, leafwise=_scratch_leaf,
+)  # fmt: skip
 
-FAMILIES = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)
+OWN_OPERATORS = (EXACT_COPY, PERTURBED, ASYMMETRIC_RESET, STRUCTURED, LOCKSTEP, SCRATCH)

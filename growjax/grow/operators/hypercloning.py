@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from growjax.draws import Sites
-from growjax.grow.building import clone, fresh
-from growjax.grow.noise import input_noise, noise_sites, sigma_of_snr
+from growjax.grow.building import clone, cloned, fresh
+from growjax.grow.leafwise import Leafwise
+from growjax.grow.noise import input_noise, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Operator
 from growjax.grow.options import Decibels
 from growjax.grow.plan import Options, WidthPlan
@@ -36,12 +37,17 @@ def _pairs_drawn(plan: WidthPlan, options: Options) -> Sites:
     return noise_sites(plan, {"cancel": "pairs"})
 
 
+def _noisy_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    noise = noisy(plan, sigma_of_snr(options["snr_db"]), "pairs", key=streams.at("perturb", 0))
+    return cloned(plan, streams, options).then(noise)
+
+
 _PAPER = "arXiv 2409.12903"
 
 HYPERCLONING = Operator(
-    "hypercloning", hypercloning, "published", _PAPER, where_clones_are_exact, check_whole_multiples
+    "hypercloning", hypercloning, "published", _PAPER, where_clones_are_exact, check_whole_multiples, leafwise=cloned
 )
 HYPERCLONING_NOISY = Operator(
     "hypercloning_noisy", hypercloning_noisy, "published", _PAPER, where_clones_are_exact, check_whole_multiples,
-    draws={"perturb": _pairs_drawn},
+    draws={"perturb": _pairs_drawn}, leafwise=_noisy_leaf,
 )  # fmt: skip

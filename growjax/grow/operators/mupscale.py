@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
 
 from growjax.config import OptimConfig
 from growjax.draws import Sites, normals
-from growjax.grow.building import clone
+from growjax.grow.building import clone, cloned
 from growjax.grow.factors import law_factors, times_factors
 from growjax.grow.law import leaf_law
+from growjax.grow.leafwise import LeafFunction, Leafwise, each_leaf
 from growjax.grow.operator import Operator
 from growjax.grow.options import Amount
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_law, check_whole_multiples, where_clones_are_exact
-from growjax.model.axes import ParamSpec, is_spec, map_specs
-from growjax.model.decoder import Params, initial_deviation, named_params, param_specs
-from growjax.streams import Streams, at_site
+from growjax.model.axes import ParamSpec, map_specs
+from growjax.model.decoder import initial_deviation, named_params, param_specs
+from growjax.streams import Streams, at_site, normals_from
 from growjax.train.state import TrainState
 
 
@@ -34,8 +37,8 @@ def mupscale(state: TrainState, plan: WidthPlan, *, streams: Streams, sigma: Amo
     new = clone(state, plan)
     factors = law_factors(plan, state.config.optim)
     law = times_factors(new.law, factors._replace(clip=_plain_clipping(plan)))
-    noisy = _initial_noise(new.params, plan, sigma, key=streams.at("perturb", 0)) if sigma else new.params
-    return new.replace(params=noisy, law=law)
+    noise = _initial_noise(plan, sigma, key=streams.at("perturb", 0))
+    return new.replace(params=each_leaf(noise, new.params, plan) if sigma else new.params, law=law)
 
 
 def _plain_clipping(plan: WidthPlan) -> chex.ArrayTree:
@@ -54,18 +57,23 @@ def _perturbed(spec: ParamSpec, plan: WidthPlan) -> bool:
     return spec.init == "normal" and any(plan.maps[d.axis].grown for d in spec.dims)
 
 
-def _initial_noise(params: Params, plan: WidthPlan, sigma: float, *, key: jax.Array) -> Params:
+def _initial_noise(plan: WidthPlan, sigma: float, *, key: jax.Array) -> LeafFunction:
     """Normals of `sigma` times the initial deviation, carried like the weights they are added to; every parameter is a
     site of its own."""
 
-    def one(path: jax.tree_util.KeyPath, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+    def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
         if not _perturbed(spec, plan):
             return leaf
-        site = jax.tree_util.keystr(path, simple=True, separator="/")
         size = jnp.asarray(sigma * initial_deviation(plan.source, spec) * leaf_law(spec, plan).s, leaf.dtype)
-        return leaf + size * jax.random.normal(at_site(key, site), leaf.shape, leaf.dtype)
+        return leaf + size * normals_from(at_site(key, path), leaf.shape, leaf.dtype, first * math.prod(leaf.shape[1:]))
 
-    return jax.tree_util.tree_map_with_path(one, param_specs(plan.source), params, is_leaf=is_spec)
+    return one
+
+
+def _by_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    clones, sigma = cloned(plan, streams, options), options["sigma"]
+    noise = _initial_noise(plan, sigma, key=streams.at("perturb", 0))
+    return clones.then(Leafwise((noise,))) if sigma else clones
 
 
 def _unless_noisy(plan: WidthPlan, options: Options) -> bool:
@@ -83,5 +91,6 @@ def _noise_drawn(plan: WidthPlan, options: Options) -> Sites:
 
 
 MUPSCALE = Operator(
-    "mupscale", mupscale, "published", "arXiv 2602.10545", _unless_noisy, _check, draws={"perturb": _noise_drawn}
-)
+    "mupscale", mupscale, "published", "arXiv 2602.10545", _unless_noisy, _check,
+    draws={"perturb": _noise_drawn}, leafwise=_by_leaf,
+)  # fmt: skip

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from growjax.draws import Sites, integers
-from growjax.grow.building import clone, fresh
+from growjax.grow.building import clone, cloned, fresh
 from growjax.grow.operator import Operator
-from growjax.grow.plan import HeadMap, Options, WidthPlan, make_plan
+from growjax.grow.plan import HeadMap, Options, WidthPlan, dealt_plan
 from growjax.grow.promises import where_clones_are_exact
 from growjax.model.components import components
 from growjax.streams import Streams
@@ -14,7 +14,7 @@ from growjax.train.state import TrainState
 
 def drawn_copies(plan: WidthPlan, streams: Streams) -> WidthPlan:
     """The plan with copies drawn at random (eq. 2), by the structure stream's key at step 0."""
-    return make_plan(plan.source, plan.target, key=streams.at("structure", 0))
+    return dealt_plan(plan.source, plan.target, key=streams.at("structure", 0))
 
 
 def copies_drawn(plan: WidthPlan, options: Options) -> Sites:
@@ -37,5 +37,5 @@ def net2net(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSta
 
 NET2NET = Operator(
     "net2net", net2net, "published", "arXiv 1511.05641", where_clones_are_exact,
-    draws={"structure": copies_drawn}, follows=drawn_copies,
+    draws={"structure": copies_drawn}, follows=drawn_copies, leafwise=cloned,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growjax.grow.building import clone, restarted
+from growjax.grow.building import clone, cloned, restarted
 from growjax.grow.factors import warmed_again
 from growjax.grow.operator import Operator
 from growjax.grow.options import Steps
@@ -23,4 +23,4 @@ def sparkling(state: TrainState, plan: WidthPlan, *, streams: Streams, rewarm: S
     return new.replace(law=law)
 
 
-SPARKLING = Operator("sparkling", sparkling, "published", "arXiv 2602.02472", where_clones_are_exact)
+SPARKLING = Operator("sparkling", sparkling, "published", "arXiv 2602.02472", where_clones_are_exact, leafwise=cloned)

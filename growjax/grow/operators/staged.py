@@ -8,13 +8,13 @@ import numpy as np
 
 from growjax.config import OptimConfig
 from growjax.errors import require
-from growjax.grow.building import clone
+from growjax.grow.building import clone, cloned
 from growjax.grow.copying import along
+from growjax.grow.leafwise import LeafFunction, Leafwise, each_leaf
 from growjax.grow.operator import Operator
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import where_clones_are_exact
-from growjax.model.axes import ParamSpec, map_specs
-from growjax.model.decoder import param_specs
+from growjax.model.axes import ParamSpec
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -27,8 +27,13 @@ def staged(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainStat
     every axis that grows.
     """
     new = clone(state, plan)
+    return new.replace(params=each_leaf(_blocks(plan), new.params, plan))
 
-    def one(spec: ParamSpec, leaf: jax.Array) -> jax.Array:
+
+def _blocks(plan: WidthPlan) -> LeafFunction:
+    """Block-diagonal matrices of tiled ones."""
+
+    def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
         sides, times = [], []
         for role in ("reads", "writes"):
             found = [i for i in spec.positions(role) if plan.maps[spec.dims[i].axis].grown]
@@ -39,7 +44,11 @@ def staged(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainStat
             times.append(axis_map.new // axis_map.old)
         return leaf * jnp.asarray(np.where(sides[0] == sides[1], times[0], 0), leaf.dtype)
 
-    return new.replace(params=map_specs(one, param_specs(plan.source), new.params))
+    return one
+
+
+def _by_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
+    return cloned(plan, streams, options).then(Leafwise((_blocks(plan),)))
 
 
 def _check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
@@ -52,4 +61,4 @@ def _check(plan: WidthPlan, optim: OptimConfig, options: Options) -> None:
     )
 
 
-STAGED = Operator("staged", staged, "published", "arXiv 2203.06211", where_clones_are_exact, _check)
+STAGED = Operator("staged", staged, "published", "arXiv 2203.06211", where_clones_are_exact, _check, leafwise=_by_leaf)

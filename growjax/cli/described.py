@@ -1,0 +1,93 @@
+"""What growth comes to, known from configurations alone: sizes, plan, and what is exact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from growjax.config import DataConfig, ModelConfig, OptimConfig
+from growjax.schema import Record
+
+if TYPE_CHECKING:
+    import jax
+
+    from growjax.grow.plan import WidthPlan
+
+
+def length(model: ModelConfig) -> int:
+    """Positions that a model is measured on."""
+    return min(model.max_seq_len, DataConfig().seq_len)
+
+
+def sizes(model: ModelConfig) -> Record:
+    """Parameters, and operations of a training step per token."""
+    from growjax.model.decoder import count_params, flops_per_token
+
+    return {"parameters": count_params(model), "flops_per_token": flops_per_token(model, length(model))}
+
+
+def promise(plan: WidthPlan, operator: str) -> Record:
+    """What an operator promises under the plan that it follows, as one sentence and as a truth."""
+    from growjax.grow.plan import vocabulary_grown
+    from growjax.grow.registry import parse_operator
+
+    keeps = parse_operator(operator).keeps(vocabulary_grown(plan))
+    exact = "the function is kept: the same logits up to rounding" if keeps else "the function is not kept"
+    inexact = [f"{axis}: {why}" for axis, why in plan.inexact().items()]
+    return {"keeps_function": keeps, "exact": "; ".join([exact, *inexact])}
+
+
+def before(plan: WidthPlan, operator: str, optim: OptimConfig, *, key: jax.Array) -> Record:
+    """All that is known of `widen` in memory before the first array is read."""
+    from growjax.config import TrainConfig
+    from growjax.grow.widen import followed_plan
+    from growjax.limits import least_bytes
+
+    own = followed_plan(plan, optim, operator=operator, key=key)
+    states = [least_bytes(TrainConfig(model, optim)) for model in (own.source, own.target)]
+    return {
+        "operator": operator,
+        "plan": [row._asdict() for row in own.rows()],
+        "before": sizes(own.source) | {"bytes": states[0]},
+        "after": sizes(own.target) | {"bytes": states[1]},
+        **promise(own, operator),
+        "road": "in memory",
+        "peak_bytes": sum(states),
+    }
+
+
+def print_plan(out: Console, described: Record) -> None:
+    """The plan axis by axis, and what it costs."""
+    plan = Table("axis", "old", "new", "copies", "", title=f"{described['operator']}: which positions are copied")
+    for row in described["plan"]:
+        plan.add_row(row["axis"], str(row["old"]), str(row["new"]), row["copies"], row["exact"])
+    out.print(plan)
+    table = Table("", "before", "after", title="what it costs")
+    for name in described["before"]:
+        table.add_row(name.replace("_", " "), f"{described['before'][name]:,.0f}", f"{described['after'][name]:,.0f}")
+    out.print(table)
+
+
+def print_before(out: Console, described: Record) -> None:
+    """What `--dry-run` shows."""
+    print_plan(out, described)
+    peak = f"{described['peak_bytes'] / 1e9:,.2f} GB"
+    for line in (f"{described['road']}: memory at most {peak}", described["exact"]):
+        out.print(line, highlight=False, soft_wrap=True)
+
+
+def print_step_zero(out: Console, zero: Record) -> None:
+    """How far the wide model is from its source."""
+    out.print(said_of(zero), highlight=False, soft_wrap=True)
+
+
+def said_of(zero: Record) -> str:
+    """The figures of step 0 as a sentence, or why there are none."""
+    if "not_measured" in zero:
+        return f"at step 0: not measured, {zero['not_measured']}"
+    return (
+        f"at step 0, on {zero['measured_on']}: KL {zero['kl']:.3g} nats per token, largest logit difference "
+        f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})"
+    )

@@ -1,0 +1,1 @@
+"""Finds the best start for one source, target, corpus and regime within a budget of training steps."""

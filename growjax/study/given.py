@@ -1,0 +1,52 @@
+"""The cell of a source that was not trained here: its state as the study goes on with it, and one evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+
+from growjax.checkpoints import keep
+from growjax.digests import digest, digest_by_leaf
+from growjax.errors import UserError
+from growjax.model.decoder import count_params
+from growjax.record.cells import Cell, Recipe
+from growjax.record.store import as_tree, save_state
+from growjax.schema import Record
+from growjax.study.context import Context
+from growjax.study.sources import Source, as_given
+from growjax.train.loop import evaluate
+
+
+def fill_given(ctx: Context, recipe: Recipe, source: Source | None) -> Record:
+    """The cell of a given source; it draws nothing. Raises `UserError` where it is neither full nor at hand."""
+    digest_, step = recipe.parameters["state"], recipe.parameters["step"]
+    inputs = {"tokens": ctx.tokens.digest, "source": digest_}
+    found = ctx.run.find(recipe, inputs)
+    if found is not None:
+        return found
+    if source is None:
+        raise UserError(f"the source of digest {digest_[:12]} is not at hand", "say where it lies with --source")
+    state = as_given(source, ctx.config)
+    loss = float(jax.jit(evaluate)(state, ctx.feed.evaluation))
+    tree, extras = as_tree(state), source.extras
+    digests = {
+        "state": digest(tree),
+        "leaves": digest_by_leaf(tree),
+        "config": state.config.digest(),
+        "ledger": {},
+    }
+    metrics = {
+        "eval_steps": [step],
+        "eval_loss": [loss],
+        "final_loss": loss,
+        "parameters": count_params(state.config.model),
+        "zero_moments": source.fresh,
+    }
+
+    def fill(folder: Path) -> None:
+        save_state(folder, state)
+        if extras is not None:
+            keep(extras, folder)
+
+    return ctx.run.write(Cell(recipe, inputs, digests, metrics), fill=fill)

@@ -1,0 +1,36 @@
+"""What the page says beside a study's figures."""
+
+from __future__ import annotations
+
+from growjax.record.receipt_types import Receipt
+from growjax.study.spec import StudySpec
+
+
+def of_given(receipt: Receipt) -> list[str]:
+    """What is to be said of sources that were not trained here."""
+    hints, notes = receipt["inputs"].get("sources", {}), []
+    for cell in receipt["cells"]:
+        if cell["kind"] == "given":
+            state, step = cell["parameters"]["state"], cell["parameters"]["step"]
+            hint = hints.get(state)
+            where = f" {hint['path']} ({hint['model_type'] or 'a state'})," if hint else ""
+            moments = "moments of zero" if cell["metrics"]["zero_moments"] else "moments of its own"
+            notes.append(f"Source {cell['source']} was not trained here:{where} state {state}, step {step}, {moments}.")
+    return notes
+
+
+def of_study(spec: StudySpec) -> list[str]:
+    """What is to be said of a study's samples."""
+    notes = [
+        "States of one seed at two steps are not independent: they are one run seen twice.",
+        "A deterministic continuation repeated is one number; its replicates are fixed batch orders.",
+    ]
+    fewest = min(spec.replicates(regime) for regime in spec.regimes) if spec.regimes else 0
+    if fewest < 8:
+        notes.append(
+            f"With {fewest} to {max(spec.replicates(r) for r in spec.regimes)} replicates the intervals are wide; "
+            "a claim should rest on at least 8."
+            if spec.regimes
+            else "No regime was run."
+        )
+    return notes

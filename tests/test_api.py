@@ -1,0 +1,60 @@
+"""`growjax/README.md`: its examples run, and its table is the decoder's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from growing import MODELS
+
+from growjax import make_state
+from growjax.config import TrainConfig
+from growjax.errors import UserError
+from growjax.model.decoder import init_params, named_params
+from growjax.model.table import markdown, parameters
+from growjax.streams import Streams, root_key
+
+PAGE = (ROOT / "growjax" / "README.md").read_text()
+
+
+def test_every_example_runs():
+    code = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.S))
+    env = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # what it checks holds to a tolerance
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "params/embedding is float32 [16, 50], where its configuration has float32 [50, 16]" in done.stdout
+
+
+def test_the_table_is_that_of_the_decoder():
+    found = re.search(r"<!-- table -->\n(.*?)<!-- end of table -->", PAGE, re.S)
+    assert found and found[1] == markdown(), "put in what python -m growjax.model.table prints"
+    for model in MODELS.values():
+        for path, spec, _ in named_params(model):
+            assert parameters()[path][0] == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p.pop("embedding"), "params/embedding is missing"),
+        (lambda p: p.update(extra=np.zeros(3, np.float32)), "params/extra is no leaf"),
+        (lambda p: p["blocks"].update(wq=p["blocks"]["wq"][:1]), "params/blocks/wq is float32"),
+        (lambda p: p.update(embedding=np.asarray(p["embedding"], np.float64)), "params/embedding is float64"),
+        (lambda p: p.update(embedding=p["embedding"] * np.nan), "params/embedding holds values"),
+        (lambda p: p.update(embedding=[1.0]), "params/embedding"),
+    ],
+)
+def test_parameters_of_ones_own_are_checked_leaf_by_leaf(change, words: str):
+    config = TrainConfig(model=MODELS["rms tied"].replace(dtype="float32"))
+    params = init_params(config.model, key=Streams(root_key(0)).at("init", 0))
+    params = {**params, "blocks": dict(params["blocks"])}
+    assert int(make_state(config, params).step) == 0
+    change(params)
+    with pytest.raises(UserError, match=words) as caught:
+        make_state(config, params)
+    assert caught.value.hint and "\n" not in str(caught.value)

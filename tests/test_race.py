@@ -1,0 +1,163 @@
+"""The race among warm starts, on made-up curves where the answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from growjax.errors import UserError
+from growjax.measure.curves import auc
+from growjax.select.race import Curves, Need, Rules, Verdict, ladder, least_budget, race
+from growjax.select.trust import Difference, Outlook, fitted, outlook, published
+
+HORIZON, EVERY = 128, 8
+
+
+def rules(budget: int, **more: int) -> Rules:
+    return Rules(HORIZON, budget, ladder(HORIZON, EVERY, 16), EVERY, **more)
+
+
+def played(curve, names: list[str], given: Rules, outlooks=lambda lag: Outlook(1.0, 0.0, 0.0)) -> Verdict:
+    """A race over curves `curve(name, replicate)`; every need is checked against what was run before."""
+    running, reached = race(names, given, outlooks), {}
+    need: Need = next(running)
+    try:
+        while True:
+            assert need.steps == sum(need.lag - reached.get(place, 0) for place in need.places) > 0
+            reached |= dict.fromkeys(need.places, need.lag)
+            curves: Curves = {place: curve(*place)[: need.lag // EVERY + 1] for place in need.places}
+            need = running.send(curves)
+    except StopIteration as stop:
+        verdict: Verdict = stop.value
+        assert verdict.spent == sum(reached.values()) <= given.budget
+        return verdict
+
+
+def line(level: float, noise: float = 0.0, seed: int = 0):
+    """A flat curve with a replicate's own offset, shared by all candidates but for a part."""
+
+    def curve(replicate: int) -> list[float]:
+        own = np.random.default_rng([seed, replicate]).normal() * noise
+        return [level + own] * (HORIZON // EVERY + 1)
+
+    return curve
+
+
+def test_a_clear_winner_is_separated_at_once():
+    levels = {"a": 2.0, "b": 2.5, "c": 1.5}
+    verdict = played(lambda n, r: line(levels[n])(r), list(levels), rules(10_000))
+    assert verdict.order == ("c", "a", "b") and verdict.separated and verdict.lag == 16
+    assert [(one.candidate, one.why) for one in verdict.left] == [("a", "separated"), ("b", "separated")]
+    assert verdict.gap == pytest.approx(0.5) and verdict.spent == 3 * 16
+
+
+def test_drift_keeps_who_may_still_win():
+    """The late winner is behind at the first rung by less than the order still changes."""
+
+    def curve(name: str, replicate: int) -> list[float]:
+        steps = range(0, HORIZON + 1, EVERY)
+        return [2.0 if name == "early" else 2.1 - 0.02 * step / EVERY for step in steps]
+
+    wary = played(curve, ["early", "late"], rules(10_000), lambda lag: Outlook(1.0, 0.1 if lag < HORIZON else 0.0, 0.0))
+    assert wary.order[0] == "late" and wary.lag == HORIZON and wary.separated
+    rash = played(curve, ["early", "late"], rules(10_000))
+    assert rash.order[0] == "early" and rash.lag == 16
+
+
+def test_noise_asks_for_replicates():
+    noisy = {"a": line(2.0, 0.3, 1), "b": line(2.02, 0.3, 2)}
+    verdict = played(lambda n, r: noisy[n](r), list(noisy), rules(2_000), lambda lag: Outlook(1.0, 0.0, 0.3))
+    assert verdict.replicates == 8 and not verdict.separated
+
+
+def test_a_small_budget_takes_out_the_worse_half_and_says_so():
+    levels = {name: 2 + 0.01 * i for i, name in enumerate("abcdefgh")}
+    unsure = played(
+        lambda n, r: line(levels[n])(r),
+        list(levels),
+        rules(8 * 16 + 200),
+        lambda lag: Outlook(1.0, 0.5 * (lag < 128), 0.0),
+    )
+    assert unsure.order[0] == "a" and not unsure.separated
+    assert {one.why for one in unsure.left} == {"budget"}
+
+
+def test_who_leaves_the_numbers_is_out():
+    def curve(name: str, replicate: int) -> list[float]:
+        return [math.inf if name == "bad" and replicate == 1 else 2.0 + (name == "worse")] * (HORIZON // EVERY + 1)
+
+    verdict = played(curve, ["bad", "good", "worse"], rules(5_000))
+    assert verdict.order[0] == "good"
+    assert {one.candidate: one.why for one in verdict.left} == {"bad": "diverged", "worse": "separated"}
+
+
+def test_a_budget_too_small_is_refused_with_the_least():
+    least = least_budget("abc", ladder(HORIZON, EVERY, 16))
+    with pytest.raises(UserError, match=f"{least - 1} steps") as refused:
+        next(race("abc", rules(least - 1), lambda lag: Outlook(1.0, 0.0, 0.0)))
+    assert str(least) in refused.value.hint
+    assert played(lambda n, r: line(2.0)(r), list("abc"), rules(least)).spent == least
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(2, 9),
+    st.integers(0, 3_000),
+    st.integers(0, 10_000),
+    st.floats(0, 0.2),
+    st.floats(0, 0.2),
+    st.floats(-0.2, 1.5),
+)
+def test_any_race_keeps_its_budget_and_names_everyone(
+    count: int, more: int, seed: int, noise: float, drift: float, slope: float
+):
+    names = [f"c{i}" for i in range(count)]
+
+    def curve(name: str, replicate: int) -> list[float]:
+        rng = np.random.default_rng([seed, int(name[1:]), replicate])
+        curve = 2 + np.cumsum(rng.normal(size=HORIZON // EVERY + 1)) * noise
+        return [math.inf if rng.random() < 0.02 else float(x) for x in curve]
+
+    given = rules(least_budget(names, ladder(HORIZON, EVERY, 16)) + more)
+    outlooks = lambda lag: Outlook(slope, drift if lag < HORIZON else 0.0, noise)  # noqa: E731
+    verdict = played(curve, names, given, outlooks)
+    assert sorted(verdict.order) == names
+    assert verdict == played(curve, names[::-1], given, outlooks)
+
+
+def test_the_ladder_ends_at_the_horizon():
+    assert ladder(128, 8, 16) == (16, 32, 64, 128)
+    assert ladder(100, 8, 20) == (16, 32, 64, 96)
+    assert ladder(8, 8, 16) == (8,)
+
+
+def test_the_fit_finds_what_was_put_in():
+    rng = np.random.default_rng(0)
+    now, early, rest = rng.normal(size=(3, 4000))
+    late = early + 0.4 * now + 0.05 * rest
+    found = [Difference((n,), (e,), (f,)) for n, e, f in zip(now.tolist(), early.tolist(), late.tolist(), strict=True)]
+    slope, drift, noise = fitted(found)
+    assert slope == pytest.approx(0.4, abs=0.005) and drift == pytest.approx(0.05, rel=0.05) and noise == 0
+    apart = [Difference(f.now * 2, (f.early[0] - 0.1, f.early[0] + 0.1), f.late * 2) for f in found]
+    assert fitted(apart) == pytest.approx((slope, drift, 0.1 * 2**0.5))
+
+
+def test_the_published_table_is_read_between_its_rows():
+    table = published()
+    row = table["regimes"]["stochastic"][1]
+    lag = round(row["ratio"] * 4096)
+    assert outlook(table, "stochastic", lag, 4096) == pytest.approx((row["slope"], row["drift"], row["noise"]))
+    assert outlook(table, "stochastic", 1, 10**6) == outlook(table, "stochastic", 16, 256)
+    assert outlook(table, "deterministic", 128, 128)[:2] == (1.0, 0.0)
+    assert outlook(table, "of_another", 16, 128).drift == max(
+        outlook(table, name, 16, 128).drift for name in table["regimes"]
+    )
+
+
+def test_auc_is_what_a_race_compares():
+    verdict = played(lambda n, r: [2.0 if n == "a" else 3.0] * 17, ["a", "b"], rules(64))
+    assert verdict.gap == auc([0, 128], [3.0, 3.0]) - auc([0, 128], [2.0, 2.0])
