@@ -27,6 +27,7 @@ from growjax.digests import digest, named_leaves
 from growjax.errors import UserError
 from growjax.files import whole_directory, write_text
 from growjax.train.state import TrainState, fresh_state
+from growjax.values import Whole, taken
 
 SHARD = 5 * 10**9
 """Bytes of a file at most, where nothing else is said."""
@@ -172,6 +173,7 @@ def fill(
     history: History | None = None,
 ) -> None:
     """What `save_checkpoint` does, into an empty folder that is there."""
+    shard_bytes = taken(Whole(0, 2**63 - 1), shard_bytes, "shard_bytes")
     made = stock(state.config.model, extras, dtype)
     params = folded(made.fold, state.config.model, state.params)
     _write(folder, made, params, shard_bytes)
