@@ -118,7 +118,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "size missing": ("llama", config(hidden_size=None), "lacks hidden_size"),
     "size is text": ("llama", config(hidden_size="16"), "hidden_size is '16'"),
     "size is zero": ("llama", config(num_attention_heads=0, head_dim=None), "head_dim"),
-    "size is too large": ("llama", config(num_hidden_layers=10**9), "model.layers.2.input_layernorm.weight is missing"),
+    "size is too large": ("llama", config(num_hidden_layers=10**9), "layers.2.self_attn.q_proj.weight is missing"),
     "activation": ("llama", config(hidden_act="relu"), "hidden_act is 'relu'"),
     "scaled positions": ("llama", config(rope_parameters={"rope_type": "llama3"}), "rope_type is 'llama3'"),
     "scaled as before": ("llama", config(rope_scaling={"type": "linear", "factor": 2}), "rope_scaling.rope_type"),

@@ -54,6 +54,8 @@ class Family:
     prefix: str
     """Of every tensor but the head; a folder of the model without its head leaves it out."""
     tensors: tuple[Tensor, ...]
+    """In the order in which the stock class lists its parameters, one layer standing for all: optimizers number them
+    so."""
     settings: tuple[Setting, ...]
     parts: Mapping[str, Any]
     """Fields of `ModelConfig` that every member has."""

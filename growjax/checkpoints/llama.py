@@ -11,7 +11,6 @@ _BLOCK = "model.layers.{}."
 
 TENSORS = (
     Tensor("model.embed_tokens.weight", ("embedding",), "plain"),
-    Tensor(f"{_BLOCK}input_layernorm.weight", ("blocks/attn_norm_gain",)),
     Tensor(f"{_BLOCK}self_attn.q_proj.weight", ("blocks/wq",)),
     Tensor(f"{_BLOCK}self_attn.q_proj.bias", ("blocks/bq",)),
     Tensor(f"{_BLOCK}self_attn.k_proj.weight", ("blocks/wk",)),
@@ -20,13 +19,14 @@ TENSORS = (
     Tensor(f"{_BLOCK}self_attn.v_proj.bias", ("blocks/bv",)),
     Tensor(f"{_BLOCK}self_attn.o_proj.weight", ("blocks/wo",)),
     Tensor(f"{_BLOCK}self_attn.o_proj.bias", ("blocks/bo",)),
-    Tensor(f"{_BLOCK}post_attention_layernorm.weight", ("blocks/mlp_norm_gain",)),
     Tensor(f"{_BLOCK}mlp.gate_proj.weight", ("blocks/w_gate",)),
     Tensor(f"{_BLOCK}mlp.gate_proj.bias", ("blocks/b_gate",)),
     Tensor(f"{_BLOCK}mlp.up_proj.weight", ("blocks/w_up",)),
     Tensor(f"{_BLOCK}mlp.up_proj.bias", ("blocks/b_up",)),
     Tensor(f"{_BLOCK}mlp.down_proj.weight", ("blocks/w_down",)),
     Tensor(f"{_BLOCK}mlp.down_proj.bias", ("blocks/b_down",)),
+    Tensor(f"{_BLOCK}input_layernorm.weight", ("blocks/attn_norm_gain",)),
+    Tensor(f"{_BLOCK}post_attention_layernorm.weight", ("blocks/mlp_norm_gain",)),
     Tensor("model.norm.weight", ("final_norm_gain",)),
     Tensor("lm_head.weight", ("head",), "plain"),
 )

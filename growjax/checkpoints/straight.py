@@ -21,10 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.checkpoints.adam import Options
 from growjax.checkpoints.copies import CHUNK, copy_scaled
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.folder import SHARD, Opened, fill_beside, stock
+from growjax.checkpoints.folder import SHARD, Opened, fill_beside, folded, stock
 from growjax.checkpoints.folds import epsilon_fold
+from growjax.checkpoints.groups import factors_of, groups_of, write_factors
 from growjax.checkpoints.layout import Leaf, Place, leaves, places, put_together, taken_apart
 from growjax.checkpoints.record import Digests
 from growjax.checkpoints.stored import NUMPY, in_float32
@@ -33,8 +35,9 @@ from growjax.config import ModelConfig, OptimConfig
 from growjax.grow.copying import Cloned, leaf_maps
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.plan import WidthPlan, dealt_plan
-from growjax.grow.widen import leafwise
+from growjax.grow.widen import given_factors, leafwise
 from growjax.model.axes import ParamSpec
+from growjax.train.optim import LawFactors
 
 BASE = 500 * 10**6
 """Bytes that the process, its libraries and the chunks in work take at most."""
@@ -58,6 +61,8 @@ class Straight:
     """The target as the family holds it."""
     given: Mapping[str, Any]
     """Its config.json."""
+    law: LawFactors | None
+    """Factors of the optimizer's constants, where the operator gives some."""
 
     @property
     def dtype(self) -> str:
@@ -138,7 +143,15 @@ class Straight:
                     written[place.name] = digest.result()
                     done(value.nbytes)
         fill_beside(folder, self.given, self.opened.extras)
+        if self.law is not None:
+            self._write_factors(folder, self.law)
         return Digests.of(source, written)
+
+    def _write_factors(self, folder: Path, law: LawFactors) -> None:
+        model = self.plan.target
+        factors = factors_of(law, self.family, model, folded(model))
+        constants = Options.of(OptimConfig(), 0.0).constants(OptimConfig().clip_norm)
+        write_factors(folder, factors, groups_of(factors, self.family, model), constants)
 
     def _made(self, row: Layers, source: dict[str, str], pool: Executor) -> Iterator[tuple[Place, np.ndarray]]:
         """The tensors of a row in the dtype to store; digests of what they are made of go to `source`."""
@@ -220,4 +233,5 @@ def plan_straight(
         return None
     if fold is not None:
         functions = functions.then(Leafwise((lambda path, spec, leaf, first=0: fold(spec, leaf),)))
-    return Straight(opened, own, functions, family, model, given)
+    law = given_factors(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
+    return Straight(opened, own, functions, family, model, given, law)
