@@ -1,15 +1,15 @@
 """Tiny checkpoints made by transformers, and what transformers makes of those that growjax writes.
 
-    TORCH -m experiments.families make --out tests/data
+    TORCH -m experiments.families make --out tests/data [--only NAME]
     python -m experiments.families grow --data tests/data --out DIR
     TORCH -m experiments.families check --data tests/data --grown DIR [--json FILE]
 
 TORCH is a Python with torch and transformers, and without growjax's packages; python one with growjax. `make` draws a
 small model of each family and writes its folder with `reference.npz`: ids, and torch's logits for them in float32.
-`grow` brings each in, writes it out again (`same`), and writes it out doubled by `exact_copy` (`wide`). `check` loads
-what was written in transformers, saves it again, loads that, and compares. Claims: every tensor of `same` is the
-source's; the logits of `wide`, before and after, are the source's to 2e-5 of the largest. Exits with 1 where one fails.
-A minute.
+`grow` brings each in and writes it out again (`same`), doubled (`wide`), and one and a half times as wide (`uneven`,
+where the plan says that this is exact), by `exact_copy`. `check` loads what was written in transformers, saves it
+again, loads that, and compares. Claims: every tensor of `same` is the source's; the logits of `wide` and `uneven`,
+before and after, are the source's to 2e-5 of the largest. Exits with 1 where one fails. A minute.
 """
 
 from __future__ import annotations
@@ -35,12 +35,43 @@ SIZES: dict[str, Any] = {
     "eos_token_id": 2,
 }
 
+NO_GROUPS = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
+
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {**SIZES, "tie_word_embeddings": True, "rms_norm_eps": 1e-5}),
     "llama-untied": ("Llama", {**SIZES, "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}),
     "mistral": ("Mistral", {**SIZES, "sliding_window": 32, "head_dim": 8}),
     "qwen2": ("Qwen2", {**SIZES, "tie_word_embeddings": True, "rope_theta": 1e6}),
     "qwen3": ("Qwen3", {**SIZES, "head_dim": 8, "tie_word_embeddings": True}),
+    "olmo2": ("Olmo2", {**SIZES, "tie_word_embeddings": False}),
+    "gemma": ("Gemma", {**SIZES, "head_dim": 8}),
+    "gemma2": (
+        "Gemma2",
+        {
+            **SIZES,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 12,
+            "sliding_window": 7,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 6.0,
+        },
+    ),
+    "gemma3_text": (
+        "Gemma3",
+        {
+            **SIZES,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 12,
+            "sliding_window": 7,
+            "num_hidden_layers": 3,
+            "intermediate_size": 24,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+    ),
     "gpt2": (
         "GPT2",
         {
@@ -54,8 +85,64 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "eos_token_id": 2,
         },
     ),
+    "llama-scaled": (
+        "Llama",
+        {
+            **SIZES,
+            "head_dim": 8,
+            "max_position_embeddings": 64,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 100.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+        },
+    ),
+    "qwen2-scaled": ("Qwen2", {**SIZES, "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}),
+    "phi3": (
+        "Phi3",
+        {
+            **SIZES,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "partial_rotary_factor": 0.75,
+            "pad_token_id": 0,
+        },
+    ),
+    "opt": (
+        "OPT",
+        {
+            "vocab_size": 64,
+            "hidden_size": 16,
+            "ffn_dim": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 32,
+            "init_std": 0.3,
+        },
+    ),
+    "gpt_neox": ("GPTNeoX", {**NO_GROUPS, "rotary_pct": 0.5}),
+    "gpt_neox-sequential": (
+        "GPTNeoX",
+        {
+            **NO_GROUPS,
+            "num_attention_heads": 2,
+            "use_parallel_residual": False,
+            "rotary_pct": 0.75,
+            "rotary_emb_base": 500.0,
+            "hidden_act": "gelu_fast",
+            "attention_bias": False,
+            "tie_word_embeddings": True,
+        },
+    ),
 }
 """A name for each folder: the classes of transformers, and their settings."""
+
+KINDS = ("same", "wide", "uneven")
+"""What is written of each."""
 
 CLOSE = 2e-5
 """Of the largest logit."""
@@ -72,17 +159,21 @@ def _logits(folder: Path, ids: Any) -> Any:
         return model(torch.tensor(ids)).logits.float().numpy(), model
 
 
-def make(out: Path) -> None:
-    """Draws the sources."""
+def make(out: Path, only: str | None = None) -> None:
+    """Draws the sources, or one of them."""
     np, torch, transformers = _library("numpy"), _library("torch"), _library("transformers")
     for name, (kind, settings) in FAMILIES.items():
+        if only not in (None, name):
+            continue
         torch.manual_seed(0)
-        config = getattr(transformers, f"{kind}Config")(**settings)
+        config = getattr(transformers, "Gemma3TextConfig" if kind == "Gemma3" else f"{kind}Config")(**settings)
         head = "GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"
         model = getattr(transformers, head)(config)
         for path, value in model.named_parameters():
             if value.ndim == 1:  # gains and biases of their own
                 value.data += 0.2 * torch.randn_like(value)
+                if kind.startswith("Gemma"):  # as published: gains are 1 + w, and 1 + w - 1 is w for bfloat16's w
+                    value.data = value.data.bfloat16().float()
             assert value.dtype == torch.float32, path
         model.save_pretrained(out / name)
         ids = np.random.default_rng(0).integers(0, 64, (2, 24))
@@ -103,10 +194,14 @@ def grow(data: Path, out: Path) -> None:
     for name in FAMILIES:
         state, extras = load(data / name)
         save(out / "same" / name, state, extras)
-        plan = make_plan(state.config.model, default_target(state.config.model))
-        wide = widen(state, plan, operator="exact_copy", key=root_key(1, "study"))
-        history = History("exact_copy", tuple(row._asdict() for row in plan.rows()))
-        save(out / "wide" / name, wide, extras, history=history, shard_bytes=30_000)
+        model = state.config.model
+        half = {key: getattr(model, key) * 3 // 2 for key in ("d_model", "n_heads", "n_kv_heads", "d_ff")}
+        for kind, target in {"wide": default_target(model), "uneven": model.replace(**half)}.items():
+            plan = make_plan(model, target)
+            if plan.exact:
+                wide = widen(state, plan, operator="exact_copy", key=root_key(1, "study"))
+                history = History("exact_copy", tuple(row._asdict() for row in plan.rows()))
+                save(out / kind / name, wide, extras, history=history, shard_bytes=30_000)
 
 
 def check(data: Path, grown: Path) -> dict[str, dict[str, Any]]:
@@ -120,7 +215,9 @@ def check(data: Path, grown: Path) -> dict[str, dict[str, Any]]:
         same = load_file(grown / "same" / name / "model.safetensors")
         equal = source.keys() == same.keys() and all(np.array_equal(source[k], same[k]) for k in source)
         row: dict[str, Any] = {"tensors_equal": bool(equal), "largest_logit": float(size)}
-        for kind in ("same", "wide"):
+        for kind in KINDS:
+            if not (grown / kind / name).exists():
+                continue
             logits, model = _logits(grown / kind / name, reference["ids"])
             with tempfile.TemporaryDirectory() as again:
                 model.save_pretrained(again)
@@ -137,9 +234,10 @@ def main() -> int:
     parser.add_argument("mode", choices=("make", "grow", "check"))
     for option in ("--out", "--data", "--grown", "--json"):
         parser.add_argument(option, type=Path)
+    parser.add_argument("--only")
     given = parser.parse_args()
     if given.mode == "make":
-        make(given.out)
+        make(given.out, given.only)
     elif given.mode == "grow":
         grow(given.data, given.out)
     else:
@@ -148,7 +246,7 @@ def main() -> int:
         print(text)
         if given.json:
             given.json.write_text(text + "\n")
-        gaps = [v for row in found.values() for k, v in row.items() if k.startswith(("same", "wide"))]
+        gaps = [v for row in found.values() for k, v in row.items() if k.startswith(KINDS)]
         return int(not all(row["tensors_equal"] for row in found.values()) or max(gaps) > CLOSE)
     return 0
 

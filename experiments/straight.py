@@ -44,8 +44,7 @@ SHARD = 10**9
 def make(folder: Path, model: ModelConfig) -> None:
     """Random weights in bfloat16, and no tokenizer."""
     folder.mkdir(parents=True)
-    given = FAMILY.write(model) | {"torch_dtype": "bfloat16"}
-    (folder / "config.json").write_text(json.dumps(given))
+    (folder / "config.json").write_text(json.dumps(FAMILY.write(model, "bfloat16")))
     draw, found = np.random.default_rng(0), list(places(FAMILY.tensors, model))
     with Writer(folder, found, "bfloat16", SHARD) as writer:
         for place in found:

@@ -34,6 +34,8 @@ def grown_adamw(model: torch.nn.Module, folder: str | Path) -> torch.optim.Optim
     """AdamW with the groups of a folder's table, in the table's order, as its optimizer.pt has them."""
     described = json.loads((Path(folder) / "growth_groups.json").read_text())
     named = dict(model.named_parameters())
+    if "lm_head.weight" in named:  # transformers 5 calls GPT-NeoX's head by another name than its files do
+        named["embed_out.weight"] = named["lm_head.weight"]
     groups = [
         {"params": [named[name] for name in row["params"]], **{k: row[k] for k in ("lr", "weight_decay", "eps")}}
         for row in described["groups"]
@@ -86,7 +88,7 @@ def clip_by_weights(
     arrays = load_file(Path(folder) / "growth_factors.safetensors")
 
     def clip(*_: Any) -> None:
-        pairs = [(p.grad, arrays[f"clip.{name}"]) for name, p in model.named_parameters() if p.grad is not None]
+        pairs = [(p.grad, _of(arrays, "clip", name)) for name, p in model.named_parameters() if p.grad is not None]
         norm = sum((w * g.square()).sum() for g, w in pairs) ** 0.5
         for g, _ in pairs:
             g.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))  # as torch.nn.utils.clip_grad_norm_
@@ -101,6 +103,12 @@ def load_moments(optimizer: torch.optim.Optimizer, model: torch.nn.Module, folde
         step = held[f"step.{name}"] if f"step.{name}" in held else held["step"]
         optimizer.state[p] = {
             "step": step.to(torch.float32),
-            "exp_avg": held[f"exp_avg.{name}"].to(p.dtype),
-            "exp_avg_sq": held[f"exp_avg_sq.{name}"].to(p.dtype),
+            "exp_avg": _of(held, "exp_avg", name).to(p.dtype),
+            "exp_avg_sq": _of(held, "exp_avg_sq", name).to(p.dtype),
         }
+
+
+def _of(arrays: dict[str, Any], kind: str, name: str) -> Any:
+    """A parameter's array; GPT-NeoX's head has another name in files than transformers 5 gives it."""
+    own = f"{kind}.{name}"
+    return arrays[own if own in arrays else f"{kind}.embed_out.weight"]

@@ -6,104 +6,28 @@ Nothing here imports jax, so that a command line can be checked before the pins 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
+from growjax.configuration import Config, canonical_json, json_digest
 from growjax.domains import (
-    SMALLEST,
     Activation,
     Dialect,
     Dtype,
     Mlp,
     Norm,
+    NormPlace,
     Optimizer,
     Position,
+    QkNorm,
     Split,
-    as_float32,
-    normalise,
 )  # fmt: skip
-from growjax.errors import UserError, require
-from growjax.schema import DEFAULTS, Record
+from growjax.errors import require
+from growjax.values import SMALLEST, as_float32
 
-
-def canonical_json(value: object) -> str:
-    """The one text of a JSON value: sorted keys, no spaces, shortest round-trip floats, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def json_digest(value: object) -> str:
-    """SHA-256 of the canonical JSON text, in hexadecimal."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-class Config:
-    """Shared by every configuration: checked when made (`growjax.domains`), plain data out and in, one digest."""
-
-    def __post_init__(self):
-        normalise(self)
-        self.check()
-
-    def check(self) -> None:
-        """Raises `UserError` where fields do not fit each other."""
-
-    def to_dict(self) -> Record:
-        """Nested plain data, ready for JSON (tuples become lists), without what stands at its schema's default
-        (`growjax.schema.DEFAULTS`): a field that is added with a default changes no digest and no id."""
-        frozen = DEFAULTS.get(type(self).__name__, {})
-        found: Record = {}
-        for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            value, default = _plain(getattr(self, field.name)), frozen.get(field.name, _plain(_default(field)))
-            if value != default:
-                found[field.name] = value
-        return found
-
-    def every_field(self) -> Record:
-        """Nested plain data with every field, for a reader."""
-        return json.loads(canonical_json(dataclasses.asdict(self)))  # pyright: ignore[reportArgumentType]
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON of `to_dict`."""
-        return json_digest(self.to_dict())
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed; the copy is checked like any other."""
-        return dataclasses.replace(self, **changes)  # pyright: ignore[reportArgumentType]
-
-    @classmethod
-    def from_dict(cls, data: Record) -> Self:
-        """The inverse of `to_dict`, and of `every_field`; raises `UserError` on a field that is unknown, or that is
-        missing and has no default."""
-        fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
-        unknown = sorted(set(data) - set(fields))
-        if unknown:
-            raise UserError(f"{cls.__name__} has no field {unknown[0]!r}", "use the growjax version that wrote it")
-        lacking = [n for n, f in fields.items() if n not in data and _default(f) is dataclasses.MISSING]
-        if lacking:
-            raise UserError(f"{cls.__name__} lacks the field {lacking[0]!r}", "restore what was written")
-        values: Record = {}
-        for name, value in {**DEFAULTS.get(cls.__name__, {}), **data}.items():
-            if name not in fields:
-                continue  # a default that was frozen for a field that is gone
-            default = _default(fields[name])
-            if isinstance(default, Config) and isinstance(value, dict):
-                value = type(default).from_dict(value)
-            elif isinstance(default, tuple) and isinstance(value, list):
-                value = tuple(value)
-            values[name] = value
-        return cls(**values)
-
-
-def _default(field: dataclasses.Field) -> Any:
-    if field.default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Config):
-        return value.to_dict()
-    return list(value) if isinstance(value, tuple) else value
+__all__ = [
+    "PRESETS", "Architecture", "Config", "DataConfig", "ModelConfig", "OptimConfig", "TrainConfig", "canonical_json",
+    "json_digest",
+]  # fmt: skip
 
 
 class Architecture(NamedTuple):
@@ -146,7 +70,7 @@ class ModelConfig(Config):
     mlp: Mlp | None = None
     """`gated`: activation(gate) * up. `plain`: activation(up)."""
     activation: Activation | None = None
-    """Of the MLP; `gelu` by its tanh formula."""
+    """Of the MLP; `gelu` by its tanh formula, `gelu_erf` by the error function."""
     qkv_bias: bool | None = None
     """Biases of queries, keys and values; None takes `bias`, and where that is None too, the preset's."""
     attn_out_bias: bool | None = None
@@ -155,7 +79,7 @@ class ModelConfig(Config):
     """Biases of the MLP; None as above."""
     tie_embeddings: bool = True
     qk_norm: bool = False
-    """RMSNorm with a learned gain on queries and keys, shared over heads."""
+    """RMSNorm with a learned gain on queries and keys; see `qk_norm_over`."""
     bias: bool | None = None
     """Biases on every projection whose own field is None; None takes the preset's."""
     dropout: float = 0.1
@@ -163,10 +87,34 @@ class ModelConfig(Config):
     rope_theta: float = 10000.0
     rope_dim: int | None = None
     """Positions of a head in one rotation table; a longer head repeats it. None is the head's length."""
+    rotary_dim: int | None = None
+    """How many of a table's positions turn, the first ones; the others pass as they are. None turns all."""
+    rope_scaling: tuple[float, ...] = ()
+    """Of frequencies, see `growjax.model.rotary`: one number divides all of them, four are those of Llama 3."""
+    position_offset: int = 0
+    """Rows of a learned table of positions that stand before the first position's; nothing looks them up."""
+    parallel: bool = False
+    """Attention and MLP both read what a block is given; otherwise the MLP reads what attention has been added to."""
     norm_eps: float = 1e-5
     """Of every norm over `embed`, and of those over `head_dim` where they have none of their own."""
     qk_norm_eps: float | None = None
-    """With `qk_norm`, of the norms over `head_dim`; None takes `norm_eps`."""
+    """With `qk_norm`, of the norms of queries and keys; None takes `norm_eps`."""
+    norm_place: NormPlace = "before"
+    """Norms stand `before` attention and MLP, `after` them (before what they give is added), or `both`."""
+    qk_norm_over: QkNorm = "head"
+    """With `qk_norm`: each `head` by itself under a gain that all share, or `all` queries, or keys, at once."""
+    embed_scale: float = 1.0
+    """What embeddings are multiplied by where they enter the residual stream; a tied head takes the table as it is."""
+    query_pre_attn_scalar: int | None = None
+    """Scores are divided by its root; None takes the head's length, a longer one's too."""
+    attn_softcap: float | None = None
+    """Scores s become c tanh(s / c); None leaves them."""
+    logit_softcap: float | None = None
+    """The same of logits."""
+    layer_windows: tuple[int, ...] = ()
+    """By layer, over and over: how many positions a query sees, itself included; 0, or none at all, is all of them."""
+    local_rope_theta: float | None = None
+    """`rope_theta` of layers with a window; None takes the others'."""
     init_std: float = 0.02
     dtype: Dtype = "float32"
     """Of the computation; parameters are kept in float32 (float64 where this is float64)."""
@@ -179,7 +127,12 @@ class ModelConfig(Config):
         )
         if self.architecture.position == "rotary":
             rope = self.rope_dim or self.head_dim
-            require(rope % 2 == 0, f"rotary positions need an even length, not {rope}", "choose an even head_dim")
+            turned = rope if self.rotary_dim is None else self.rotary_dim
+            require(turned % 2 == 0, f"rotary positions need an even length, not {turned}", "choose an even head_dim")
+            told = self.rope_scaling
+            require(len(told) in (0, 1, 4), f"model.rope_scaling has {len(told)} numbers", "give 1 or 4, or none")
+            require(len(told) < 4 or told[1] < told[2], "model.rope_scaling has low no less than high", "swap them")
+            require(turned <= rope, f"model.rotary_dim {turned} is more than {rope}", f"choose {rope} at most")
             require(
                 self.head_dim % rope == 0,
                 f"model.head_dim {self.head_dim} is no multiple of rope_dim {rope}",
@@ -193,6 +146,12 @@ class ModelConfig(Config):
         if self.bias is not None:
             own = dict.fromkeys(("qkv_bias", "attn_out_bias", "mlp_bias"), self.bias) | own
         return PRESETS[self.dialect]._replace(**own)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """`layer_windows`, one for each layer; empty where all layers see all positions."""
+        own = self.layer_windows
+        return tuple(own[n % len(own)] for n in range(self.n_layers)) if any(own) else ()
 
     @property
     def described(self) -> str:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.random import define_prng_impl, threefry2x32_p
 
-from growjax.domains import COUNT, SEED, taken
+from growjax.domains import COUNT, SEED
+from growjax.values import taken
 
 STREAMS = ("init", "order", "dropout", "perturb", "structure", "bootstrap")
 """Every stream there is, in the order in which pages list them. The tokenizer has none: it draws nothing."""
@@ -29,7 +30,7 @@ def root_key(seed: int, purpose: str = "source") -> jax.Array:
     """The root of all keys of a seed for one purpose (`source` or `study`): a typed threefry key.
 
     A source and a study of the same seed share no key. Raises `UserError` for a seed that is not from 0 to
-    `growjax.domains.MOST_SEED`.
+    `growjax.values.MOST_SEED`.
     """
     seed = taken(SEED, seed, "seed")
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), name_tag(purpose))
@@ -107,7 +108,7 @@ class Streams:
         return at_step(self.stream(name), step)
 
     def replicate(self, index: int) -> Streams:
-        """Streams of a replicate, from 0 to `growjax.domains.MOST`: other draws in all of them, from the same seed."""
+        """Streams of a replicate, from 0 to `growjax.values.MOST`: other draws in all of them, from the same seed."""
         index = taken(COUNT, index, "replicate")
         return Streams(jax.random.fold_in(jax.random.fold_in(self.root, name_tag("replicate")), index))
 

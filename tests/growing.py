@@ -38,6 +38,26 @@ MIXED = {
     "rms learned gelu": BASE.replace(position="learned", mlp="plain", activation="gelu", mlp_bias=True),
     "rms without positions": BASE.replace(position="none", mlp="plain", attn_out_bias=True),
     "rms qkv biases": BASE.replace(qkv_bias=True),
+    "layer parallel gelu_erf": BASE.replace(
+        dialect="layer",
+        position="rotary",
+        rotary_dim=2,
+        activation="gelu_erf",
+        parallel=True,
+        n_kv_heads=4,
+        tie_embeddings=False,
+    ),
+    "layer relu": BASE.replace(dialect="layer", activation="relu"),
+    "rms normed after": BASE.replace(norm_place="after", qk_norm=True, qk_norm_over="all", tie_embeddings=False),
+    "rms windows and caps": BASE.replace(
+        norm_place="both",
+        embed_scale=4.0,
+        query_pre_attn_scalar=3,
+        attn_softcap=0.5,
+        logit_softcap=2.0,
+        layer_windows=(5,),
+        local_rope_theta=50.0,
+    ),
 }
 """Parts put together otherwise than in a preset: with `MODELS` every part takes every value it has."""
 

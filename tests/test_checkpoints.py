@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT, quick_programs
-from growing import BASE, MODELS, filled
+from growing import BASE, MIXED, MODELS, filled
 from safetensors.numpy import load_file, save_file
 
 from growjax import load_checkpoint, save_checkpoint
@@ -69,8 +69,9 @@ def test_logits_are_those_of_transformers_and_tensors_come_back(name: str, tmp_p
     written = json.loads((tmp_path / "same" / "config.json").read_text())
     said = {key: value for key, value in own.items() if value is not None}
     assert {key: written[key] for key in said} == said
-    if "rope_parameters" in own:
-        assert written["rope_theta"] == own["rope_parameters"]["rope_theta"]
+    if "rope_theta" in own.get("rope_parameters", {}):  # one for all layers
+        base = "rope_theta" if "rope_theta" in written else "rotary_emb_base"
+        assert written[base] == own["rope_parameters"]["rope_theta"]
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -87,7 +88,8 @@ def test_a_wide_folder_keeps_the_function(name: str, tmp_path: Path):
     held = {file: set(load_file(tmp_path / "wide" / file)) for file in set(index["weight_map"].values())}
     assert len(held) > 1 and all(name in held[file] for name, file in index["weight_map"].items())
     assert sum(map(len, held.values())) == len(index["weight_map"])
-    assert ("lm_head.weight" in index["weight_map"]) is not state.config.model.tie_embeddings
+    heads = {"lm_head.weight", "embed_out.weight"}
+    assert bool(heads & index["weight_map"].keys()) is not state.config.model.tie_embeddings
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -120,6 +122,11 @@ def test_short_floats_are_kept_as_stored(dtype: str, tmp_path: Path):
         (BASE.replace(qkv_bias=True), "Qwen2ForCausalLM"),
         (MODELS["rms untied"], "Qwen3ForCausalLM"),
         (MODELS["layer untied"].replace(n_kv_heads=4), "GPT2LMHeadModel"),
+        (MIXED["rms normed after"], "Olmo2ForCausalLM"),
+        (MIXED["layer parallel gelu_erf"], "GPTNeoXForCausalLM"),
+        (MIXED["layer relu"].replace(n_kv_heads=4, position_offset=2), "OPTForCausalLM"),
+        (BASE.replace(rotary_dim=2), "Phi3ForCausalLM"),
+        (BASE.replace(rope_scaling=(8.0, 1.0, 4.0, 8)), "LlamaForCausalLM"),
     ],
 )
 def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, words: str, tmp_path: Path):
@@ -139,7 +146,9 @@ def test_a_state_of_our_own_finds_its_stock_architecture(model: ModelConfig, wor
         (BASE.replace(norm="layer"), "no place for norm layer"),
         (BASE.replace(position="none"), "no place for position none"),
         (BASE.replace(head_dim=8, rope_dim=4), "rope_dim 4"),
-        (BASE.replace(n_heads=6, attn_out_bias=True, qkv_bias=True), "hidden_size 16 and 6"),
+        (BASE.replace(n_heads=6, bias=True), "hidden_size 16 and 6"),
+        (BASE.replace(layer_windows=(5,)), "layer_windows"),
+        (BASE.replace(norm_place="both", qk_norm=True, qk_norm_over="all"), "no place for"),
     ],
 )
 def test_what_no_stock_architecture_holds_is_refused(model: ModelConfig, words: str, tmp_path: Path):
@@ -148,9 +157,16 @@ def test_what_no_stock_architecture_holds_is_refused(model: ModelConfig, words: 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_norms_of_queries_and_keys_come_to_the_one_epsilon_of_a_stock_architecture(tied: bool, tmp_path: Path):
-    model = BASE.replace(qk_norm=True, norm_eps=1e-4, qk_norm_eps=3e-3, tie_embeddings=tied)
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"tie_embeddings": True},
+        {"tie_embeddings": False},
+        {"tie_embeddings": False, "norm_place": "after", "qk_norm_over": "all"},
+    ],
+)
+def test_norms_of_queries_and_keys_come_to_the_one_epsilon_of_a_stock_architecture(others: Any, tmp_path: Path):
+    model = BASE.replace(qk_norm=True, norm_eps=1e-4, qk_norm_eps=3e-3, **others)
     state = filled(TrainConfig(model=model))
     save_checkpoint(tmp_path / "out", state)
     back, _ = load_checkpoint(tmp_path / "out")

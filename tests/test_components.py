@@ -52,9 +52,13 @@ def test_the_small_models_take_every_value_of_every_part():
         ({"norm": "batch"}, "one of rms, layer"),
         ({"position": "alibi"}, "one of rotary, learned, none"),
         ({"mlp": "mixture"}, "one of gated, plain"),
-        ({"activation": "relu"}, "one of silu, gelu"),
+        ({"activation": "tanh"}, "one of silu, gelu, gelu_erf, relu"),
         ({"dialect": "gpt"}, "one of rms, layer"),
         ({"dialect": "layer", "position": "rotary", "head_dim": 3}, "even head_dim"),
+        ({"rotary_dim": 3}, "even head_dim"),
+        ({"rotary_dim": 6}, "choose 4 at most"),
+        ({"rope_scaling": (2.0, 1.0)}, "give 1 or 4"),
+        ({"rope_scaling": (2.0, 4.0, 4.0, 32)}, "swap them"),
     ],
 )
 def test_what_is_no_part_is_refused(fields: dict, hint: str):
@@ -91,7 +95,7 @@ def test_the_same_parts_are_the_same_model_whatever_the_preset():
 def test_parts_own_the_parameters_that_they_need():
     names = {name: {*param_specs(model), *param_specs(model)["blocks"]} for name, model in (MODELS | MIXED).items()}
     assert {name for name, found in names.items() if "positions" in found} == {
-        "layer tied", "layer untied", "rms learned gelu"
+        "layer tied", "layer untied", "rms learned gelu", "layer relu"
     }  # fmt: skip
     assert {"attn_norm_bias", "final_norm_bias", "bq", "q_gain", "w_gate"} <= names["layer rotary geglu"]
     assert not {"bo", "b_up", "b_gate", "b_down"} & names["layer rotary geglu"]

@@ -35,14 +35,16 @@ def plain_layer(x: jax.Array, gain: jax.Array, bias: jax.Array) -> jax.Array:
     return centred / jnp.sqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPS) * gain + bias
 
 
-def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array, reach: int = 99, cap: float | None = None) -> jax.Array:
     scores = jnp.einsum("btgrk,bsgk->bgrts", q, k) / np.sqrt(q.shape[-1])
-    seen = np.tril(np.ones(scores.shape[-2:], bool))
+    scores = scores if cap is None else cap * jnp.tanh(scores / cap)
+    seen = np.tril(np.ones(scores.shape[-2:], bool)) & ~np.tril(np.ones(scores.shape[-2:], bool), -reach)
     return jnp.einsum("bgrts,bsgk->btgrk", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)), v)
 
 
-def plain_loss(x: jax.Array, head: jax.Array) -> jax.Array:
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(x @ head.T, TARGETS))
+def plain_loss(x: jax.Array, head: jax.Array, cap: float | None = None) -> jax.Array:
+    logits = x @ head.T if cap is None else cap * jnp.tanh(x @ head.T / cap)
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, TARGETS))
 
 
 TARGETS = jnp.asarray(np.random.default_rng(9).integers(0, 7, 300))
@@ -60,6 +62,7 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[jax.Array, 
         (normals(4, 9), normals(4, 9, number=1)),
     ),
     "silu": (layers.silu, jax.nn.silu, (normals(4, 9),)),
+    "gelu_erf": (layers.gelu_erf, lambda x: jax.nn.gelu(x, approximate=False), (normals(4, 9),)),
     "gelu": (layers.gelu, lambda x: jax.nn.gelu(x, approximate=True), (normals(4, 9),)),
     "a wide projection": (project, lambda x, w: jnp.tensordot(x, w, 1), (normals(2, 3, 4), normals(4, 3, 5, number=1))),
     "a narrow projection": (
@@ -71,6 +74,21 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[jax.Array, 
         causal_attention,
         plain_attention,
         (normals(2, 5, 2, 3, 4), normals(2, 5, 2, 4, number=1), normals(2, 5, 2, 4, number=2)),
+    ),
+    "attention in a window under a cap": (
+        lambda *x: causal_attention(*x, reach=jnp.asarray(3, jnp.int32), cap=0.7),
+        lambda *x: plain_attention(*x, reach=3, cap=0.7),
+        (normals(2, 5, 2, 3, 4), normals(2, 5, 2, 4, number=1), normals(2, 5, 2, 4, number=2)),
+    ),
+    "rms norm of all": (
+        lambda x, g: layers.rms_norm_of_all(x, g, EPS),
+        lambda x, g: plain_rms(x.reshape(2, 3, 8), g.reshape(8)).reshape(x.shape),
+        (normals(2, 3, 2, 4), normals(2, 4, number=1)),
+    ),
+    "the loss under a cap": (
+        lambda x, h: loss.mean_loss(x, h, TARGETS, 1.5),
+        lambda x, h: plain_loss(x, h, 1.5),
+        (normals(300, 6), normals(7, 6, number=1)),
     ),
     "the loss in chunks": (  # of 128 rows, the last one shorter
         lambda x, h: loss.mean_loss(x, h, TARGETS),
@@ -117,6 +135,16 @@ ELSEWHERE: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ..
         (TARGETS[:, None], normals(300, 5)),
     ),
     "loss": (loss._both_elsewhere, loss._both, (normals(300, 6), normals(7, 6, number=1), TARGETS)),
+    "loss under a cap": (
+        lambda *x: loss._both_elsewhere(*x, cap=1.5),
+        lambda *x: loss._both(*x, cap=1.5),
+        (normals(300, 6), normals(7, 6, number=1), TARGETS),
+    ),
+    "attention in a window under a cap": (
+        lambda q, k, v, g: _both_ways(attention.WAYS["scores"], q, k, v, g),
+        lambda q, k, v, g: _both_ways((attention._some_forward, attention._some_backward), q, k, v, g),
+        (*(normals(2, 5, 2, *rest, number=n) for n, rest in enumerate(((3, 4), (4,), (4,), (3, 4)))),),
+    ),
     "loss's value": (loss._value_elsewhere, loss._value, (normals(300, 6), normals(7, 6, number=1), TARGETS)),
     **{
         f"attention by {way}": (
@@ -133,6 +161,12 @@ ELSEWHERE: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ..
         for way in ("scores", "xla")
     },
 }
+
+
+def _both_ways(way: Any, q: jax.Array, k: jax.Array, v: jax.Array, g: jax.Array) -> tuple[jax.Array, ...]:
+    own: dict[str, Any] = {"reach": jnp.asarray(3, jnp.int32), "cap": 0.7}
+    out, level = way[0](q, k, v, **own)
+    return (out, *way[1](q, k, v, out, level, g, **own))
 
 
 def _backward(way: Any, q: jax.Array, k: jax.Array, v: jax.Array, g: jax.Array) -> tuple[jax.Array, ...]:

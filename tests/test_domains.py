@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schema import CLASSES
 
-from growjax import domains
 from growjax.cli import VERBS, module_of
 from growjax.cli.arguments import parse
 from growjax.config import Config, ModelConfig, OptimConfig, TrainConfig
-from growjax.domains import DOMAINS, MOST, MOST_SEED, Flag, Maybe, Real, Several, Whole
+from growjax.domains import DOMAINS
 from growjax.errors import UserError
 from growjax.study.spec import CrossedLevels, StudySpec, TargetWidths, presets
+from growjax.values import MOST, MOST_SEED, Flag, Maybe, Real, Several, Whole, as_float32
 
 COMMANDS: dict[str, Any] = {
     name: found
@@ -173,4 +173,4 @@ def test_the_largest_that_are_taken():
     assert TargetWidths(d_model=MOST).of(ModelConfig()).d_model == MOST
     with pytest.raises(UserError, match="crossed streams have levels"):
         CrossedLevels(order=1)
-    assert domains.as_float32(1e39) == math.inf and isinstance(ModelConfig(), Config)
+    assert as_float32(1e39) == math.inf and isinstance(ModelConfig(), Config)

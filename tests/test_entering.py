@@ -25,8 +25,11 @@ pytestmark = pytest.mark.usefixtures("quickly")
 OTHERS: dict[str, Any] = {
     "n_layers": 3, "max_seq_len": 24, "dialect": "layer", "norm": "layer", "position": "learned", "mlp": "plain",
     "activation": "gelu", "qkv_bias": True, "attn_out_bias": True, "mlp_bias": True, "tie_embeddings": False,
-    "qk_norm": True, "bias": True, "dropout": 0.0, "rope_theta": 500.0, "rope_dim": 2, "norm_eps": 1e-2,
-    "qk_norm_eps": 1e-3, "init_std": 0.05, "dtype": "float64",
+    "qk_norm": True, "bias": True, "dropout": 0.0, "rope_theta": 500.0, "rope_dim": 2, "rotary_dim": 2,
+    "rope_scaling": (2.0,), "position_offset": 2, "parallel": True, "norm_eps": 1e-2,
+    "qk_norm_eps": 1e-3, "norm_place": "after", "qk_norm_over": "all", "embed_scale": 4.0, "query_pre_attn_scalar": 9,
+    "attn_softcap": 5.0, "logit_softcap": 3.0, "layer_windows": (5,), "local_rope_theta": 20.0,
+    "init_std": 0.05, "dtype": "float64",
 }  # fmt: skip
 """Another value of every field that is no width."""
 

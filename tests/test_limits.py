@@ -11,7 +11,6 @@ import pytest
 from growjax import limits
 from growjax.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from growjax.data.batches import window_ids
-from growjax.domains import MOST
 from growjax.errors import UserError
 from growjax.grow.plan import make_plan
 from growjax.streams import Streams, root_key
@@ -19,6 +18,7 @@ from growjax.study.checks import require_room_for_study, require_samples
 from growjax.study.runner import check
 from growjax.study.spec import CrossedLevels, TargetWidths, presets
 from growjax.train.state import init_state
+from growjax.values import MOST
 
 SMOKE = presets()["smoke"]
 SIZES = ("d_model", "d_ff", "n_layers", "vocab_size", "max_seq_len", "head_dim")

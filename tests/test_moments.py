@@ -32,7 +32,7 @@ from growjax.train.warm import warmed_state
 
 FOLDERS = ROOT / "tests" / "data"
 ORDER: dict[str, list[list[str]]] = json.loads((ROOT / "tests" / "torch_order.json").read_text())
-"""By folder: names that `Trainer` decays, and those that it does not, each in torch's order (`experiments/trainer`)."""
+"""By folder: names that `Trainer` decays, and those that it does not, in torch's order (`experiments/trainer.py`)."""
 pytestmark = pytest.mark.usefixtures("quickly")
 SETTINGS = Options(1e-3, 3e-3, (0.9, 0.95), 1e-8, 0.1, {})
 
@@ -66,11 +66,12 @@ def trainers(name: str) -> dict[str, Any]:
     return {"state": state, "param_groups": made}
 
 
-@pytest.mark.parametrize("name", sorted(ORDER))
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDERS.iterdir()))
 def test_parameters_are_numbered_as_torch_numbers_them(name: str):
     state, family = loaded(name)
     order, decay = list(tensors_of(family, state.config.model)), decayed(family, state.config.model)
-    assert [[n for n in order if (n in decay) is d] for d in (True, False)] == ORDER[name]
+    head = {"embed_out.weight": "lm_head.weight"}  # as transformers 5 calls it, not its files
+    assert [[head.get(n, n) for n in order if (n in decay) is d] for d in (True, False)] == ORDER[name]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
@@ -284,8 +285,6 @@ def test_warm_moments_estimate_the_gradient_and_its_square():
         corrected = jax.tree.map(lambda m: m / (1 - 0.9**3), tree)
         size = max(np.abs(m).max() for m in jax.tree.leaves(mean))
         jax.tree.map(lambda a, b, s=size: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * s), corrected, mean)
-    with pytest.raises(UserError, match="no batches"):
-        warmed_state(state, windows[:0])
 
 
 def test_moments_that_are_handed_on_come_back(tmp_path: Path):

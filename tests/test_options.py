@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from growjax.domains import LARGEST, MOST, Real
 from growjax.errors import UserError
 from growjax.grow.operator import Described, Operator
 from growjax.grow.options import domain_of, hints_of
 from growjax.grow.promises import never
 from growjax.grow.registry import BUILTIN, parse_operator, parts, register_operator, unregister_operator
+from growjax.values import LARGEST, MOST, Real
 
 OWN: dict[str, Described] = {op.name: op for op in BUILTIN} | {
     f"exact_copy+{part.name}": part for part in parts().values()

@@ -13,6 +13,7 @@ from conftest import ROOT, growjax, with_new_checksums
 from experiments.matched import compared
 from growjax import config
 from growjax.config import Config, ModelConfig, OptimConfig, TrainConfig
+from growjax.configuration import default_of, plain
 from growjax.errors import UserError
 from growjax.record.integrity import read_receipt
 from growjax.record.store import load_state, save_state
@@ -43,7 +44,7 @@ def test_the_defaults_of_the_schema_are_frozen():
     """Every field of every class stands in the table, with the default that the class has today."""
     assert set(DEFAULTS) == set(CLASSES) and set(VERSIONS) == set(range(2, SCHEMA + 1))
     for name, cls in CLASSES.items():
-        defaults = {f.name: config._plain(config._default(f)) for f in dataclasses.fields(cls)}
+        defaults = {f.name: plain(default_of(f)) for f in dataclasses.fields(cls)}
         assert DEFAULTS[name] == defaults, f"{name}: a changed default takes another schema, a new field a new entry"
 
 

@@ -125,7 +125,8 @@ def _numbered(groups: list[dict[str, Any]], family: Family, model: ModelConfig) 
     listed = [n for group in groups for n in group["params"]]
     named = [name for group in groups for name in group.get("param_names") or ()]
     if named:
-        order = [str(name).removeprefix("module.") for name in named]
+        head = next(row.name for row in family.tensors if row.parameters == ("head",))
+        order = [head if name == "lm_head.weight" else str(name) for name in named]  # as transformers 5 calls it
     else:
         sizes = [len(group["params"]) for group in groups]
         ways = [[part for part in way if part] for way in _groupings(family, model)]

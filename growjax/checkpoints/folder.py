@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import numpy as np
 from growjax.checkpoints.card import History, card
 from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.folds import epsilon_fold, one_epsilon
+from growjax.checkpoints.folds import Fold, epsilon_fold, folded, scale_fold, then
 from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
 from growjax.checkpoints.moments import hindrance, no_folds, seen
 from growjax.checkpoints.registry import family_for, family_of
@@ -121,7 +121,10 @@ def add_moments(state: TrainState, extras: Extras, path: str | Path) -> tuple[Tr
     """A state of a checkpoint with the moments of a file, or of a training run's folder, with the schedule's step and
     the optimizer's settings as far as they say them, and the extras with what else they say. Raises `UserError`, in one
     line, for what does not fit."""
-    state, trainer = bring_in(state, family_for(state.config.model, extras.config or None)[0], file_in(Path(path)))
+    made = stock(state.config.model, extras)
+    if made.fold is not None:
+        raise UserError("this state is written at other scales than it has here", "give its moments as a growjax state")
+    state, trainer = bring_in(state, made.family, file_in(Path(path)))
     return state, dataclasses.replace(extras, trainer=trainer, notes=(*extras.notes, *said_of(trainer)))
 
 
@@ -158,7 +161,7 @@ def _read(opened: Opened) -> dict[str, Any]:
     found = {path: np.empty(leaf.shape, model.param_dtype) for path, leaf in known.items()}
     for name, place in opened.stored.items():
         parts = [known[path] for path in place.row.parameters]
-        values = taken_apart(opened.tensors.read(name), parts, place.row.layout)
+        values = taken_apart(place.row.held(opened.tensors.read(name)), parts, place.row.layout)
         for path, value in zip(place.row.parameters, values, strict=True):
             found[path][... if place.layer is None else place.layer] = value
     return as_tree({path: jnp.asarray(value) for path, value in found.items()})
@@ -207,18 +210,13 @@ def fill(
     moments: Form = "auto",
 ) -> None:
     """What `save_checkpoint` does, into an empty folder that is there."""
-    model, params = one_epsilon(state.config.model, state.params)
-    family, given = stock(model, extras, dtype)
-    _write(folder, model, params, family, given["dtype"], shard_bytes)
-    fill_beside(folder, given, extras)
-    record = dict(extras.trainer) if extras else {}
-    hand_on(folder, state, family, record, written=folded(state.config.model), form=moments)
-    write_card(folder, state, extras, history or History(), dtype=given["dtype"])
-
-
-def folded(model: ModelConfig) -> Any:
-    """By what each parameter is multiplied as it is written: a tree of scalars."""
-    return one_epsilon(model, no_folds(model))[1]
+    made = stock(state.config.model, extras, dtype)
+    params = folded(made.fold, state.config.model, state.params)
+    _write(folder, made, params, shard_bytes)
+    fill_beside(folder, made.given, extras)
+    record, written = dict(extras.trainer) if extras else {}, scales(made, state.config.model)
+    hand_on(folder, state, made.family, record, written=written, form=moments)
+    write_card(folder, state, extras, history or History(), dtype=made.given["dtype"])
 
 
 def write_card(
@@ -233,14 +231,31 @@ def write_card(
     write_text(folder / "README.md", text)
 
 
-def stock(model: ModelConfig, extras: Extras | None, dtype: str | None = None) -> tuple[Family, dict[str, Any]]:
-    """The family that a decoder is written as, and its config.json with the dtype of the tensors. Raises `UserError`
-    for a dtype or a decoder that cannot be written."""
+class Stock(NamedTuple):
+    """What a decoder is written as."""
+
+    family: Family
+    model: ModelConfig
+    """The decoder as the family holds it: of the same shapes."""
+    fold: Fold | None
+    """What becomes of each parameter, so that the function is the same."""
+    given: dict[str, Any]
+    """config.json, with the dtype of the tensors."""
+
+
+def scales(made: Stock, model: ModelConfig) -> Any:
+    """By what each parameter of a decoder is multiplied as it is written: a tree of scalars."""
+    return folded(made.fold, model, no_folds(model))
+
+
+def stock(model: ModelConfig, extras: Extras | None, dtype: str | None = None) -> Stock:
+    """What a decoder is written as. Raises `UserError` for a dtype or a decoder that cannot be written."""
     stored = dtype or (extras.dtype if extras else "float32")
     if stored not in NUMPY:
         raise UserError(f"tensors cannot be stored as {stored}", f"choose one of {', '.join(NUMPY)}")
-    family, given = family_for(model, (extras.config or None) if extras else None)
-    return family, given | {"dtype": stored, "torch_dtype": stored}  # for transformers 5 and 4
+    model, fold = epsilon_fold(model)
+    family, own, given = family_for(model, stored, (extras.config or None) if extras else None)
+    return Stock(family, own, then(fold, scale_fold(model, own.embed_scale)), given)
 
 
 def fill_beside(folder: Path, given: Mapping[str, Any], extras: Extras | None) -> None:
@@ -252,16 +267,16 @@ def fill_beside(folder: Path, given: Mapping[str, Any], extras: Extras | None) -
         write_text(folder / GENERATION, json.dumps(_generation(given), indent=2) + "\n")
 
 
-def _write(folder: Path, model: ModelConfig, params: Any, family: Family, dtype: str, most: int) -> None:
-    known: dict[str, Leaf] = leaves(model)
+def _write(folder: Path, made: Stock, params: Any, most: int) -> None:
+    known: dict[str, Leaf] = leaves(made.model)
     values = dict(named_leaves(params))
-    found = list(places(family.tensors, model))
-    with Writer(folder, found, dtype, most) as written:
+    found = list(places(made.family.tensors, made.model))
+    with Writer(folder, found, made.given["dtype"], most) as written:
         for place in found:
             held = [np.asarray(jax.device_get(values[path])) for path in place.row.parameters]
             one = held if place.layer is None else [value[place.layer] for value in held]
             parts = [known[path] for path in place.row.parameters]
-            written.add(place.name, put_together(one, parts, place.row.layout))
+            written.add(place.name, place.row.stored(put_together(one, parts, place.row.layout)))
 
 
 def _generation(given: Mapping[str, Any]) -> dict[str, Any]:

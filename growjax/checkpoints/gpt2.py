@@ -37,7 +37,7 @@ FAMILY = Family(
         Setting("n_layer", "n_layers", int),
         Setting("n_head", "n_heads", int),
         Setting("n_inner", "d_ff", int, lambda fields: 4 * fields["d_model"]),
-        Setting("activation_function", "activation", str, "gelu_new", dict(list(ACTIVATIONS.items())[2:])),
+        Setting("activation_function", "activation", str, "gelu_new", ACTIVATIONS),
         Setting("layer_norm_epsilon", "norm_eps", float, 1e-5),
         Setting("initializer_range", "init_std", float, 0.02),
     ),
@@ -47,11 +47,12 @@ FAMILY = Family(
         "head_dim": fields["d_model"] // max(1, fields["n_heads"]),
     },
     ties=True,
-    rotary=False,
+    rotary=None,
     fixed=(
         Fixed("scale_attn_weights", True),
         Fixed("scale_attn_by_inverse_layer_idx", False),
         Fixed("add_cross_attention", False),
     ),
     ignored=r"(transformer\.)?h\.\d+\.attn\.(masked_)?bias",
+    order=("wte", "wpe", "ln_1", "attn", "ln_2", "mlp", "ln_f", "lm_head"),
 )

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from growjax.checkpoints.family import Family
 from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, put_together, taken_apart
-from growjax.checkpoints.moments import decayed, linear, tensors_of
+from growjax.checkpoints.moments import decayed, tensors_of
 from growjax.config import ModelConfig
 from growjax.digests import named_leaves
 from growjax.errors import UserError
@@ -74,7 +74,7 @@ def _laid_out(place: Place, values: Mapping[str, np.ndarray], known: Mapping[str
     parts = [known[path] for path in place.row.parameters]
     whole = [np.broadcast_to(value, part.shape) for value, part in zip(own, parts, strict=True)]
     layer = whole if place.layer is None else [value[place.layer] for value in whole]
-    return _narrowed(put_together(layer, parts, linear(place)))
+    return _narrowed(put_together(layer, parts, place.row.layout))
 
 
 def _narrowed(value: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def law_of(arrays: Mapping[str, np.ndarray], family: Family, model: ModelConfig)
         for name, place in found.items():
             value = _broadcast(arrays, f"{kind}.{name}", place.shape)
             parts = [known[path] for path in place.row.parameters]
-            for path, piece in zip(place.row.parameters, taken_apart(value, parts, linear(place)), strict=True):
+            for path, piece in zip(place.row.parameters, taken_apart(value, parts, place.row.layout), strict=True):
                 tree[path][... if place.layer is None else place.layer] = piece
         trees[kind] = as_tree({path: jnp.asarray(_narrowed(value)) for path, value in tree.items()})
     return LawFactors(**trees)

@@ -18,9 +18,10 @@ from growjax.digests import named_leaves
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
 
-Layout = Literal["linear", "conv1d", "plain"]
-"""`linear`: [outputs, inputs], as torch's Linear has it. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes.
-Where nothing is read (biases, gains) the first two are [outputs]."""
+Layout = Literal["linear", "by_head", "conv1d", "plain"]
+"""`linear`: [outputs, inputs], as torch's Linear has it. `by_head`: the same, and parameters lie one after another
+within each head. `conv1d`: [inputs, outputs]. `plain`: the decoder's own axes. Where nothing is read (biases, gains)
+the first three are [outputs]."""
 
 
 class Tensor(NamedTuple):
@@ -31,6 +32,16 @@ class Tensor(NamedTuple):
     parameters: tuple[str, ...]
     """What it holds, by the decoder's names; more than one lie one after another along the outputs."""
     layout: Layout = "linear"
+    less_one: bool = False
+    """Whether it is w, where the parameter is 1 + w."""
+
+    def held(self, stored: np.ndarray) -> np.ndarray:
+        """The values that the decoder holds, in float32."""
+        return stored + np.float32(1) if self.less_one else stored
+
+    def stored(self, held: np.ndarray) -> np.ndarray:
+        """The inverse, before it is rounded to the dtype to store."""
+        return held - np.float32(1) if self.less_one else held
 
 
 class Leaf(NamedTuple):
@@ -43,6 +54,11 @@ class Leaf(NamedTuple):
     def stacked(self) -> bool:
         """Whether its first axis is that of the layers."""
         return self.spec.dims[0].axis == "layers"
+
+    @property
+    def heads(self) -> int:
+        """How many heads it makes queries, keys or values for."""
+        return next(n for d, n in zip(self.spec.dims, self.shape, strict=True) if d.axis in ("heads", "kv_heads"))
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -81,7 +97,7 @@ def stored_shape(parts: list[Leaf], layout: Layout) -> tuple[int, ...]:
     inputs, outputs = parts[0].sides[0], sum(part.sides[1] for part in parts)
     if not inputs:
         return (outputs,)
-    return (outputs, inputs) if layout == "linear" else (inputs, outputs)
+    return (inputs, outputs) if layout == "conv1d" else (outputs, inputs)
 
 
 def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
@@ -99,9 +115,11 @@ def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
             yield Place(row.name, row, None, shape)
 
 
-def in_order(table: tuple[Tensor, ...], config: ModelConfig) -> list[Place]:
-    """`places` as the stock class lists its parameters: layer by layer."""
-    runs = itertools.groupby(places(table, config), key=lambda place: place.layer is not None)
+def in_order(table: tuple[Tensor, ...], order: tuple[str, ...], config: ModelConfig) -> list[Place]:
+    """`places` as the stock class lists its parameters: rows by the first of `order` that is in their names, and those
+    of a block layer by layer."""
+    ranked = sorted(table, key=lambda row: next(n for n, part in enumerate(order) if part in row.name))
+    runs = itertools.groupby(places(tuple(ranked), config), key=lambda place: place.layer is not None)
     return [place for _, run in runs for place in sorted(run, key=lambda place: place.layer or 0)]
 
 
@@ -109,7 +127,11 @@ def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[n
     """One layer of each parameter, from the tensor that holds them."""
     if layout == "plain":
         return [tensor]
-    flat = tensor.T if layout == "linear" else tensor
+    flat = tensor if layout == "conv1d" else tensor.T
+    if layout == "by_head":
+        heads = parts[0].heads
+        pieces = np.split(flat.reshape(*flat.shape[:-1], heads, -1), len(parts), axis=-1)
+        return [piece.reshape(part.shape[part.stacked :]) for piece, part in zip(pieces, parts, strict=True)]
     ends = np.cumsum([part.sides[1] for part in parts])[:-1]
     return [
         piece.reshape(part.shape[part.stacked :])
@@ -122,8 +144,12 @@ def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) ->
     if layout == "plain":
         return values[0]
     flat = [v.reshape([n for n in part.sides if n]) for v, part in zip(values, parts, strict=True)]
-    whole = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
-    return np.ascontiguousarray(whole.T) if layout == "linear" else whole
+    if layout == "by_head":
+        by_head = [v.reshape(*v.shape[:-1], parts[0].heads, -1) for v in flat]
+        whole = np.concatenate(by_head, axis=-1).reshape(*flat[0].shape[:-1], -1)
+    else:
+        whole = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
+    return whole if layout == "conv1d" else np.ascontiguousarray(whole.T)
 
 
 def as_tree(flat: Mapping[str, Any]) -> dict[str, Any]:

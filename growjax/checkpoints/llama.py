@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from growjax.checkpoints.family import ACTIVATIONS, Family, Setting
 from growjax.checkpoints.layout import Tensor
 from growjax.config import ModelConfig
@@ -11,6 +13,7 @@ _BLOCK = "model.layers.{}."
 
 TENSORS = (
     Tensor("model.embed_tokens.weight", ("embedding",), "plain"),
+    Tensor(f"{_BLOCK}input_layernorm.weight", ("blocks/attn_norm_gain",)),
     Tensor(f"{_BLOCK}self_attn.q_proj.weight", ("blocks/wq",)),
     Tensor(f"{_BLOCK}self_attn.q_proj.bias", ("blocks/bq",)),
     Tensor(f"{_BLOCK}self_attn.k_proj.weight", ("blocks/wk",)),
@@ -19,14 +22,13 @@ TENSORS = (
     Tensor(f"{_BLOCK}self_attn.v_proj.bias", ("blocks/bv",)),
     Tensor(f"{_BLOCK}self_attn.o_proj.weight", ("blocks/wo",)),
     Tensor(f"{_BLOCK}self_attn.o_proj.bias", ("blocks/bo",)),
+    Tensor(f"{_BLOCK}post_attention_layernorm.weight", ("blocks/mlp_norm_gain",)),
     Tensor(f"{_BLOCK}mlp.gate_proj.weight", ("blocks/w_gate",)),
     Tensor(f"{_BLOCK}mlp.gate_proj.bias", ("blocks/b_gate",)),
     Tensor(f"{_BLOCK}mlp.up_proj.weight", ("blocks/w_up",)),
     Tensor(f"{_BLOCK}mlp.up_proj.bias", ("blocks/b_up",)),
     Tensor(f"{_BLOCK}mlp.down_proj.weight", ("blocks/w_down",)),
     Tensor(f"{_BLOCK}mlp.down_proj.bias", ("blocks/b_down",)),
-    Tensor(f"{_BLOCK}input_layernorm.weight", ("blocks/attn_norm_gain",)),
-    Tensor(f"{_BLOCK}post_attention_layernorm.weight", ("blocks/mlp_norm_gain",)),
     Tensor("model.norm.weight", ("final_norm_gain",)),
     Tensor("lm_head.weight", ("head",), "plain"),
 )
@@ -51,12 +53,18 @@ PARTS = {"dialect": "rms", "mlp_bias": False}
 IGNORED = r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
 
-def _check(model: ModelConfig) -> None:
-    if model.d_model % model.n_heads:
-        raise UserError(
-            f"transformers takes no llama with hidden_size {model.d_model} and {model.n_heads} attention heads",
-            f"widen to a d_model that is a multiple of {model.n_heads}",
-        )
+def check_heads(model_type: str) -> Callable[[ModelConfig], None]:
+    """Refuses sizes whose heads do not divide d_model, for classes that do."""
+
+    def check(model: ModelConfig) -> None:
+        if model.d_model % model.n_heads:
+            raise UserError(
+                f"transformers takes no {model_type} with hidden_size {model.d_model} and {model.n_heads} attention "
+                "heads",
+                f"widen to a d_model that is a multiple of {model.n_heads}",
+            )
+
+    return check
 
 
 FAMILY = Family(
@@ -75,5 +83,5 @@ FAMILY = Family(
     parts={"dialect": "rms"},
     ties=False,
     ignored=IGNORED,
-    check=_check,
+    check=check_heads("llama"),
 )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.layout import Layout, Place, as_tree, in_order, leaves, put_together, taken_apart
+from growjax.checkpoints.layout import Place, as_tree, in_order, leaves, put_together, taken_apart
 from growjax.config import ModelConfig
 from growjax.digests import named_leaves
 from growjax.errors import UserError
@@ -34,7 +34,7 @@ class Moments(NamedTuple):
 
 def tensors_of(family: Family, model: ModelConfig) -> dict[str, Place]:
     """The parameters that torch trains, in its order: a tied head is none of them."""
-    return {place.name: place for place in in_order(family.tensors, model)}
+    return {place.name: place for place in in_order(family.tensors, family.order, model)}
 
 
 def decayed(family: Family, model: ModelConfig) -> set[str]:
@@ -55,7 +55,7 @@ def with_moments(state: TrainState, moments: Moments, family: Family) -> TrainSt
         parts = [known[path] for path in place.row.parameters]
         for tree, values in zip(trees, (moments.exp_avg, moments.exp_avg_sq), strict=True):
             value = _checked(name, values, place, positive=values is moments.exp_avg_sq)
-            for path, piece in zip(place.row.parameters, taken_apart(value, parts, linear(place)), strict=True):
+            for path, piece in zip(place.row.parameters, taken_apart(value, parts, place.row.layout), strict=True):
                 tree[path][... if place.layer is None else place.layer] = piece
         for path in place.row.parameters:
             steps[path].add(moments.step[name])
@@ -119,14 +119,9 @@ def lay_out(found: Mapping[str, Place], model: ModelConfig, tree: Any) -> dict[s
     def one(place: Place) -> np.ndarray:
         held = [values[path] for path in place.row.parameters]
         layer = held if place.layer is None else [value[place.layer] for value in held]
-        return put_together(layer, [known[path] for path in place.row.parameters], linear(place))
+        return put_together(layer, [known[path] for path in place.row.parameters], place.row.layout)
 
     return {name: one(place) for name, place in found.items()}
-
-
-def linear(place: Place) -> Layout:
-    """The layout without what is added to a weight as it is written: neither gradients nor factors know of that."""
-    return place.row.layout
 
 
 def no_folds(model: ModelConfig) -> Any:

@@ -7,18 +7,14 @@ from growjax.checkpoints.layout import Tensor
 from growjax.checkpoints.llama import IGNORED, KV_HEADS, PARTS, SIZES, TENSORS
 from growjax.checkpoints.qwen2 import window
 
-_NORMS = next(n for n, row in enumerate(TENSORS) if ".mlp." in row.name)
-"""Where the norms of queries and keys stand among torch's parameters: behind all of attention."""
-
 FAMILY = Family(
     model_type="qwen3",
     architecture="Qwen3ForCausalLM",
     prefix="model.",
     tensors=(
-        *TENSORS[:_NORMS],
+        *TENSORS,
         Tensor("model.layers.{}.self_attn.q_norm.weight", ("blocks/q_gain",)),
         Tensor("model.layers.{}.self_attn.k_norm.weight", ("blocks/k_gain",)),
-        *TENSORS[_NORMS:],
     ),
     settings=(
         *SIZES,

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from growjax.checkpoints import gpt2, llama, mistral, qwen2, qwen3
+from growjax.checkpoints import (
+    gemma,
+    gemma2,
+    gemma3_text,
+    gpt2,
+    gpt_neox,
+    llama,
+    mistral,
+    olmo2,
+    opt,
+    phi3,
+    qwen2,
+    qwen3,
+)
 from growjax.checkpoints.family import Family, Given
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 
-FAMILIES = {m.FAMILY.model_type: m.FAMILY for m in (llama, mistral, qwen2, qwen3, gpt2)}
+FAMILIES = {
+    m.FAMILY.model_type: m.FAMILY
+    for m in (llama, mistral, qwen2, qwen3, gpt2, gpt_neox, opt, gemma, gemma2, gemma3_text, olmo2, phi3)
+}
 
 _CODE = "only the stock architectures' own functions are known"
 
@@ -33,16 +49,21 @@ def family_of(given: Given) -> Family:
     return family
 
 
-def family_for(model: ModelConfig, base: Given | None) -> tuple[Family, dict[str, Any]]:
-    """The family that can hold a decoder, and its config.json: the family of `base`, or the first that can. Raises
-    `UserError`, with the reason, where there is none."""
+def family_for(model: ModelConfig, dtype: str, base: Given | None) -> tuple[Family, ModelConfig, dict[str, Any]]:
+    """The family that can hold a decoder with tensors of that dtype, the decoder with what the family multiplies
+    embeddings by, and its config.json: the family of `base`, or the first that can. Raises `UserError`, with the
+    reason, where there is none."""
+
+    def written(family: Family) -> tuple[Family, ModelConfig, dict[str, Any]]:
+        stock = model.replace(embed_scale=family.embed_scale(model.d_model, dtype))
+        return family, stock, family.write(stock, dtype, base)
+
     if base is not None:
-        family = family_of(base)
-        return family, family.write(model, base)
+        return written(family_of(base))
     reasons = []
     for family in FAMILIES.values():
         try:
-            return family, family.write(model)
+            return written(family)
         except UserError as error:
             reasons.append(error.fault)
     raise UserError(f"no stock architecture holds this state: {'; '.join(reasons)}", "see the README on checkpoints")

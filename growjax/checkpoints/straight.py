@@ -11,11 +11,10 @@ import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +22,7 @@ import numpy as np
 
 from growjax.checkpoints.adam import Options
 from growjax.checkpoints.copies import CHUNK, copy_scaled
-from growjax.checkpoints.family import Family
-from growjax.checkpoints.folder import SHARD, Opened, fill_beside, folded, stock
-from growjax.checkpoints.folds import epsilon_fold
+from growjax.checkpoints.folder import SHARD, Opened, Stock, fill_beside, scales, stock
 from growjax.checkpoints.groups import factors_of, groups_of, write_factors
 from growjax.checkpoints.layout import Leaf, Place, leaves, places, put_together, taken_apart
 from growjax.checkpoints.record import Digests
@@ -56,24 +53,23 @@ class Straight:
     plan: WidthPlan
     """The plan that the operator follows; its target as growjax has it."""
     functions: Leafwise
-    family: Family
-    model: ModelConfig
-    """The target as the family holds it."""
-    given: Mapping[str, Any]
-    """Its config.json."""
+    stock: Stock
+    """What it is written as."""
     law: LawFactors | None
     """Factors of the optimizer's constants, where the operator gives some."""
 
     @property
     def dtype(self) -> str:
         """Of the tensors that are written."""
-        return self.given["dtype"]
+        return self.stock.given["dtype"]
 
     @cached_property
     def rows(self) -> list[Layers]:
         """Every tensor that is written, row by row."""
         names = {(place.row.name, place.layer): name for name, place in self.opened.stored.items()}
-        found = [(place, names[place.row.name, place.layer]) for place in places(self.family.tensors, self.model)]
+        found = [
+            (place, names[place.row.name, place.layer]) for place in places(self.stock.family.tensors, self.stock.model)
+        ]
         return [list(group) for _, group in itertools.groupby(found, key=lambda pair: pair[0].row.name)]
 
     @cached_property
@@ -82,7 +78,7 @@ class Straight:
 
     @cached_property
     def _new(self) -> dict[str, Leaf]:
-        return leaves(self.model)
+        return leaves(self.stock.model)
 
     @cached_property
     def _clone(self) -> Cloned | None:
@@ -142,16 +138,16 @@ class Straight:
                     writer.put(place.name, value)
                     written[place.name] = digest.result()
                     done(value.nbytes)
-        fill_beside(folder, self.given, self.opened.extras)
+        fill_beside(folder, self.stock.given, self.opened.extras)
         if self.law is not None:
             self._write_factors(folder, self.law)
         return Digests.of(source, written)
 
     def _write_factors(self, folder: Path, law: LawFactors) -> None:
-        model = self.plan.target
-        factors = factors_of(law, self.family, model, folded(model))
+        model, family = self.plan.target, self.stock.family
+        factors = factors_of(law, family, model, scales(self.stock, model))
         constants = Options.of(OptimConfig(), 0.0).constants(OptimConfig().clip_norm)
-        write_factors(folder, factors, groups_of(factors, self.family, model), constants)
+        write_factors(folder, factors, groups_of(factors, family, model), constants)
 
     def _made(self, row: Layers, source: dict[str, str], pool: Executor) -> Iterator[tuple[Place, np.ndarray]]:
         """The tensors of a row in the dtype to store; digests of what they are made of go to `source`."""
@@ -165,16 +161,16 @@ class Straight:
             return
         paths, layout = row[0][0].row.parameters, row[0][0].row.layout
         old = {path: np.empty((len(row), *self._old[path].shape[1:]), np.float32) for path in paths}
-        for number, (_, name) in enumerate(row):
+        for number, (place, name) in enumerate(row):
             stored = self.opened.tensors.mapped(name)
             source[name] = _sha256(name, stored)
-            values = taken_apart(in_float32(name, stored), [self._old[path] for path in paths], layout)
+            values = taken_apart(place.row.held(in_float32(name, stored)), [self._old[path] for path in paths], layout)
             for path, value in zip(paths, values, strict=True):
                 old[path][number] = value
         new = {path: self._grown(path, old.pop(path)) for path in paths}
         for number, (place, _) in enumerate(row):
             whole = put_together([new[path][number] for path in paths], [self._new[path] for path in paths], layout)
-            yield place, rounded(place.name, whole, self.dtype)
+            yield place, self._rounded(place, whole)
 
     def _one(self, place: Place, name: str, stored: np.ndarray) -> np.ndarray:
         """One tensor from one tensor."""
@@ -198,20 +194,28 @@ class Straight:
                 new,
                 maps,
                 times,
-                read=lambda part: in_float32(name, part),
-                rounded=lambda part: rounded(place.name, part, self.dtype),
+                read=lambda part: place.row.held(in_float32(name, part)),
+                rounded=lambda part: self._rounded(place, self._folded(spec, part)),
             )
         elif layer is not None:
-            value = self._grown(path, in_float32(name, old)[None], layer)[0]
-            new[...] = rounded(place.name, value, self.dtype)
+            value = self._grown(path, place.row.held(in_float32(name, old))[None], layer)[0]
+            new[...] = self._rounded(place, value)
         else:
             step = max(1, CHUNK * len(new) // new.size) if self._by_rows(spec) else max(len(old), len(new))
             for start in range(0, len(new), step):
-                value = self._grown(path, in_float32(name, old[start : start + step]), start)
-                new[start : start + step] = rounded(place.name, value, self.dtype)
+                value = self._grown(path, place.row.held(in_float32(name, old[start : start + step])), start)
+                new[start : start + step] = self._rounded(place, value)
 
     def _grown(self, path: str, value: np.ndarray, first: int = 0) -> np.ndarray:
-        return np.asarray(self.functions(path, self._old[path].spec, jnp.asarray(value), first))
+        spec = self._old[path].spec
+        return self._folded(spec, self.functions(path, spec, jnp.asarray(value), first))
+
+    def _folded(self, spec: ParamSpec, value: jax.Array | np.ndarray) -> np.ndarray:
+        fold = self.stock.fold
+        return np.asarray(value if fold is None else fold(spec, jnp.asarray(value)))
+
+    def _rounded(self, place: Place, value: np.ndarray) -> np.ndarray:
+        return rounded(place.name, place.row.stored(value), self.dtype)
 
 
 def _sha256(name: str, value: np.ndarray) -> str:
@@ -227,11 +231,8 @@ def plan_straight(
     """What `widen` with these arguments would make of a checkpoint, tensor by tensor; None where the operator does not
     say what becomes of single parameters. Raises `UserError` where `widen` would, before a tensor is read."""
     own, functions = leafwise(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
-    model, fold = epsilon_fold(own.target)
-    family, given = stock(model, opened.extras, dtype)
+    made = stock(own.target, opened.extras, dtype)
     if functions is None:
         return None
-    if fold is not None:
-        functions = functions.then(Leafwise((lambda path, spec, leaf, first=0: fold(spec, leaf),)))
     law = given_factors(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
-    return Straight(opened, own, functions, family, model, given, law)
+    return Straight(opened, own, functions, made, law)

@@ -155,14 +155,14 @@ def _sign(
             "growjax": __version__,
             "source": {
                 "name": extras.name,
-                "model_type": straight.family.model_type,
+                "model_type": straight.stock.family.model_type,
                 "tensors": source,
                 "record": parent and parent["digest"],
             },
             "operator": given.operator,
             "seed": given.seed,
             "before": plan.source.every_field(),
-            "after": straight.model.every_field(),
+            "after": straight.stock.model.every_field(),
             "plan": described["plan"],
             "keeps_function": described["keeps_function"],
             "dtype": straight.dtype,
@@ -178,7 +178,7 @@ def _sign(
         source=source,
         record=record,
     )
-    write_text(folder / "README.md", card(straight.model, extras, history, dtype=straight.dtype, params=written))
+    write_text(folder / "README.md", card(straight.stock.model, extras, history, dtype=straight.dtype, params=written))
     return written, record
 
 

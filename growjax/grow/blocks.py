@@ -15,7 +15,7 @@ import numpy as np
 
 from growjax.draws import Sites, normals, uniforms
 from growjax.grow.copying import along, copy_leaf, without
-from growjax.grow.law import gauges, leaf_law
+from growjax.grow.law import RAW, gauges, leaf_law
 from growjax.grow.leafwise import Leafwise, each_leaf
 from growjax.grow.plan import AxisMap, Options, WidthPlan
 from growjax.model.axes import Dim, ParamSpec
@@ -43,29 +43,48 @@ class Start(NamedTuple):
         own = self.matrix.max(axis=1)
         return np.divide(self.kept, own, out=np.zeros_like(self.kept), where=(self.kept != 0) & (own != 0))
 
+    @property
+    def even(self) -> np.ndarray:
+        """float64 [old]: what old values are multiplied by, up to a norm over this axis, to keep their mean square."""
+        new, old = self.matrix.shape
+        return np.sqrt(new / (old * np.square(self.matrix).sum(axis=0)))
+
 
 def grown(plan: WidthPlan) -> list[str]:
     """The axes of `AXES` that grow under a plan."""
     return [axis for axis in AXES if plan.maps[axis].grown]
 
 
-def _of_dim(dim: Dim, start: Start, tied: bool) -> np.ndarray:
+def mixed_axes(plan: WidthPlan) -> list[str]:
+    """Those that mixtures may start. What a norm gives to the residual stream is scaled unit by unit, which mixtures
+    do not commute with: there the stream is cloned."""
+    return [axis for axis in grown(plan) if not (axis == "embed" and components(plan.source).norms_after)]
+
+
+def _matrix(dim: Dim, start: Start) -> np.ndarray:
+    """float64 [new, old]: how new positions are written along one axis of a parameter."""
+    return start.matrix * start.even if dim.gauge in RAW else start.matrix
+
+
+def _of_dim(dim: Dim, start: Start, axis_map: AxisMap, tied: bool) -> np.ndarray:
     """float64 [new]: what a parameter's old entries are multiplied by along one axis."""
     # A tied table is read as it was written: what stands before it, the last norm, must make up for that.
     before_table = dim.gauge == "logits" and tied
     if dim.role == "reads" or (before_table and dim.role == "writes"):
         return start.kept
+    if dim.role == "scales" and dim.gauge_in in RAW:
+        return 1 / start.even[axis_map.index]
     if dim.role == "scales":
         # The values scaled were written by the matrix, and so is the table.
         return start.gain * (start.table if before_table else np.ones_like(start.kept))
-    return start.matrix.max(axis=1)
+    return _matrix(dim, start).max(axis=1)
 
 
 def _mixed(spec: ParamSpec, plan: WidthPlan, starts: dict[str, Start]) -> list[tuple[int, np.ndarray]]:
     """Positions of a parameter's axes that a matrix writes, each with it."""
     tied = plan.source.tie_embeddings
     return [
-        (position, starts[dim.axis].matrix)
+        (position, _matrix(dim, starts[dim.axis]))
         for position, dim in enumerate(spec.dims)
         if dim.axis in starts and dim.role == "writes" and not (dim.gauge == "logits" and tied)
     ]
@@ -83,7 +102,8 @@ def from_starts(plan: WidthPlan, starts: dict[str, Start]) -> Leafwise:
             if position in dict(mixed):
                 copied = without(copied, (dim.axis,))
             else:
-                times = times * along(_of_dim(dim, starts[dim.axis], tied), position, leaf.ndim)
+                own = _of_dim(dim, starts[dim.axis], plan.maps[dim.axis], tied)
+                times = times * along(own, position, leaf.ndim)
         for position, matrix in mixed:
             wide = jnp.tensordot(jnp.asarray(matrix), leaf.astype(jnp.float64), axes=(1, position))
             leaf = jnp.moveaxis(wide, 0, position).astype(leaf.dtype)
@@ -111,7 +131,7 @@ def old_scale(spec: ParamSpec, plan: WidthPlan, starts: dict[str, Start]) -> np.
     for position, dim in enumerate(spec.dims):
         if dim.axis in starts:
             axis_map = plan.maps[dim.axis]
-            values = _of_dim(dim, starts[dim.axis], plan.source.tie_embeddings)
+            values = _of_dim(dim, starts[dim.axis], axis_map, plan.source.tie_embeddings)
             first = np.unique(axis_map.index, return_index=True)[1]
             times = times * along(values[first][axis_map.index], position, len(spec.dims))
     return times
@@ -147,7 +167,7 @@ def mixtures(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
     axis is a site of its own.
     """
     gauge, starts = gauges(plan), {}
-    for axis in grown(plan):
+    for axis in mixed_axes(plan):
         axis_map, carried = plan.maps[axis], gauge[axis]
         keep_mean = components(plan.source).norm.subtracts_mean and axis == "embed"
         matrix = _place(axis_map, carried)
@@ -165,7 +185,7 @@ def mixtures(plan: WidthPlan, *, key: jax.Array) -> dict[str, Start]:
 def mixture_sites(plan: WidthPlan, options: Options) -> Sites:
     """What `mixtures` draws."""
     sites: Sites = []
-    for axis in grown(plan):
+    for axis in mixed_axes(plan):
         axis_map = plan.maps[axis]
         rounds = without_gaps(axis_map.copy_number[np.flatnonzero(axis_map.is_new)])
         for number, size in enumerate(np.bincount(rounds).tolist()):

@@ -31,23 +31,31 @@ class LeafLaw(NamedTuple):
     w: np.ndarray
 
 
+RAW = ("raw_heads", "raw_kv_heads")
+"""Gauges of heads up to a norm over all of them."""
+
+
 def gauges(plan: WidthPlan) -> dict[str, np.ndarray]:
     """float64 [old] for every gauge a parameter may name.
 
     A normed axis is carried by sqrt(new / (old c)), which keeps its mean square; queries and keys by
-    (new/old)^(1/4) / sqrt(c), which keeps their scores under the longer head's 1/sqrt(K). The stream that a tied
+    (new/old)^(1/4) / sqrt(c), which keeps their scores under the longer head's 1/sqrt(K), or by 1 / sqrt(c) where
+    scores are divided by a number of its own. Heads are normed axes where
+    one norm goes over all queries or keys, up to that norm. The stream that a tied
     head reads is carried by 1/(c a), since the table it is read with is fixed by what the embedding writes.
     """
     counts = {name: m.counts.astype(np.float64) for name, m in plan.maps.items()}
     ratio = {name: m.new / m.old for name, m in plan.maps.items()}
-    normed = {name: np.sqrt(ratio[name] / counts[name]) for name in ("embed", "head_dim")}
+    normed = {name: np.sqrt(ratio[name] / counts[name]) for name in ("embed", "head_dim", "heads", "kv_heads")}
     # A norm that subtracts a mean takes even copies alone, which need no gauge.
     embed = np.ones(plan.source.d_model) if components(plan.source).norm.subtracts_mean else normed["embed"]
     return {
         "embed": embed,
         "logits": 1 / (counts["embed"] * embed) if plan.source.tie_embeddings else embed,
         "raw": normed["head_dim"],
-        "score": ratio["head_dim"] ** 0.25 / np.sqrt(counts["head_dim"]),
+        "raw_heads": normed["heads"],
+        "raw_kv_heads": normed["kv_heads"],
+        "score": (1 if plan.source.query_pre_attn_scalar else ratio["head_dim"] ** 0.25) / np.sqrt(counts["head_dim"]),
         "value": np.ones(plan.source.head_dim),
         "heads": np.ones(plan.source.n_heads),
         "kv_heads": np.ones(plan.source.n_kv_heads),

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from growjax.config import OptimConfig
-from growjax.domains import shown
 from growjax.draws import Sites
 from growjax.errors import UserError
 from growjax.grow.leafwise import Leafwise
@@ -22,6 +21,7 @@ from growjax.grow.options import check_options, hints_of, read_option
 from growjax.grow.plan import Options, WidthPlan
 from growjax.streams import Streams
 from growjax.train.state import TrainState
+from growjax.values import shown
 
 Check = Callable[[WidthPlan, OptimConfig, Options], None]
 """Raises `UserError` where an operator cannot follow a plan or its options, before anything is computed."""

@@ -7,25 +7,10 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from growjax.domains import (
-    AT_LEAST_0,
-    COUNT,
-    FLAG,
-    LARGEST,
-    MOST,
-    POSITIVE,
-    SHARE,
-    STEPS,
-    Domain,
-    Maybe,
-    Name,
-    Real,
-    Text,
-    Whole,
-    taken,
-)
+from growjax.domains import AT_LEAST_0, COUNT, FLAG, POSITIVE, SHARE, STEPS
 from growjax.errors import UserError
 from growjax.grow.plan import Options
+from growjax.values import LARGEST, MOST, Domain, Maybe, Name, Real, Text, Whole, taken
 
 Amount = Annotated[float, AT_LEAST_0]
 Rate = Annotated[float, POSITIVE]

@@ -229,10 +229,15 @@ def dealt_plan(source: ModelConfig, target: ModelConfig, *, key: jax.Array | Non
         "head_dim": _copies("head_dim", source.head_dim, target.head_dim, None),
         "mlp": _copies("mlp", source.d_ff, target.d_ff, keys[3]),
         "vocab": _copies("vocab", source.vocab_size, target.vocab_size, None),
-        "position": _copies("position", source.max_seq_len, target.max_seq_len, None),
+        "position": _copies("position", _positions(source), _positions(target), None),
         "layers": _copies("layers", source.n_layers, target.n_layers, None),
     }
     return WidthPlan(source, target, maps)
+
+
+def _positions(config: ModelConfig) -> int:
+    """Rows of a learned table of positions."""
+    return config.position_offset + config.max_seq_len
 
 
 def _head_map(groups: AxisMap, inner: AxisMap) -> AxisMap:

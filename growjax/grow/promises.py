@@ -31,8 +31,18 @@ def where_clones_are_exact(plan: WidthPlan, options: Options) -> bool:
 
 
 def where_zeros_are_exact(plan: WidthPlan, options: Options) -> bool:
-    """Kept, but for zeros in the residual stream under LayerNorm, which shift its mean."""
-    return not (components(plan.source).norm.subtracts_mean and plan.maps["embed"].grown)
+    """Kept, but for zeros in the residual stream under LayerNorm, which shift its mean, and for new heads of their own
+    under one norm over all of them."""
+    parts = components(plan.source)
+    heads = any(plan.maps[axis].grown for axis in ("heads", "kv_heads"))
+    shifted = parts.norm.subtracts_mean and plan.maps["embed"].grown
+    return not (shifted or (parts.attention.norms_all and heads))
+
+
+def where_means_are_exact(plan: WidthPlan, options: Options) -> bool:
+    """Kept, but for the mean in a remainder of the residual stream to which LayerNorms write, unit by unit."""
+    parts = components(plan.source)
+    return not (parts.norm.subtracts_mean and parts.norms_after and plan.maps["embed"].uneven)
 
 
 def unless_noise_shows(plan: WidthPlan, options: Options) -> bool:

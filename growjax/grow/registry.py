@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from growjax.config import OptimConfig
-from growjax.domains import shown
 from growjax.draws import Sites
 from growjax.errors import UserError
 from growjax.grow.leafwise import Leafwise
@@ -48,6 +47,7 @@ from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import never
 from growjax.streams import Streams
 from growjax.train.state import TrainState
+from growjax.values import shown
 
 BUILTIN = (
     *OWN_OPERATORS, NET2NET, AKI, HYPERCLONING, HYPERCLONING_NOISY, LEMON, ZERO_PAD, SHRINK_PERTURB, MUPSCALE,

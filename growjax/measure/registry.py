@@ -15,11 +15,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from growjax.domains import finite_number
 from growjax.errors import UserError, require
 from growjax.measure.builtin import BUILTIN, DEFINITIONS
 from growjax.measure.inputs import Curve, MeasureInputs
 from growjax.measure.measure import PLACES, READINGS, Definition, Direction, Measure, Selects, Where
+from growjax.values import finite_number
 
 RESERVED = frozenset({
     "eval_steps", "eval_loss", "train_loss_mean", "clones_identical", "parameters",

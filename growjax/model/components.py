@@ -47,10 +47,10 @@ class Norm:
     even: dict[str, str] = dataclasses.field(default_factory=dict)
     """Axes whose positions must all have as many copies for growth to be exact, and why."""
 
-    def weights(self, name: str, dim: Dim) -> list[Weight]:
+    def weights(self, name: str, dim: Dim, residual: bool = False) -> list[Weight]:
         """What a norm of that name keeps for the axis that it scales."""
-        gain = Weight(f"{name}_gain", (dim,), "ones")
-        bias = Weight(f"{name}_bias", (writes(dim.axis, dim.gauge),), "zeros")
+        gain = Weight(f"{name}_gain", (dim,), "ones", residual)
+        bias = Weight(f"{name}_bias", (writes(dim.axis, dim.gauge),), "zeros", residual)
         return [gain, bias] if self.shifts else [gain]
 
 
@@ -92,18 +92,21 @@ class Mlp:
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """Grouped-query attention's projections, and whether queries and keys are normed head by head (RMSNorm)."""
+    """Grouped-query attention's projections, and the norms of queries and keys (RMSNorm), where they have any."""
 
     qkv_biased: bool
     out_biased: bool
     qk_norm: bool
+    norms_all: bool = False
+    """Whether one norm goes over all queries, and one over all keys, not over each head by itself."""
 
     def inputs(self) -> list[Projection]:
         """Of queries, keys and values."""
         before = "raw" if self.qk_norm else "score"  # what q and k are carried by before their norm, if they have one
+        heads, kv_heads = ("raw_heads", "raw_kv_heads") if self.norms_all else ("heads", "kv_heads")
         dims = {
-            "q": (writes("heads"), writes("head_dim", before)),
-            "k": (writes("kv_heads"), writes("head_dim", before)),
+            "q": (writes("heads", heads), writes("head_dim", before)),
+            "k": (writes("kv_heads", kv_heads), writes("head_dim", before)),
             "v": (writes("kv_heads"), writes("head_dim", "value")),
         }
         return [
@@ -112,9 +115,14 @@ class Attention:
         ]
 
     def gains(self) -> list[Weight]:
-        """Of the norms of queries and keys, shared over heads; empty where they are not normed."""
-        names = ("q_gain", "k_gain") if self.qk_norm else ()
-        return [Weight(name, (scales("head_dim", "score", "raw"),), "ones") for name in names]
+        """Of the norms of queries and keys, shared over heads unless all are normed at once; empty where there are
+        none."""
+        axes = {"q_gain": "heads", "k_gain": "kv_heads"} if self.qk_norm else {}
+        own, all_ = scales("head_dim", "score", "raw"), self.norms_all
+        return [
+            Weight(name, (scales(axis, axis, f"raw_{axis}"), own) if all_ else (own,), "ones")
+            for name, axis in axes.items()
+        ]
 
     def output(self) -> Projection:
         """What reads attention's values and writes the residual stream."""
@@ -130,6 +138,12 @@ class Components:
     position: Position
     mlp: Mlp
     attention: Attention
+    norms_before: bool = True
+    """Whether what attention and MLP read is normed."""
+    norms_after: bool = False
+    """Whether what they give is normed before it is added to the residual stream."""
+    parallel: bool = False
+    """Whether attention and MLP both read what a block is given."""
 
     @property
     def even(self) -> dict[str, str]:
@@ -159,8 +173,12 @@ POSITIONS = {
 ACTIVATIONS: dict[tuple[str, str], Callable[..., jax.Array]] = {
     ("gated", "silu"): layers.swiglu,
     ("gated", "gelu"): layers.geglu,
+    ("gated", "gelu_erf"): layers.geglu_erf,
+    ("gated", "relu"): layers.reglu,
     ("plain", "silu"): layers.silu,
     ("plain", "gelu"): layers.gelu,
+    ("plain", "gelu_erf"): layers.gelu_erf,
+    ("plain", "relu"): layers.relu,
 }
 
 
@@ -171,5 +189,10 @@ def components(config: ModelConfig) -> Components:
         NORMS[chosen.norm],
         POSITIONS[chosen.position],
         Mlp(ACTIVATIONS[chosen.mlp, chosen.activation], chosen.mlp == "gated", chosen.mlp_bias),
-        Attention(chosen.qkv_bias, chosen.attn_out_bias, config.qk_norm),
+        Attention(
+            chosen.qkv_bias, chosen.attn_out_bias, config.qk_norm, config.qk_norm and config.qk_norm_over == "all"
+        ),
+        norms_before=config.norm_place != "after",
+        norms_after=config.norm_place != "before",
+        parallel=config.parallel,
     )

@@ -32,10 +32,12 @@ from growjax.model.axes import (
     scales,
     writes,
 )
+from growjax.model.caps import capped
 from growjax.model.components import Components, Weight, components
 from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
 from growjax.model.products import project, project_each
+from growjax.model.rotary import frequencies, local_frequencies
 from growjax.streams import at_site, normals_from
 
 Params = dict[str, Any]
@@ -66,7 +68,7 @@ class _Owner(nn.Module):
             "head_dim": cfg.head_dim,
             "mlp": cfg.d_ff,
             "vocab": cfg.vocab_size,
-            "position": cfg.max_seq_len,
+            "position": cfg.position_offset + cfg.max_seq_len,
         }
         shape = tuple(sizes[d.axis] for d in weight.dims)
         spec = ParamSpec(weight.dims, weight.init, weight.residual)
@@ -76,9 +78,9 @@ class _Owner(nn.Module):
     def bias(self, weight: Weight | None) -> jax.Array | float:
         return 0.0 if weight is None else self.weight(weight)
 
-    def norm(self, name: str, x: jax.Array, dim: Dim) -> jax.Array:
+    def norm(self, name: str, x: jax.Array, dim: Dim, residual: bool = False) -> jax.Array:
         norm = self.parts.norm
-        return norm.function(x, *map(self.weight, norm.weights(name, dim)), self.config.norm_eps)
+        return norm.function(x, *map(self.weight, norm.weights(name, dim, residual)), self.config.norm_eps)
 
     def drop(self, x: jax.Array, key: jax.Array | None, site: str, index: jax.Array | int = 0) -> jax.Array:
         """Dropout at a named site. The ledger of a step states these sites by itself (`training_sites` in
@@ -89,29 +91,35 @@ class _Owner(nn.Module):
 
 
 class Block(_Owner):
-    """Attention and MLP, each behind a norm and beside the residual stream."""
+    """Attention and MLP beside the residual stream, with norms before them, after them, or both."""
 
     capture: bool = False
 
+    def before(self, name: str, x_BTD: jax.Array) -> jax.Array:
+        return self.norm(name, x_BTD, scales("embed")) if self.parts.norms_before else x_BTD
+
+    def after(self, name: str, x_BTD: jax.Array) -> jax.Array:
+        return self.norm(name, x_BTD, scales("embed"), residual=True) if self.parts.norms_after else x_BTD
+
     @nn.compact
     def __call__(self, x_BTD: jax.Array, layer: jax.Array, dropout_key: jax.Array | None) -> tuple[jax.Array, Seen]:
-        parts = self.parts
-        heads_BTHK = self.attention(self.norm("attn_norm", x_BTD, scales("embed")))
+        parts, given_BTD = self.parts, x_BTD
+        heads_BTHK = self.attention(self.before("attn_norm", x_BTD), layer)
         weight, bias = parts.attention.output()
         out = project(heads_BTHK, self.weight(weight), 2) + self.bias(bias)
-        x_BTD = x_BTD + self.drop(out, dropout_key, "attn", layer)
+        x_BTD = x_BTD + self.drop(self.after("attn_post_norm", out), dropout_key, "attn", layer)
 
-        y_BTD = self.norm("mlp_norm", x_BTD, scales("embed"))
+        y_BTD = self.before("mlp_norm", given_BTD if parts.parallel else x_BTD)
         weights, biases = zip(*((self.weight(w), self.bias(b)) for w, b in parts.mlp.inputs()), strict=True)
         made = [x + b for x, b in zip(project_each(y_BTD, *weights)[::-1], biases[::-1], strict=True)]
         mlp_BTF = parts.mlp.function(*made)  # what was made last first: the gate, then what it gates
         weight, bias = parts.mlp.output()
         out = project(mlp_BTF, self.weight(weight)) + self.bias(bias)
-        x_BTD = x_BTD + self.drop(out, dropout_key, "mlp", layer)
+        x_BTD = x_BTD + self.drop(self.after("mlp_post_norm", out), dropout_key, "mlp", layer)
         seen = {"embed": x_BTD, "heads": heads_BTHK, "mlp": mlp_BTF} if self.capture else None
         return x_BTD, seen
 
-    def attention(self, x_BTD: jax.Array) -> jax.Array:
+    def attention(self, x_BTD: jax.Array, layer: jax.Array) -> jax.Array:
         cfg, parts = self.config, self.parts
         inputs = parts.attention.inputs()
         weights, biases = [self.weight(w) for w, _ in inputs], [self.bias(b) for _, b in inputs]
@@ -121,14 +129,28 @@ class Block(_Owner):
         if parts.attention.qk_norm:
             eps = cfg.norm_eps if cfg.qk_norm_eps is None else cfg.qk_norm_eps
             q_gain, k_gain = parts.attention.gains()
-            q = layers.rms_norm(q, self.weight(q_gain), eps)
-            k = layers.rms_norm(k, self.weight(k_gain), eps)
+            norm = layers.rms_norm_of_all if parts.attention.norms_all else layers.rms_norm
+            q = norm(q, self.weight(q_gain), eps)
+            k = norm(k, self.weight(k_gain), eps)
+        window = jnp.asarray(cfg.windows, jnp.int32)[layer] if cfg.windows else None
         if parts.position.rotates:
             rope = cfg.rope_dim or cfg.head_dim
-            cos, sin = layers.rope_tables(x_BTD.shape[1], cfg.head_dim, rope, cfg.rope_theta, x_BTD.dtype)
-            q, k = layers.rotate(q, cos, sin, rope), layers.rotate(k, cos, sin, rope)
+            cos, sin = self.rotary_tables(x_BTD.shape[1], rope, window, x_BTD.dtype)
+            q, k = (layers.rotate(x, cos, sin, rope, cfg.rotary_dim) for x in (q, k))
+        if cfg.query_pre_attn_scalar not in (None, cfg.head_dim):
+            q = q * math.sqrt(cfg.head_dim / cfg.query_pre_attn_scalar)
         grouped = q.reshape(*q.shape[:2], cfg.n_kv_heads, -1, cfg.head_dim)
-        return causal_attention(grouped, k, v).reshape(q.shape)
+        reach = None if window is None else jnp.where(window == 0, x_BTD.shape[1], window)
+        return causal_attention(grouped, k, v, reach=reach, cap=cfg.attn_softcap).reshape(q.shape)
+
+    def rotary_tables(self, length: int, rope_dim: int, window: jax.Array | None, dtype: jnp.dtype) -> tuple:
+        """cos and sin [T, K]; of layers with a window by their own theta, where there is one."""
+        cfg = self.config
+        tables = layers.rope_tables(length, cfg.head_dim, rope_dim, frequencies(cfg), dtype)
+        if window is None or cfg.local_rope_theta is None:
+            return tables
+        local = layers.rope_tables(length, cfg.head_dim, rope_dim, local_frequencies(cfg), dtype)
+        return tuple(jnp.where(window == 0, *pair) for pair in zip(tables, local, strict=True))
 
 
 class Decoder(_Owner):
@@ -143,8 +165,10 @@ class Decoder(_Owner):
         cfg = self.config
         table_VD = self.weight(Weight("embedding", (keeps("vocab"), writes("embed"))))
         x_BTD = look_up(table_VD, tokens_BT)
+        if cfg.embed_scale != 1:
+            x_BTD = x_BTD * cfg.embed_scale
         for table in self.parts.position.weights():
-            x_BTD = x_BTD + self.weight(table)[: tokens_BT.shape[1]]
+            x_BTD = x_BTD + self.weight(table)[cfg.position_offset :][: tokens_BT.shape[1]]
         x_BTD = self.drop(x_BTD, dropout_key, "embed")
         blocks = nn.scan(
             Block,
@@ -160,9 +184,10 @@ class Decoder(_Owner):
         head = Weight("head", (keeps("vocab"), reads("embed", "logits")))
         head_VD = table_VD if cfg.tie_embeddings else self.weight(head)
         if targets_BT is not None:
-            return mean_loss(x_BTD.reshape(-1, cfg.d_model), head_VD, targets_BT.reshape(-1)), seen
+            flat = x_BTD.reshape(-1, cfg.d_model), head_VD, targets_BT.reshape(-1)
+            return mean_loss(*flat, cfg.logit_softcap), seen
         logits = project(x_BTD, head_VD.T)
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), seen
+        return capped(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), cfg.logit_softcap), seen
 
 
 def forward(
@@ -259,12 +284,14 @@ def count_params(config: ModelConfig) -> int:
 
 def flops_per_token(config: ModelConfig, seq_len: int) -> float:
     """Floating-point operations of one training step per token: 6 per weight that multiplies, plus attention's
-    12 L T H K (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a causal half is not taken off)."""
+    12 L T H K (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a causal half is not taken off, and T is a window's
+    length where that is shorter)."""
     weights = map_specs(
         lambda spec, shape: math.prod(shape.shape) if any(d.role == "reads" for d in spec.dims) else 0,
         param_specs(config),
         param_shapes(config),
     )
     head = config.vocab_size * config.d_model if config.tie_embeddings else 0
-    attention = 12 * config.n_layers * seq_len * config.n_heads * config.head_dim
+    spans = [min(window or seq_len, seq_len) for window in config.windows] or [seq_len] * config.n_layers
+    attention = 12 * sum(spans) * config.n_heads * config.head_dim
     return 6.0 * (sum(jax.tree.leaves(weights)) + head) + attention

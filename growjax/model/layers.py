@@ -56,6 +56,11 @@ def _rms_backward(eps: float, saved: tuple[jax.Array, ...], g: jax.Array) -> tup
 rms_norm.defvjp(_rms_forward, _rms_backward)
 
 
+def rms_norm_of_all(x: jax.Array, gain: jax.Array, eps: float) -> jax.Array:
+    """`rms_norm` over the last two axes together, under a gain of both."""
+    return jnp.reshape(rms_norm(x.reshape(*x.shape[:-2], -1), gain.reshape(-1), eps), x.shape)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float) -> jax.Array:
     """LayerNorm over the last axis (Ba et al. 2016, arXiv 1607.06450, eq. 4), in at least float32."""
@@ -154,26 +159,67 @@ def _geglu_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[j
 geglu.defvjp(lambda gate, up: (geglu(gate, up), (gate, up)), _geglu_backward)
 
 
-def rope_tables(length: int, head_dim: int, rope_dim: int, theta: float, dtype: jnp.dtype) -> tuple:
-    """cos and sin [T, K] of rotary positions (Su et al. 2021, arXiv 2104.09864, eq. 34).
+@jax.custom_vjp
+def gelu_erf(x: jax.Array) -> jax.Array:
+    """GELU by the error function (Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2)."""
+    return x * _normal_below(x)
 
-    A head longer than `rope_dim` repeats the table, block after block: a widened head turns like the one it copies.
-    Computed on the host in float64, so that the table is a constant of the program.
+
+def _normal_below(x: jax.Array) -> jax.Array:
+    return 0.5 * (1 + jax.lax.erf(x * float(0.5**0.5)))
+
+
+def _gelu_erf_backward(x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    x = after(x, g)
+    return (g * (_normal_below(x) + x * jnp.exp(-0.5 * x * x) * float((2 * np.pi) ** -0.5)),)
+
+
+gelu_erf.defvjp(lambda x: (gelu_erf(x), x), _gelu_erf_backward)
+
+
+def geglu_erf(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """gelu_erf(gate) * up (Shazeer 2020, arXiv 2002.05202, eq. 6), one by one."""
+    return gelu_erf(gate) * up
+
+
+def relu(x: jax.Array) -> jax.Array:
+    """max(x, 0) (Nair & Hinton 2010), with derivative 0 at 0."""
+    return jax.nn.relu(x)
+
+
+def reglu(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """relu(gate) * up (Shazeer 2020, arXiv 2002.05202, eq. 6), one by one."""
+    return relu(gate) * up
+
+
+def rope_tables(length: int, head_dim: int, rope_dim: int, rates: np.ndarray, dtype: jnp.dtype) -> tuple:
+    """cos and sin [T, K] of rotary positions (Su et al. 2021, arXiv 2104.09864, eq. 34), whose pairs turn by `rates`.
+
+    A head longer than `rope_dim` repeats the table, block after block: a widened head turns like the one it copies. Of
+    each block the first positions turn, as many as there are rates for. Computed on the host in float64, so that the
+    table is a constant of the program.
     """
-    half = rope_dim // 2
-    angles = np.arange(length)[:, None] * theta ** (-np.arange(half) / half)
-    table = np.tile(np.concatenate([angles, angles], axis=1), (1, head_dim // rope_dim))
+    angles = np.arange(length)[:, None] * rates
+    block = np.concatenate([angles, angles, np.zeros((length, rope_dim - 2 * len(rates)))], axis=1)
+    table = np.tile(block, (1, head_dim // rope_dim))
     return jnp.asarray(np.cos(table), dtype), jnp.asarray(np.sin(table), dtype)
 
 
-def rotate(x: jax.Array, cos_TK: jax.Array, sin_TK: jax.Array, rope_dim: int) -> jax.Array:
-    """Rotary positions on x [B, T, ..., K]: pairs (i, i + rope_dim/2) inside each block of `rope_dim`."""
+def rotate(x: jax.Array, cos_TK: jax.Array, sin_TK: jax.Array, rope_dim: int, turned: int | None = None) -> jax.Array:
+    """Rotary positions on x [B, T, ..., K]: pairs (i, i + turned/2) of the first `turned` positions (None: of all)
+    inside each block of `rope_dim`."""
     middle = (1,) * (x.ndim - 3)
     cos = cos_TK.reshape(cos_TK.shape[0], *middle, -1)
     sin = sin_TK.reshape(sin_TK.shape[0], *middle, -1)
-    blocks = x.reshape(*x.shape[:-1], -1, 2, rope_dim // 2)
-    turned = jnp.stack([-blocks[..., 1, :], blocks[..., 0, :]], axis=-2).reshape(x.shape)
-    return x * cos + turned * sin
+    if turned in (None, rope_dim):
+        blocks = x.reshape(*x.shape[:-1], -1, 2, rope_dim // 2)
+        other = jnp.stack([-blocks[..., 1, :], blocks[..., 0, :]], axis=-2)
+    else:
+        blocks, half = x.reshape(*x.shape[:-1], -1, rope_dim), turned // 2
+        parts = [-blocks[..., half:turned], blocks[..., :half], jnp.zeros_like(blocks[..., turned:])]
+        other = jnp.concatenate(parts, axis=-1)
+    other = other.reshape(x.shape)
+    return x * cos + other * sin
 
 
 def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:

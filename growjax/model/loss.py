@@ -5,9 +5,12 @@ The loss is one number, so its derivative is known up to a factor when its value
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
+from growjax.model.caps import capped, under_cap
 from growjax.model.platforms import by_platform
 from growjax.model.products import across, product, turned
 
@@ -23,47 +26,55 @@ def _rows_at_a_time(rows: int, vocab: int, chunk: int) -> int:
     return min(rows, max(128, chunk // vocab // 128 * 128))
 
 
-def _powers(x_ND: jax.Array, head_DV: jax.Array, targets_N: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(exp(logits - largest) [N, V], its sums [N, 1], negative log-likelihoods [N]), in at least float32."""
+def _powers(
+    x_ND: jax.Array, head_DV: jax.Array, targets_N: jax.Array, cap: float | None
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """(exp(logits - largest) [N, V], its sums [N, 1], negative log-likelihoods [N], logits [N, V]), in at least
+    float32."""
     logits = product(x_ND, head_DV)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = capped(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), cap)
     largest = jnp.max(logits, axis=-1, keepdims=True)
     powers = jax.lax.optimization_barrier(jnp.exp(logits - largest))  # computed once, not again in the sum
     total = jnp.sum(powers, axis=-1, keepdims=True)
     of_target = jnp.take_along_axis(logits, targets_N[:, None], axis=-1)
-    return powers, total, (largest + jnp.log(total) - of_target)[:, 0]
+    return powers, total, (largest + jnp.log(total) - of_target)[:, 0], logits
 
 
-@jax.custom_vjp
-def mean_loss(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> jax.Array:
-    """Mean negative log-likelihood in nats per token, at least float32, of logits x head'."""
-    return by_platform(x_ND, head_VD, targets_N, cpu=_value, other=_value_elsewhere)
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def mean_loss(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array, cap: float | None = None) -> jax.Array:
+    """Mean negative log-likelihood in nats per token, at least float32, of logits x head', under a soft cap if there is
+    one."""
+    value, elsewhere = partial(_value, cap=cap), partial(_value_elsewhere, cap=cap)
+    return by_platform(x_ND, head_VD, targets_N, cpu=value, other=elsewhere)
 
 
-def _value(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> jax.Array:
+def _value(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array, *, cap: float | None = None) -> jax.Array:
     head_DV = turned(head_VD)
 
     def one(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return total + jnp.sum(_powers(part[0], head_DV, part[1])[2]), None
+        return total + jnp.sum(_powers(part[0], head_DV, part[1], cap)[2]), None
 
     start = jnp.zeros((), jnp.promote_types(x_ND.dtype, jnp.float32))
     return _over_chunks(one, start, x_ND, targets_N, _rows_at_a_time(len(x_ND), len(head_VD), CHUNK))[0] / len(x_ND)
 
 
-def _forward(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> tuple[jax.Array, tuple]:
-    return by_platform(x_ND, head_VD, targets_N, cpu=_both, other=_both_elsewhere)
+def _forward(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array, cap: float | None) -> tuple[jax.Array, tuple]:
+    both, elsewhere = partial(_both, cap=cap), partial(_both_elsewhere, cap=cap)
+    return by_platform(x_ND, head_VD, targets_N, cpu=both, other=elsewhere)
 
 
-def _both(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> tuple[jax.Array, tuple]:
+def _both(
+    x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array, *, cap: float | None = None
+) -> tuple[jax.Array, tuple]:
     head_DV = turned(head_VD)
     wide = jnp.promote_types(x_ND.dtype, jnp.float32)
 
     def one(carry: tuple[jax.Array, jax.Array], part: tuple[jax.Array, jax.Array]) -> tuple:
         x, targets = part
         total, dhead_DV = carry
-        powers, sums, losses = _powers(x, head_DV, targets)
+        powers, sums, losses, logits = _powers(x, head_DV, targets, cap)
         hit = targets[:, None] == jnp.arange(powers.shape[1], dtype=targets.dtype)
-        dlogits = jax.lax.optimization_barrier((powers * (1 / sums) - hit).astype(x.dtype))
+        dlogits = jax.lax.optimization_barrier(under_cap(powers * (1 / sums) - hit, logits, cap).astype(x.dtype))
         dhead = across(x, dlogits)
         return (total + jnp.sum(losses), dhead_DV + dhead), product(dlogits, head_VD)
 
@@ -73,10 +84,10 @@ def _both(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> tuple[ja
     return total / len(x_ND), (dx_ND, turned(dhead_DV).astype(head_VD.dtype))
 
 
-def _logits(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> tuple[jax.Array, ...]:
+def _logits(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array, cap: float | None) -> tuple[jax.Array, ...]:
     """(logits [N, V], logarithms of their sums of exponentials [N, 1], where the target is [N, V])."""
     logits = product(x_ND, head_VD.T)
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = capped(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), cap)
     hit = targets_N[:, None] == jnp.arange(logits.shape[1], dtype=targets_N.dtype)
     return logits, jax.nn.logsumexp(logits, axis=-1, keepdims=True), hit
 
@@ -86,23 +97,27 @@ def _losses(logits: jax.Array, level: jax.Array, hit: jax.Array) -> jax.Array:
     return jnp.sum(level[:, 0] - jnp.sum(jnp.where(hit, logits, 0), axis=-1))
 
 
-def _value_elsewhere(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> jax.Array:
+def _value_elsewhere(
+    x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array, *, cap: float | None = None
+) -> jax.Array:
     def one(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return total + _losses(*_logits(part[0], head_VD, part[1])), None
+        return total + _losses(*_logits(part[0], head_VD, part[1], cap)), None
 
     start = jnp.zeros((), jnp.promote_types(x_ND.dtype, jnp.float32))
     size = _rows_at_a_time(len(x_ND), len(head_VD), CHUNK_ELSEWHERE)
     return _over_chunks(one, start, x_ND, targets_N, size)[0] / len(x_ND)
 
 
-def _both_elsewhere(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -> tuple[jax.Array, tuple]:
+def _both_elsewhere(
+    x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array, *, cap: float | None = None
+) -> tuple[jax.Array, tuple]:
     """As `_both`, with the order in memory left to the compiler."""
     wide = jnp.promote_types(x_ND.dtype, jnp.float32)
 
     def one(carry: tuple[jax.Array, jax.Array], part: tuple[jax.Array, jax.Array]) -> tuple:
         (total, dhead_VD), (x, targets) = carry, part
-        logits, level, hit = _logits(x, head_VD, targets)
-        dlogits = (jnp.exp(logits - level) - hit).astype(x.dtype)
+        logits, level, hit = _logits(x, head_VD, targets, cap)
+        dlogits = under_cap(jnp.exp(logits - level) - hit, logits, cap).astype(x.dtype)
         added = dhead_VD + product(dlogits.T, x)
         return (total + _losses(logits, level, hit), added), product(dlogits, head_VD)
 
@@ -112,7 +127,7 @@ def _both_elsewhere(x_ND: jax.Array, head_VD: jax.Array, targets_N: jax.Array) -
     return total / len(x_ND), (dx_ND, dhead_VD.astype(head_VD.dtype))
 
 
-def _backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple:
+def _backward(cap: float | None, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple:
     dx_ND, dhead_VD = saved
     share = g / len(dx_ND)
     return (dx_ND * share).astype(dx_ND.dtype), (dhead_VD * share).astype(dhead_VD.dtype), None

@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
-from growjax.domains import MOST
 from growjax.errors import UserError, require
+from growjax.values import MOST
 
 REGIMES: dict[str, tuple[str, ...]] = {
     "deterministic": (),

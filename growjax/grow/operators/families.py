@@ -82,8 +82,8 @@ def asymmetric_reset(state: TrainState, plan: WidthPlan, *, streams: Streams) ->
 def structured(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
     """New units are orthogonal mixtures inside the subspace the source's weights span, read by nothing at first.
 
-    The function is kept; no unit is a copy, so nothing holds new units together in training. The form is our own: the
-    paper's is not public.
+    The function is kept; no unit is a copy, so nothing holds new units together in training. Where norms write to the
+    residual stream (after attention and MLP), its units are copies. The form is our own: the paper's is not public.
     """
     starts = mixtures(plan, key=streams.at("structure", 0))
     return started(state, plan, starts)

@@ -7,7 +7,7 @@ from growjax.grow.building import clone, fresh, with_norm_eps
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import Operator
 from growjax.grow.plan import Options, WidthPlan, dealt_plan
-from growjax.grow.promises import always
+from growjax.grow.promises import where_means_are_exact
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 
@@ -22,7 +22,8 @@ def lemon(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState
     """Each weight split into unequal parts that sum to it, norms exact at any width: the function is kept.
 
     Wang et al. 2024, section 4: the remainder of a norm is filled with zeros (RMSNorm) or the mean (LayerNorm), and its
-    gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`).
+    gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`). Where LayerNorms
+    write to the residual stream, d_model grows exactly to whole multiples alone.
     """
     params = started_params(state.params, plan, uneven_splits(plan, key=streams.at("structure", 0)))
     return fresh(clone(state, plan), params)
@@ -33,6 +34,6 @@ def _by_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
 
 
 LEMON = Operator(
-    "lemon", lemon, "published", "arXiv 2310.07999", always,
+    "lemon", lemon, "published", "arXiv 2310.07999", where_means_are_exact,
     draws={"structure": split_sites}, follows=in_rounds, clones=False, leafwise=_by_leaf,
 )  # fmt: skip

@@ -29,7 +29,8 @@ def zero_pad(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainSt
     """New units are drawn afresh and their outgoing weights are zero, moments padded with zeros: the function is kept.
 
     Gesmundo & Maile 2023, section 2 (all axes but the layers'). Zeros in the residual stream are made up for in the
-    norms' gain and epsilon; under LayerNorm they shift the mean, and the function is kept only where d_model stays.
+    norms' gain and epsilon; under LayerNorm they shift the mean, and the function is kept only where d_model stays. One
+    norm over all queries or keys sees new heads too: there it is kept only where heads stay.
     """
     new = restarted(started(state, plan, padding(plan)), plan)
     law = anew(new.law, plan)
