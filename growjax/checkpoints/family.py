@@ -44,6 +44,14 @@ class Fixed(NamedTuple):
     value: Any
 
 
+ORDER = (
+    "embed_tokens", ".q_proj", ".k_proj", ".v_proj", ".o_proj", ".qkv_proj", "q_norm", "k_norm", "gate_proj", "up_proj",
+    "down_proj", "input_layernorm", "post_attention_layernorm", "pre_feedforward", "post_feedforward", "model.norm",
+    "lm_head",
+)  # fmt: skip
+"""Of Llama and its kin (`Family.order`)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """One `model_type`."""
@@ -77,6 +85,10 @@ class Family:
     """What the stock class multiplies embeddings by, rounded to the dtype of its tensors."""
     check: Callable[[ModelConfig], None] = lambda model: None
     """Raises `UserError` for sizes that the stock class cannot have."""
+
+    order: tuple[str, ...] = ORDER
+    """Parts of the tensors' names in the order in which the stock class lists its parameters, by which optimizers
+    number them. A tensor's first match counts."""
 
     @property
     def base(self) -> str:
