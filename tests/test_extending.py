@@ -11,8 +11,9 @@ from conftest import growjax, quick_programs
 
 from growjax.errors import UserError
 from growjax.record.rundir import RunDir
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import StudySpec, extends, presets
+from growjax.study.spec import StudySpec, extends
 
 TINY = presets()["smoke"].replace(source_steps=(10,), operators=("exact_copy",), stochastic_replicates=1)
 ASKED: dict[str, Any] = {

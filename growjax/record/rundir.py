@@ -208,7 +208,7 @@ class RunDir:
         """
         cells = sorted(cells, key=lambda cell: cell["id"])
         parts = {name: json_digest(value) for name, value in header.items()}
-        body = {**header, "cells": cells, "parts": parts, "results": _results(cells)}
+        body = {**header, "cells": cells, "parts": parts, "results": results_digest(cells)}
         root = json_digest(body)
         write_text(self.path / "receipt.json", canonical_json({**body, "root": root}) + "\n")
         return root
@@ -242,8 +242,9 @@ class RunDir:
         return cell.to_dict()
 
 
-def _results(cells: list[Mapping[str, object]]) -> str:
-    return json_digest([json_digest(result_of(cell)) for cell in cells])
+def results_digest(cells: Iterable[Fields]) -> str:
+    """The digest of all cells' results, in the order of their ids."""
+    return json_digest([json_digest(result_of(cell)) for cell in sorted(cells, key=lambda cell: cell["id"])])
 
 
 def differences(old: object, new: object, name: str) -> list[str]:
