@@ -155,7 +155,9 @@ class Family:
 
 def _comparable(model: ModelConfig) -> dict[str, Any]:
     """What the function follows from, each part by name and each default filled in."""
-    left_out = ("dialect", "bias", "dropout", "init_std", "dtype", "rope_dim", "qk_norm_eps", "local_rope_theta")
+    left_out = (
+        "dialect", "bias", "dropout", "init_std", "dtype", "rope_dim", "rotary_dim", "qk_norm_eps", "local_rope_theta",
+    )  # fmt: skip
     fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in left_out}
     fields["qk_norm_eps"] = model.qk_norm_eps if model.qk_norm and model.qk_norm_eps is not None else model.norm_eps
     fields["query_pre_attn_scalar"] = model.query_pre_attn_scalar or model.head_dim
@@ -170,7 +172,7 @@ def _comparable(model: ModelConfig) -> dict[str, Any]:
         fields["rope_dim"] = model.rope_dim or model.head_dim
         fields["rotary_dim"] = model.rotary_dim or fields["rope_dim"]
     else:
-        for name in ("rope_theta", "rope_scaling", "rotary_dim"):
+        for name in ("rope_theta", "rope_scaling"):
             del fields[name]
     return fields | model.architecture._asdict()
 
