@@ -14,10 +14,11 @@ from growjax.measure.measure import Measure
 from growjax.measure.registry import measures
 from growjax.record.cell_types import CellRecord
 from growjax.record.receipt_types import Receipt
+from growjax.study.names import source_name
 from growjax.study.ranking import Table, mean
 from growjax.study.replicates import losses, survivors
 from growjax.study.selectors import seen
-from growjax.study.spec import StudySpec, source_name
+from growjax.study.spec import StudySpec
 from growjax.study.summary import is_control
 
 Outcome = tuple[str, str, int, str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ import numpy as np
 from growjax.digests import digest, digest_by_leaf
 from growjax.draws import Ledger
 from growjax.errors import CheckFailed
-from growjax.files import carry_checkpoint
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan
 from growjax.grow.registry import parse_operator
@@ -87,13 +85,8 @@ def _store(
     own = {"state": digest(tree), "leaves": digest_by_leaf(tree), "config": state.config.digest()}
     digests = {**own, **(of_trace or {}), "ledger": ledger}
     cell = Cell(recipe, inputs, digests, metrics, module)
-
-    def fill(folder: Path) -> None:
-        save_state(folder, state)
-        if recipe.kind == "source":
-            carry_checkpoint(ctx.run.cells / recipe.parents[0], folder)
-
-    return ctx.run.write(cell, lines, fill=fill)
+    beside = ctx.run.cells / recipe.parents[0] if recipe.kind == "source" else None
+    return ctx.run.write(cell, lines, fill=lambda folder: save_state(folder, state, beside=beside))
 
 
 def stored_state(ctx: Context, cell_id: str) -> TrainState:

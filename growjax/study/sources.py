@@ -25,7 +25,8 @@ from growjax.record.receipt_types import SourceHint
 from growjax.record.store import load_state, read_info, state_digest
 from growjax.record.tokens_of import own_tokenizer, recorded_origin
 from growjax.study.checks import require_vocabulary
-from growjax.study.spec import DIGEST_STEP, Given, StudySpec
+from growjax.study.names import DIGEST_STEP, Given
+from growjax.study.spec import StudySpec
 from growjax.train.check import check_finite, check_state
 from growjax.train.state import TrainState, fresh_state
 
