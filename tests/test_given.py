@@ -27,9 +27,10 @@ from growjax.record.rundir import RunDir
 from growjax.record.store import load_state, save_state, state_digest
 from growjax.report.page import write_report
 from growjax.streams import root_key
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
 from growjax.study.sources import open_source, with_sources
-from growjax.study.spec import StudySpec, presets
+from growjax.study.spec import StudySpec
 from growjax.study.summary import summarise
 
 SMOKE = presets()["smoke"]

@@ -27,7 +27,7 @@ FAMILIES = {
     for m in (llama, mistral, qwen2, qwen3, gpt2, gpt_neox, opt, gemma, gemma2, gemma3_text, olmo2, phi3)
 }
 
-_CODE = "only the stock architectures' own functions are known"
+_CODE = "no such code is run; if transformers' own class computes the same, as for Phi-3, take auto_map out"
 
 
 def family_of(given: Given) -> Family:

@@ -26,6 +26,8 @@ VERBS = {
     "operators": "list the ways to widen, with what each preserves, measured here",
     "audit": "account for every random draw of a run, without trusting JAX",
     "report": "rebuild tables, figures and the page of a run",
+    "merge": "two runs of one environment as one run",
+    "claims": "decide the paper's claims on a run, each by a rule written beforehand",
     "verify": "compute recorded cells again, and compare them bit for bit",
     "diff": "the first difference between two runs or two states",
     "doctor": "prove the bits contract on this machine's own device, row by row",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growjax.cli.described import length, print_before, print_plan, promise, said_of, sizes
+from growjax.cli.described import length, print_before, print_plan, promise, promised, said_of, sizes
 from growjax.cli.tables import console
 from growjax.errors import UserError
 from growjax.files import require_space, whole_directory
@@ -47,7 +47,8 @@ def run_straight(given: WidenArguments) -> int | None:
         out = console()
         if not given.json:
             print_plan(out, described)
-            out.print(described["exact"], highlight=False, soft_wrap=True)
+            for line in promised(described):
+                out.print(line, highlight=False, soft_wrap=True)
         with whole_directory(given.out, replace=given.force) as folder:
             digests = straight.write(folder)
             described["stored"] = _step_zero(straight, given, folder)

@@ -126,17 +126,14 @@ HF = {"holds": "config.json", "kind": "Hugging Face folder"}
 def _dry_run(given: WidenArguments) -> int:
     """What is known of the road through memory before an array is read."""
     from growjax.checkpoints.folder import open_checkpoint
-    from growjax.config import OptimConfig, TrainConfig
     from growjax.grow.plan import make_plan
-    from growjax.record.store import read_info
     from growjax.streams import root_key
-    from growjax.study.sources import find_state, is_checkpoint
+    from growjax.study.sources import is_checkpoint, source_config
 
     if is_checkpoint(given.source):
-        with open_checkpoint(given.source) as opened:
-            config = TrainConfig(opened.model, OptimConfig())
-    else:
-        config = TrainConfig.from_dict(read_info(find_state(given.source))["config"])
+        with open_checkpoint(given.source):
+            pass  # all but its values is checked
+    config = source_config(given.source)
     plan = make_plan(config.model, given.to.of(config.model))
     described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
     print(json.dumps(described, sort_keys=True)) if given.json else print_before(console(), described)
