@@ -188,11 +188,11 @@ def changed(box: Box, rng: random.Random) -> Changed:
         return Changed({path: change_bytes(path.read_bytes(), rng)}, f"{kind} {path.name}", states)
     if kind == TRACE:
         path = folder / "metrics.jsonl"
-        lines = path.read_text().splitlines()
+        lines = path.read_bytes().splitlines()
         at = rng.randrange(len(lines))
         one = _object(kind, path, json.loads(lines[at]), rng, plain, {"diff": reads["diff"], "verify": reads["verify"]})
-        lines[at] = one.files[path].decode("utf-8", "surrogatepass").rstrip("\n")
-        text = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+        lines[at] = one.files[path].rstrip(b"\n")
+        text = b"\n".join(lines) + b"\n"
         # the difference is looked for in the trace where the receipt has another digest of it
         receipt = copy.deepcopy(box.receipt)
         cell = next(cell for cell in receipt["cells"] if cell["id"] == name)
