@@ -24,8 +24,8 @@ NOTES = runtime.pin()
 from growjax.files import write_text  # noqa: E402
 from growjax.record.rundir import RunDir  # noqa: E402
 from growjax.study import crossing, fill  # noqa: E402
+from growjax.study.presets import presets  # noqa: E402
 from growjax.study.runner import run_study  # noqa: E402
-from growjax.study.spec import presets  # noqa: E402
 
 
 class Stopwatch:

@@ -33,6 +33,7 @@ from growjax.checkpoints.straight import BASE
 from growjax.checkpoints.written import Writer
 from growjax.config import ModelConfig
 from growjax.files import write_text
+from growjax.study.spec import TargetWidths
 
 SHAPE = ModelConfig(
     d_model=2048, n_layers=22, n_heads=32, n_kv_heads=4, head_dim=64, d_ff=5632, vocab_size=32000, max_seq_len=2048,
@@ -44,7 +45,8 @@ SHARD = 10**9
 def make(folder: Path, model: ModelConfig) -> None:
     """Random weights in bfloat16, and no tokenizer."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(FAMILY.write(model, "bfloat16")))
+    given = FAMILY.write(model, "bfloat16")
+    (folder / "config.json").write_text(json.dumps(given))
     draw, found = np.random.default_rng(0), list(places(FAMILY.tensors, model))
     with Writer(folder, found, "bfloat16", SHARD) as writer:
         for place in found:
@@ -146,7 +148,7 @@ def main() -> int:
     parser.add_argument("--operators", nargs="+", default=["exact_copy", "hypercloning_noisy"])
     given = parser.parse_args()
     model = SHAPE.replace(n_layers=given.layers)
-    target = model.replace(d_model=4096, n_heads=64, n_kv_heads=8, d_ff=11264)
+    target = TargetWidths().of(model)
     source = given.work / "source"
     make(source, model)
     largest = sum(2 * max(np.prod(p.shape) for p in places(FAMILY.tensors, m)) for m in (model, target))

@@ -134,5 +134,11 @@ DEFAULTS: dict[str, Record] = {
         "crossed": {},
         "match_flops": True,
         "source": [],
+        "pool": [],
+        "family_regimes": [],
+        "rates": [],
+        "few_replicates": 3,
+        "long_lag": 0,
+        "finalists": 3,
     },
 }

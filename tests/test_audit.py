@@ -26,9 +26,10 @@ from growjax.record.rundir import RunDir
 from growjax.streams import STREAMS, Streams, root_key
 from growjax.study.account import Account
 from growjax.study.context import Context
+from growjax.study.presets import presets
 from growjax.study.recipes import study_cells
 from growjax.study.runner import run_study
-from growjax.study.spec import StudySpec, presets
+from growjax.study.spec import StudySpec
 from growjax.train.loop import RunKeys
 from growjax.train.programs import Programs
 from growjax.train.state import init_state

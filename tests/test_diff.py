@@ -19,8 +19,8 @@ from growjax.proof.differences import computed_otherwise, figure_difference, lea
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state, save_state
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import presets
 from growjax.train import loop, state
 
 

@@ -32,10 +32,10 @@ from growjax.record.rundir import RunDir
 from growjax.record.store import save_state
 from growjax.report.page import write_report
 from growjax.streams import Streams
+from growjax.study.presets import presets
 from growjax.study.ranking import judge_selector, rank_by_auc
 from growjax.study.rows import Ranked, Summary
 from growjax.study.runner import run_study
-from growjax.study.spec import presets
 from growjax.study.summary import summarise
 from growjax.study.traces import diverged_at
 from growjax.train.loop import Trace

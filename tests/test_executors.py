@@ -20,8 +20,9 @@ from growjax.record.partial import Partial
 from growjax.record.rundir import LOCK, RunDir
 from growjax.schema import SCHEMA
 from growjax.study.context import Context
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import StudySpec, presets
+from growjax.study.spec import StudySpec
 from growjax.study.units import Filling
 
 TINY = presets()["smoke"].replace(source_steps=(10,), operators=("exact_copy",), stochastic_replicates=1)

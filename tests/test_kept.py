@@ -9,7 +9,7 @@ import pytest
 from growjax.config import DataConfig
 from growjax.data import corpus, kept, tokens
 from growjax.study.context import prepare_tokens
-from growjax.study.spec import presets
+from growjax.study.presets import presets
 
 CONFIG = DataConfig(stories=200, vocab_size=300, seq_len=32, batch_size=4, eval_batches=1)
 NAMES = (*tokens.FILES, tokens.INFO)

@@ -15,8 +15,9 @@ from growjax.errors import UserError
 from growjax.grow.plan import make_plan
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study, require_samples
+from growjax.study.presets import presets
 from growjax.study.runner import check
-from growjax.study.spec import CrossedLevels, TargetWidths, presets
+from growjax.study.spec import CrossedLevels, TargetWidths
 from growjax.train.state import init_state
 from growjax.values import MOST
 

@@ -21,8 +21,9 @@ from growjax.proof.diff import diff
 from growjax.record.rundir import RunDir
 from growjax.report.page import write_report
 from growjax.report.sentences import definitions
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import UNWIDENED, StudySpec, presets
+from growjax.study.spec import UNWIDENED, StudySpec
 from growjax.study.summary import summarise
 
 SMALL = presets()["smoke"].replace(

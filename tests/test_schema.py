@@ -20,8 +20,9 @@ from growjax.record.store import load_state, save_state
 from growjax.schema import DEFAULTS, SCHEMA, VERSIONS, reads
 from growjax.streams import Streams, root_key
 from growjax.study import spec
+from growjax.study.presets import presets
 from growjax.study.recipes import study_cells
-from growjax.study.spec import StudySpec, presets
+from growjax.study.spec import StudySpec
 from growjax.train.state import init_state
 
 CLASSES: dict[str, Any] = {

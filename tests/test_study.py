@@ -19,8 +19,9 @@ from growjax.config import json_digest
 from growjax.grow.registry import operators
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
+from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import PAPER_OPERATORS, UNWIDENED, StudySpec, TargetWidths, presets
+from growjax.study.spec import PAPER_OPERATORS, UNWIDENED, StudySpec, TargetWidths
 
 
 def fields(receipt: dict) -> dict:

@@ -3,6 +3,7 @@ instead of keys; and what does not hold, by name."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from growjax.config import json_digest
 from growjax.data.tokens import INFO
 from growjax.draws import Ledger, key_hex
 from growjax.errors import CheckFailed, UserError
-from growjax.record.cells import Recipe, ledger_of
+from growjax.record.cells import GOES_ON, Recipe, ledger_of
 from growjax.record.integrity import finished_receipt, recorded_tokens
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.receipt_types import Receipt
@@ -24,6 +25,7 @@ from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA, Record, reads
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.finalists import with_finalists
 from growjax.study.ledgers import candidate_ledger, trained_ledger
 from growjax.study.receipt import check_corpus, check_whole, spec_of
 from growjax.study.runner import check
@@ -65,7 +67,8 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
         tokens = prepare_tokens(run.data, spec)
     if tokens.digest != receipt["inputs"]["tokens"]:
         raise CheckFailed(f"the tokens in {run.data} are not those that the receipt names")
-    return receipt, make_context(spec, run, tokens)
+    ctx = make_context(spec, run, tokens)
+    return receipt, dataclasses.replace(ctx, cells=with_finalists(ctx.cells, spec, receipt["cells"]))
 
 
 class Ledgers(NamedTuple):
@@ -82,7 +85,7 @@ class Ledgers(NamedTuple):
 def check_ledgers(receipt: Receipt, ctx: Context) -> Ledgers:
     """Every ledger derived from its recipe and compared with the recorded one; keys used twice; keys not shared."""
     cells = {cell["id"]: cell for cell in receipt["cells"]}
-    recipes = ctx.cells.known
+    recipes = {recipe.id: recipe for recipe in ctx.cells.all()}
     faults = [f"cell {name} is recorded, and no recipe of this study names it" for name in set(cells) - set(recipes)]
     faults += [f"cell {name} of this study is not recorded" for name in set(recipes) - set(cells)]
     derived: dict[str, Record] = {}
@@ -196,7 +199,7 @@ def _chosen(cells: dict[str, Record], recipes: dict[str, Recipe], rerun: str) ->
         cell = cells[name]
         # every operator once; of what trains, each regime at the source's width and at the target's
         what = cell["operator"] if cell["kind"] == "candidate" else (cell["regime"], cell["operator"] == "unwidened")
-        if (cell["kind"], what) not in seen and cell["kind"] != "continuation":
+        if (cell["kind"], what) not in seen and cell["kind"] not in GOES_ON:
             chosen.append(name)
         seen.add((cell["kind"], what))
     return chosen

@@ -73,9 +73,19 @@ def print_plan(out: Console, described: Record) -> None:
 def print_before(out: Console, described: Record) -> None:
     """What `--dry-run` shows."""
     print_plan(out, described)
-    peak = f"{described['peak_bytes'] / 1e9:,.2f} GB"
-    for line in (f"{described['road']}: memory at most {peak}", described["exact"]):
+    peak, measuring = described["peak_bytes"], described.get("measuring_bytes")
+    lines = [f"{described['road']}: memory at most {peak / 1e9:,.2f} GB", *promised(described)]
+    if measuring is not None:
+        lines.append(f"both models are then measured in at most {measuring / 1e9:,.2f} GB more")
+    for line in lines:
         out.print(line, highlight=False, soft_wrap=True)
+
+
+def promised(described: Record) -> list[str]:
+    """What is exact, in lines, and what that means in the dtype that is stored."""
+    from growjax.grow.promises import BFLOAT16
+
+    return [described["exact"], *([BFLOAT16] if described.get("dtype") == "bfloat16" else [])]
 
 
 def print_step_zero(out: Console, zero: Record) -> None:

@@ -13,7 +13,8 @@ from growjax.cli.tables import console
 from growjax.config import Dialect
 from growjax.errors import UserError
 from growjax.schema import Record
-from growjax.study.spec import StudySpec, TargetWidths, presets
+from growjax.study.presets import presets
+from growjax.study.spec import StudySpec, TargetWidths
 
 _SMOKE = presets()["smoke"]
 

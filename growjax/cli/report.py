@@ -28,11 +28,11 @@ class ReportArguments:
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     from growjax.report.page import write_report
-    from growjax.study.summary import summarise
+    from growjax.study.claims import with_claims
 
     given = parse(ReportArguments, argv, verb="report")
     directory = RunDir(given.run)
-    summary = summarise(finished_receipt(directory.path))
+    summary = with_claims(finished_receipt(directory.path))
     directory.check_own("report", "report/figures", "report/tables")
     write_report(directory.report, summary)
     if given.json:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growjax.cli.described import length, print_before, print_plan, promise, said_of, sizes
+from growjax.cli.described import length, print_before, print_plan, promise, promised, said_of, sizes
 from growjax.cli.tables import console
 from growjax.errors import UserError
 from growjax.files import require_space, whole_directory
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from growjax.cli.widen import WidenArguments
 
 MEASURED = 16
-"""Bytes for each parameter of both models that measuring takes: float32, read and held, and as much to spare."""
+"""Bytes for each parameter of both models that measuring takes at most: float32, read and held, and the program's."""
+SHARE = 4
+"""What fits into one part of so many of the machine's memory is measured."""
 
 
 def run_straight(given: WidenArguments) -> int | None:
@@ -45,7 +47,8 @@ def run_straight(given: WidenArguments) -> int | None:
         out = console()
         if not given.json:
             print_plan(out, described)
-            out.print(described["exact"], highlight=False, soft_wrap=True)
+            for line in promised(described):
+                out.print(line, highlight=False, soft_wrap=True)
         with whole_directory(given.out, replace=given.force) as folder:
             digests = straight.write(folder)
             described["stored"] = _step_zero(straight, given, folder)
@@ -68,7 +71,24 @@ def _describe(straight: Straight, operator: str) -> Record:
         "dtype": straight.dtype,
         "road": "tensor by tensor",
         "peak_bytes": straight.peak_bytes,
+        "measuring_bytes": None if _too_large(straight) else _measuring(straight),
     }
+
+
+def _measuring(straight: Straight) -> int:
+    """Bytes of memory that measuring takes at most."""
+    return MEASURED * (sizes(straight.plan.source)["parameters"] + sizes(straight.plan.target)["parameters"])
+
+
+def _too_large(straight: Straight) -> str | None:
+    """Why both models are not measured, if they are not."""
+    from growjax.limits import memory
+
+    most = memory() // SHARE
+    if _measuring(straight) <= most:
+        return None
+    takes, bound = (f"{size / 1e9:,.1f} GB" for size in (_measuring(straight), most))
+    return f"both models at once take {takes} of memory, and what takes more than {bound} is not"
 
 
 def _require_room(straight: Straight, operator: str, out: Path) -> None:
@@ -87,13 +107,11 @@ def _require_room(straight: Straight, operator: str, out: Path) -> None:
 def _step_zero(straight: Straight, given: WidenArguments, folder: Path) -> Record:
     """Figures of the saved files beside the source, on real text where there is some; or why there are none."""
     from growjax.checkpoints.folder import load_params
-    from growjax.limits import memory
     from growjax.measure.divergence import divergences
 
-    least = MEASURED * (sizes(straight.plan.source)["parameters"] + sizes(straight.plan.target)["parameters"])
-    if least > memory():
-        there = f"{memory() / 1e9:,.0f} GB are there"
-        return {"not_measured": f"both models at once take {least / 1e9:,.0f} GB of memory, and {there}"}
+    why = _too_large(straight)
+    if why is not None:
+        return {"not_measured": why}
     windows, measured_on = _windows(straight.opened, given)
     return {"measured_on": measured_on, **divergences(load_params(given.source), load_params(folder), windows)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,8 @@ from growjax.cli.tables import print_study
 from growjax.errors import UserError
 from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
-from growjax.study.spec import StudySpec, presets
+from growjax.study.presets import presets
+from growjax.study.spec import StudySpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +36,8 @@ class StudyArguments(Common):
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     from growjax.report.page import write_report
+    from growjax.study.claims import with_claims
     from growjax.study.runner import run_study
-    from growjax.study.summary import summarise
 
     name = option_value(argv, "--preset") or "quick"
     known = presets()
@@ -49,17 +51,19 @@ def run(argv: list[str]) -> int:
         spec = with_sources(spec, sources)  # whose model, optimizer and tokenizer are then what options replace
     given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=spec))
     directory = RunDir(given.out or Path("runs") / name)
+    workers = given.workers or runtime.workers(given.spec.shards)
+    _announce(given.spec, directory, workers)
     with ProgressWatch() as watch:
         run_study(
             given.spec,
             directory,
-            workers=given.workers or runtime.workers(given.spec.shards),
+            workers=workers,
             force=given.force,
             watch=watch,
             keep=runtime.tokens_directory(),
         )
         watch.phase("drawing the report", 1, 1)
-        summary = summarise(finished_receipt(directory.path))
+        summary = with_claims(finished_receipt(directory.path))
         write_report(directory.report, summary)
         watch.done(1)
     if given.json:
@@ -67,3 +71,15 @@ def run(argv: list[str]) -> int:
     else:
         print_study(directory.path, summary)
     return 0
+
+
+def _announce(spec: StudySpec, directory: RunDir, workers: int) -> None:
+    """Says on stderr what a long study will take, before it starts."""
+    from growjax.study.estimate import LONG, estimate
+    from growjax.study.runner import check
+
+    check(spec)
+    runtime.start()
+    found = estimate(spec, directory.path, workers=workers)
+    if found.seconds > LONG:
+        print(f"growjax: {found}", file=sys.stderr, flush=True)

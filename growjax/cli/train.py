@@ -16,7 +16,8 @@ from growjax.cli.tables import console, print_sources
 from growjax.config import DataConfig, ModelConfig, OptimConfig
 from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
-from growjax.study.spec import StudySpec, presets
+from growjax.study.presets import presets
+from growjax.study.spec import StudySpec
 
 _QUICK = presets()["quick"]
 

@@ -15,7 +15,7 @@ from growjax.grow.leafwise import Leafwise, each_leaf
 from growjax.grow.moments import copied_moments, fresh_moments, law_moments, refilled_moments
 from growjax.grow.noise import Cancel, noise_sites, noisy, sigma_of_snr
 from growjax.grow.operator import Part
-from growjax.grow.options import Amount, Decibels, Horizon, Steps
+from growjax.grow.options import Amount, Decibels, Horizon, Rate, Steps
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import always, check_law, unless_noise_shows
 from growjax.streams import Streams
@@ -78,6 +78,13 @@ def schedule(
     return state.replace(opt_state=opt_state, config=state.config.replace(optim=optim))
 
 
+def rate(state: TrainState, source: TrainState, plan: WidthPlan, *, streams: Streams, times: Rate = 1.0) -> TrainState:
+    """Multiplies the learning rate by `times` all along its schedule, and the decay that goes by it."""
+    optim = state.config.optim
+    optim = optim.replace(learning_rate=optim.learning_rate * times)
+    return state.replace(config=state.config.replace(optim=optim))
+
+
 def law(
     state: TrainState,
     source: TrainState,
@@ -130,6 +137,7 @@ PARTS = (
     ),
     Part("reset", reset, "arXiv 2604.04281", always),
     Part("schedule", schedule, "growjax", always, _check_schedule),
+    Part("rate", rate, "growjax", always),
     Part("law", law, "growjax", always, check_law, needs_clones=lambda options: True),
     Part("rewarm", rewarm, "arXiv 2602.02472", always),
 )  # fmt: skip

@@ -40,7 +40,7 @@ def reference_run(
     from growjax.config import ModelConfig, OptimConfig, TrainConfig
     from growjax.data.batches import as_windows
     from growjax.data.grammar import stories
-    from growjax.data.tokens import encode, train_tokenizer
+    from growjax.data.tokenizer import encode, train_tokenizer
     from growjax.digests import digest, total, words_hex
     from growjax.grow.plan import default_target, make_plan
     from growjax.grow.widen import widen

@@ -238,6 +238,13 @@ class ContinuationCell(_Run):
     metrics: CurveMetrics
 
 
+class ExtensionCell(_Run):
+    """A finalist's continuation that goes on to the long lag."""
+
+    kind: Literal["extension"]
+    metrics: CurveMetrics
+
+
 class CrossedCell(_Run):
     """A candidate trained to the longest lag under one level of each stream."""
 
@@ -245,6 +252,6 @@ class CrossedCell(_Run):
     metrics: CrossedMetrics
 
 
-RunCell = ProbeCell | ContinuationCell | CrossedCell
+RunCell = ProbeCell | ContinuationCell | ExtensionCell | CrossedCell
 CellRecord = DataCell | GivenCell | SourceCell | CandidateCell | RunCell
 """A filled cell, as in `result.json` and in the receipt."""

@@ -15,7 +15,10 @@ from growjax.record.checksums import exact, readable, with_checksum
 from growjax.record.types import Ledger, Tree
 from growjax.schema import Record
 
-CONTINUED = ("probe", "continuation", "crossed")
+GOES_ON = ("continuation", "extension")
+"""Kinds of cells that go on where their parent ends: a probe, a continuation."""
+
+CONTINUED = ("probe", "crossed", *GOES_ON)
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""
 
 NOT_RESULT = ("digest", "module")
@@ -30,7 +33,7 @@ class Recipe:
     """How a cell is made."""
 
     kind: str
-    """data, given, source, candidate, probe, continuation or crossed."""
+    """data, given, source, candidate, probe, continuation, extension or crossed."""
     parameters: Record
     """Plain JSON data: all that the result depends on, apart from the parents."""
     parents: tuple[str, ...] = ()

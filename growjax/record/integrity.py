@@ -19,6 +19,7 @@ from growjax.data.tokens import INFO, TokenFile, open_tokens
 from growjax.errors import CheckFailed, UserError
 from growjax.record.cell_types import CandidateCell, CellRecord, DataCell, GivenCell, SourceCell
 from growjax.record.checksums import exact, has_checksum, read_checked
+from growjax.record.digested import damage
 from growjax.record.file_types import TokensInfo
 from growjax.record.reader import (
     RECEIPT_BYTES,
@@ -31,7 +32,6 @@ from growjax.record.reader import (
     typed_receipt,
 )
 from growjax.record.receipt_types import Begun, Receipt
-from growjax.record.sealed import damage
 from growjax.record.store import load_state, read_info
 from growjax.record.types import Json, Tree
 from growjax.train.state import TrainState
@@ -271,6 +271,8 @@ def recorded_tokens(folder: Path) -> TokenFile:
     path = folder / INFO
     try:
         info = parse(read_bytes(path, RECORD_BYTES).decode("utf-8", errors="replace"), path)
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no {INFO}", "prepare the tokens again") from None
     except ValueError:
         raise UserError(f"{path} is no record of tokens", "prepare the tokens again") from None
     typed(TokensInfo, info, str(path))
@@ -287,5 +289,5 @@ def check_tokens(folder: Path, cell: DataCell) -> TokenFile:
     recorded = {**cell["digests"], "corpus": cell["inputs"].get("corpus"), "data": cell["parameters"]["data"]}
     found = {"tokens": tokens.digest, **tokens.info["files"], "corpus": tokens.info["corpus_digest"]}
     if {**found, "data": tokens.info["config"]} != recorded or exact(described) != cell["exact"]:
-        raise CheckFailed(f"cell {cell['id']}: the tokens in {folder} are not those that the receipt names")
+        raise CheckFailed(f"cell {cell['id']}: {folder / INFO} does not describe the tokens that the receipt names")
     return tokens

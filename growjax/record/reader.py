@@ -164,6 +164,7 @@ PARENTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "candidate": (("given",), ("source",)),
     "probe": tuple(of for kind in ("candidate", "given", "source") for of in ((kind,), (kind, "probe"))),
     "continuation": (("probe",),),
+    "extension": (("continuation",),),
     "crossed": (("candidate",),),
 }
 """Of a cell of each kind: the kinds that its parents may have."""

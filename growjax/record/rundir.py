@@ -82,7 +82,7 @@ class RunDir:
         """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
         goes on with it where its own header is the same. A run of another configuration is gone on with where nothing
         is full yet, or where `follows` says of it that its cells are this run's. Refuses a directory of something
-        else. `say` is told of a receipt that is damaged, but not in what says of which run it is."""
+        else. `say` is given a line where the receipt is damaged, but not in what says of which run it is."""
         require_path(self.path)
         if force and self.path.exists():
             self._clear()
@@ -208,7 +208,7 @@ class RunDir:
         """
         cells = sorted(cells, key=lambda cell: cell["id"])
         parts = {name: json_digest(value) for name, value in header.items()}
-        body = {**header, "cells": cells, "parts": parts, "results": _results(cells)}
+        body = {**header, "cells": cells, "parts": parts, "results": results_digest(cells)}
         root = json_digest(body)
         write_text(self.path / "receipt.json", canonical_json({**body, "root": root}) + "\n")
         return root
@@ -242,8 +242,9 @@ class RunDir:
         return cell.to_dict()
 
 
-def _results(cells: list[Mapping[str, object]]) -> str:
-    return json_digest([json_digest(result_of(cell)) for cell in cells])
+def results_digest(cells: Iterable[Fields]) -> str:
+    """The digest of all cells' results, in the order of their ids."""
+    return json_digest([json_digest(result_of(cell)) for cell in sorted(cells, key=lambda cell: cell["id"])])
 
 
 def differences(old: object, new: object, name: str) -> list[str]:

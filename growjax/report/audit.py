@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from growjax.record.sealed import write_sealed
+from growjax.record.digested import write_with_digests
 from growjax.report import style
 from growjax.report.formatting import Row as Record
 from growjax.report.formatting import count, text
@@ -40,7 +40,7 @@ if (streams.length) { step.value = streams[0].first; show(); }
 
 def write_audit(directory: Path, result: Record) -> Path:
     """Writes `audit.html` under `directory`; its bytes depend on the result alone."""
-    (path,) = write_sealed(directory, {"audit.html": page(result)}, seal="audit-digests.json")
+    (path,) = write_with_digests(directory, {"audit.html": page(result)}, digests="audit-digests.json")
     return path
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from growjax.measure.registry import measures_at, other_measures
-from growjax.report import attribution, tables
+from growjax.report import attribution, claims, further, tables
 from growjax.report.formatting import Contents, Row, rows
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -73,4 +73,9 @@ def csv_files(summary: Row, contents: Contents) -> dict[str, str]:
         for point in s.get("curve") or []
     ]
     files["source_curves.csv"] = csv_text(training, ("source", "step", "validation_loss"))
+    some = {"long": rows(summary, "long"), "rates": further.flat_rates(summary), "claims": claims.decided(summary),
+            "claim_places": claims.places(summary)}  # fmt: skip
+    first = {"long": first_columns("ranking"), "rates": further.RATES, "claims": claims.FIRST,
+             "claim_places": claims.PLACES}  # fmt: skip
+    files |= {f"{name}.csv": csv_text(found, first[name]) for name, found in some.items() if found}
     return files | {name: csv_text(found, tuple(found[0])) for name, found in attribution.csv_tables(summary).items()}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from growjax.config import canonical_json
-from growjax.record.sealed import write_sealed
-from growjax.report import attribution, charts, csv_tables, figures, plotting, sentences, style, tables
+from growjax.record.digested import write_with_digests
+from growjax.report import attribution, charts, claims, csv_tables, figures, further, plotting, sentences, style, tables
 from growjax.report.formatting import Contents, Row, contents_of, fixed, rows, text
 
 NOTHING = '<p class="soft">Nothing recorded here in this run.</p>\n'
@@ -34,8 +34,10 @@ def write_report(directory: Path, summary: Row) -> list[Path]:
     }
     files = {f"figures/{name}.svg": svg for name, svg in drawn.items() if svg is not None}
     files |= {f"tables/{name}": body for name, body in csv_tables.csv_files(summary, contents).items()}
+    if rows(summary, "claims"):
+        files["claims.md"] = claims.markdown(summary)
     files["index.html"] = page(summary, contents, drawn)
-    return write_sealed(Path(directory), files)
+    return write_with_digests(Path(directory), files)
 
 
 def page(summary: Row, contents: Contents, drawn: Figures) -> str:
@@ -45,6 +47,8 @@ def page(summary: Row, contents: Contents, drawn: Figures) -> str:
         ("curves", "Continuations", _continuations(drawn)),
         ("ranks", "Ranks by regime and lag", _ranks(summary, contents, drawn)),
         ("ranking", "The ranking", tables.ranking(summary, contents) or NOTHING),
+        ("long", "The long lag", further.long(summary, contents)),
+        ("rates", "Each family at its best learning rate", further.rates(summary, contents)),
         ("preservation", "Preservation against utility", _preservation(summary, contents, drawn)),
         ("probes", "What the probes see", _probes(summary, contents, drawn)),
         (
@@ -52,13 +56,20 @@ def page(summary: Row, contents: Contents, drawn: Figures) -> str:
             "Cheap selectors",
             _or_nothing(summary, "selectors", lambda: tables.selectors(summary, contents)),
         ),
+        ("claims", "The claims", claims.section(summary)),
         ("crossed", "What decides who wins", _attribution(summary, contents, drawn)),
         ("factorial", "Regimes as a factorial", attribution.factorial(summary, contents)),
         ("sources", "The source states", _sources(summary, drawn)),
         ("definitions", "Definitions", _definitions()),
         ("reproduce", "How to reproduce this", _reproduce(summary)),
     ]
-    asked = {"crossed": "attribution", "factorial": "regimes_factorial"}  # sections that only some studies have
+    asked = {
+        "crossed": "attribution",
+        "factorial": "regimes_factorial",
+        "claims": "claims",
+        "long": "long",
+        "rates": "rates",
+    }  # sections that only some studies have
     sections = [s for s in sections if s[0] not in asked or rows(summary, asked[s[0]])]
     nav = "".join(f'<a href="#{name}">{heading}</a>' for name, heading, _ in sections)
     cells = "".join(

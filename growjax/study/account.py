@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from growjax.record.cells import CONTINUED, Recipe
+from growjax.record.cells import CONTINUED, GOES_ON, Recipe
 from growjax.schema import Fields
 from growjax.study.spec import UNWIDENED
 
@@ -50,7 +50,7 @@ class Account(NamedTuple):
 
 
 def account(recipe: Recipe, known: Mapping[str, Recipe]) -> Account:
-    """The account of a source's, a probe's, a continuation's or a crossed cell. `known` holds its ancestors by id.
+    """The account of a cell that trains. `known` holds its ancestors by id.
 
     Raises `ValueError` for a cell that trains nothing.
     """
@@ -62,11 +62,13 @@ def account(recipe: Recipe, known: Mapping[str, Recipe]) -> Account:
                        parameters["seed"], SOURCE_STREAMS, None, {})  # fmt: skip
     if recipe.kind not in CONTINUED or parent is None:
         raise ValueError(f"a {recipe.kind} cell trains nothing")
-    goes_on = recipe.kind == "continuation"
+    origin = parent.id
+    while origin in known and known[origin].kind in CONTINUED:
+        origin = known[origin].parents[0]
     return Account(
-        origin=parent.parents[0] if goes_on else parent.id,
+        origin=origin,
         begun=0,
-        first=parent.parameters["lag"] if goes_on else 0,
+        first=parent.parameters["lag"] if recipe.kind in GOES_ON else 0,
         last=parameters["lag"],
         every=parameters["eval_every"],
         wide=recipe.label["operator"] != UNWIDENED,

@@ -16,9 +16,9 @@ def require_room_for_study(spec: StudySpec) -> None:
     source, tokens = spec.train_config(spec.data.vocab_size), spec.data.batch_size // spec.shards * spec.data.seq_len
     strides = [b - a for a, b in itertools.pairwise((0, *spec.source_steps))]
     require_room(source, tokens=tokens, steps=max(strides))
-    if spec.regimes or spec.crossed:
+    if spec.all_regimes or spec.crossed:
         target = source.replace(model=spec.to.of(source.model))
-        require_room(target, tokens=tokens, steps=spec.continuation_lag)
+        require_room(target, tokens=tokens, steps=spec.longest_lag)
 
 
 def require_vocabulary(size: int, model: ModelConfig) -> None:
@@ -37,8 +37,8 @@ def require_samples(spec: StudySpec, n_windows: int) -> None:
     without = {name: why for name, why, lacks in (
         ("order", one_window, n_windows < 2), ("dropout", no_dropout, spec.model.dropout == 0)) if lacks}  # fmt: skip
     held = {name: f"--stream holds {name}" for name in spec.exchanged()}
-    for regime in spec.regimes:
-        live, count = REGIMES[regime], spec.replicates(regime)
+    for regime in spec.all_regimes:
+        live, count = REGIMES[regime], max(spec.entrants(regime).values())
         reasons = [why for name in live if (why := {**without, **held}.get(name))]
         # where no stream distinguishes replicates, their fixed order does, if it is in use
         orders = 1 if "order" in live else n_windows

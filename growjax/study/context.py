@@ -55,6 +55,7 @@ class Context:
     def sizes(self) -> dict[str, int]:
         """Sizes of the traces (`trace_sizes`)."""
         spec, lag = self.spec, max((t.final_lag for t in self.cells.trajectories), default=0)
+        lag = max(lag, spec.long_lag)
         lag = max(lag, spec.continuation_lag) if self.cells.crossed else lag
         return trace_sizes(spec, lag)
 

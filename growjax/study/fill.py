@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ import numpy as np
 from growjax.digests import digest, digest_by_leaf
 from growjax.draws import Ledger
 from growjax.errors import CheckFailed
-from growjax.files import carry_checkpoint
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan
 from growjax.grow.registry import parse_operator
@@ -28,7 +26,7 @@ from growjax.schema import Record
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context
 from growjax.study.ledgers import candidate_ledger, trained_ledger
-from growjax.study.recipes import Trajectory
+from growjax.study.recipes import Extension, Trajectory
 from growjax.study.replay import train_in_parts
 from growjax.study.spec import UNWIDENED
 from growjax.study.traces import divergence, trace_digests, trace_lines
@@ -87,13 +85,8 @@ def _store(
     own = {"state": digest(tree), "leaves": digest_by_leaf(tree), "config": state.config.digest()}
     digests = {**own, **(of_trace or {}), "ledger": ledger}
     cell = Cell(recipe, inputs, digests, metrics, module)
-
-    def fill(folder: Path) -> None:
-        save_state(folder, state)
-        if recipe.kind == "source":
-            carry_checkpoint(ctx.run.cells / recipe.parents[0], folder)
-
-    return ctx.run.write(cell, lines, fill=fill)
+    beside = ctx.run.cells / recipe.parents[0] if recipe.kind == "source" else None
+    return ctx.run.write(cell, lines, fill=lambda folder: save_state(folder, state, beside=beside))
 
 
 def stored_state(ctx: Context, cell_id: str) -> TrainState:
@@ -195,8 +188,8 @@ def fill_trajectory(
     return [probe, _continue(ctx, trajectory, state, probe, live, start.params, source_id, cloned=cloned)]
 
 
-def _continuation_inputs(ctx: Context, probe: Record) -> dict[str, str]:
-    return {"tokens": ctx.tokens.digest, "parent": probe["digests"]["state"]}
+def _continuation_inputs(ctx: Context, before: Record) -> dict[str, str]:
+    return {"tokens": ctx.tokens.digest, "parent": before["digests"]["state"]}
 
 
 def _continue(
@@ -212,32 +205,67 @@ def _continue(
 ) -> Record:
     recipe = trajectory.continuation
     assert recipe is not None
+    lag = ctx.spec.continuation_lag
+    return _gone_on(ctx, recipe, trajectory.candidate, state, probe, live, first, source_id, cloned=cloned, lag=lag)
+
+
+def _gone_on(
+    ctx: Context,
+    recipe: Recipe,
+    candidate: Recipe,
+    state: TrainState,
+    before: Record,
+    live: RunKeys,
+    first: Params,
+    source_id: str,
+    *,
+    cloned: bool,
+    lag: int,
+) -> Record:
+    """Trains on from where the cell `before` ends, and measures the whole curve up to a lag."""
     run = ctx.account(recipe)
     done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
     state, trace, program, module = done
-    steps = [*probe["metrics"]["eval_steps"], *range(run.first + run.every, run.last + 1, run.every)]
-    before = (float("nan") if x is None else x for x in probe["metrics"]["eval_loss"])
-    losses = [*before, *(float(x) for x in trace.eval_loss[1:])]
-    shared = steps.index(ctx.spec.continuation_lag) + 1
+    steps = [*before["metrics"]["eval_steps"], *range(run.first + run.every, run.last + 1, run.every)]
+    earlier = (float("nan") if x is None else x for x in before["metrics"]["eval_loss"])
+    losses = [*earlier, *(float(x) for x in trace.eval_loss[1:])]
+    shared = steps.index(lag) + 1
     given = _measured(
         ctx,
-        trajectory.candidate,
+        candidate,
         state,
         first,
         source=lambda: stored_state(ctx, source_id).params,
         continued=lambda: None,
         curve=Curve(tuple(steps[:shared]), tuple(losses[:shared])),
     )
-    diverged = {name: value for name, value in probe["metrics"].items() if name == "diverged"}
+    diverged = {name: value for name, value in before["metrics"].items() if name == "diverged"}
     metrics: Record = {"eval_steps": steps, "eval_loss": losses, **take("continuation", given)}
     metrics |= diverged or divergence(trace, run.first, run.every)
     if cloned:
-        metrics["clones_identical"] = clones_identical(state.params, followed(ctx, trajectory.candidate))
+        metrics["clones_identical"] = clones_identical(state.params, followed(ctx, candidate))
     lines = trace_lines(trace, state, run.first, run.every)
     ledger = trained_ledger(ctx, run, live)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
-    cell = Cell(recipe, _continuation_inputs(ctx, probe), digests, metrics, module)
+    cell = Cell(recipe, _continuation_inputs(ctx, before), digests, metrics, module)
     return ctx.run.write(cell, lines)
+
+
+def fill_extension(ctx: Context, extension: Extension, candidate: Record, continuation: Record) -> Record:
+    """A continuation that goes on to the long lag. Its own end is not stored, so what lies before is run again, and
+    checked to come out as it was recorded."""
+    recipe = extension.recipe
+    found = ctx.run.find(recipe, _continuation_inputs(ctx, continuation))
+    if found is not None:
+        return found
+    run, start = ctx.account(recipe), stored_state(ctx, candidate["id"])
+    live = ctx.keys(run)
+    state = ctx.train(copy_state(start), live, start=0, steps=run.first, every=run.first).state
+    if state_digest(state) != continuation["digests"]["state"]:
+        raise CheckFailed(f"cell {continuation['id']} does not come out as it was recorded: start anew with --force")
+    source_id, cloned = extension.candidate.parents[0], candidate["metrics"].get("clones_identical", False)
+    return _gone_on(ctx, recipe, extension.candidate, state, continuation, live, start.params, source_id,
+                    cloned=cloned, lag=run.last)  # fmt: skip
 
 
 def _probe_metrics(

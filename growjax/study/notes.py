@@ -26,6 +26,11 @@ def of_study(spec: StudySpec) -> list[str]:
         "A deterministic continuation repeated is one number; its replicates are fixed batch orders.",
     ]
     fewest = min(spec.replicates(regime) for regime in spec.regimes) if spec.regimes else 0
+    if len(spec.pool_of_all) > len(spec.operators) and spec.regimes:
+        notes.append(
+            "Candidates with fewer replicates are ranked as if they had all: moved by what theirs are above or below "
+            "the rest, averaged over the candidates that have all."
+        )
     if fewest < 8:
         notes.append(
             f"With {fewest} to {max(spec.replicates(r) for r in spec.regimes)} replicates the intervals are wide; "

@@ -87,12 +87,28 @@ class Table:
     def rows(self, kind: Literal["candidate"], source: str, regime: None, operator: str) -> list[CandidateCell]: ...
     @overload
     def rows(
-        self, kind: Literal["probe", "continuation"], source: str, regime: str, operator: str
+        self, kind: Literal["probe", "continuation", "extension"], source: str, regime: str, operator: str
     ) -> list[ProbeCell | ContinuationCell]: ...
     def rows(self, kind: str, source: str, regime: str | None, operator: str) -> Sequence[CellRecord]:
         """The cells themselves, in the order of their replicates."""
         rows = self._rows.get((kind, source, regime, operator), {})
         return [rows[i] for i in sorted(rows)]
+
+
+def adjusted_means(values: Mapping[str, list[float]]) -> dict[str, float]:
+    """Each candidate's mean over its replicates, as if it had those of the candidate that has most.
+
+    Where all have as many, this is the plain mean. Who has fewer is moved by what the replicates it has are above or
+    below all of them, averaged over those who have all (the least-squares means of an additive two-way table).
+    """
+    most = max(map(len, values.values()), default=0)
+    full = [v for v in values.values() if len(v) == most and all(map(math.isfinite, v))]
+    found = {}
+    for name, own in values.items():
+        found[name] = mean(own)
+        if len(own) < most and full:
+            found[name] -= mean(mean(v[: len(own)]) - mean(v) for v in full)
+    return found
 
 
 def rank_by_auc(rows: Iterable[Ranked]) -> None:
@@ -109,11 +125,12 @@ def rank_by_auc(rows: Iterable[Ranked]) -> None:
 
 def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, regime: str, lag: int) -> Pair | None:
     """Best against second by AUC, paired over replicates; separated only where the interval excludes 0."""
-    order = sorted(aucs, key=lambda name: (mean(aucs[name]), name))
+    middle = adjusted_means(aucs)
+    order = sorted(aucs, key=lambda name: (middle[name], name))
     if len(order) < 2:
         return None
     best, second = order[:2]
-    differences = [b - a for a, b in zip(aucs[best], aucs[second], strict=True)]
+    differences = [b - a for a, b in zip(aucs[best], aucs[second], strict=False)]  # those that both have
     interval = paired_interval(differences, comparisons)
     return {
         "source": source,

@@ -13,7 +13,8 @@ from growjax.record.cell_types import CellRecord, DataMetrics
 from growjax.record.cells import Recipe
 from growjax.record.receipt_types import Begun, Receipt
 from growjax.study.context import unwidened_lag
-from growjax.study.recipes import study_cells
+from growjax.study.finalists import with_finalists
+from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.spec import StudySpec
 
 LEVELS = 100_000
@@ -81,6 +82,12 @@ def models(receipt: Receipt | Begun) -> tuple[ModelConfig, ModelConfig]:
     return source, reached(source, spec.to.of(source))
 
 
+def cells_of(receipt: Receipt | Begun, spec: StudySpec) -> StudyCells:
+    """The cells of a study for the vocabulary that a receipt's tokens have; its finalists are still open."""
+    source = spec.train_config(data_of(receipt)["vocab_size"]).model
+    return study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source))))
+
+
 def _label(cell: CellRecord) -> tuple[object, ...]:
     parameters = cell["parameters"]
     numbers = (parameters.get("seed"), parameters.get("step"), parameters.get("eval_every"))
@@ -98,19 +105,19 @@ def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has."""
     fault = "the receipt's cells are not those of its own configuration"
     hint = "report on the directory of a whole run"
-    states, pool, crossed = spec.states(), len(spec.operators), spec.crossed
-    runs = 2 * (pool + 1) * sum(map(spec.replicates, spec.regimes)) + pool * crossed.order * crossed.dropout
-    fewest = 1 + states * (1 + pool + runs)  # counted before any is named
+    states, crossed = spec.states(), spec.crossed
+    runs = sum(2 * sum(spec.entrants(regime).values()) for regime in spec.all_regimes)
+    runs += len(spec.operators) * crossed.order * crossed.dropout
+    fewest = 1 + states * (1 + len(spec.candidates) + runs)  # counted before any is named
     if fewest > len(receipt["cells"]):
         raise UserError(f"{fault}: there are {len(receipt['cells'])}, and it has {fewest} or more", hint)
     if crossed.order * crossed.dropout * crossed.perturb > LEVELS:
         raise UserError(f"the receipt crosses more than {LEVELS} levels of a stream", hint)
-    source = spec.train_config(data_of(receipt)["vocab_size"]).model
-    expected = {
-        _expected(recipe)
-        for recipe in study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source)))).all()
-    }
+    cells = cells_of(receipt, spec)
     found = {_label(cell): cell["id"] for cell in receipt["cells"]}
+    if cells.possible and any(_expected(recipe) not in found for recipe in cells.all()):
+        raise UserError(f"{fault}: one is missing, or stands twice", hint)
+    expected = {_expected(recipe) for recipe in with_finalists(cells, spec, receipt["cells"]).all()}
     for label in found.keys() - expected:
         raise UserError(f"{fault}: it has no cell {found[label]}", hint)
     if len(found) < max(len(expected), len(receipt["cells"])):

@@ -12,7 +12,8 @@ from functools import cached_property
 
 from growjax.grow.registry import parse_operator
 from growjax.record.cells import Recipe
-from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, Given, StudySpec, source_name
+from growjax.study.names import Given, source_name
+from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, StudySpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,15 @@ class Crossed:
 
 
 @dataclasses.dataclass(frozen=True)
+class Extension:
+    """A continuation that goes on to the long lag."""
+
+    candidate: Recipe
+    continuation: Recipe
+    recipe: Recipe
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyCells:
     """All recipes of a study, in the order in which they can be filled."""
 
@@ -55,17 +65,21 @@ class StudyCells:
     """The unwidened control's first: other probes are measured against it."""
     crossed: list[Crossed]
     """Empty where no streams are crossed."""
+    possible: list[Extension] = dataclasses.field(default_factory=list)
+    """Of every candidate that might turn out to be a finalist."""
+    extensions: list[Extension] = dataclasses.field(default_factory=list)
+    """Those of the finalists, as soon as they are known (`growjax.study.finalists`)."""
 
     @cached_property
     def known(self) -> dict[str, Recipe]:
-        """Every recipe by its id."""
-        return {recipe.id: recipe for recipe in self.all()}
+        """Every recipe by its id, those of extensions that nobody asked for included."""
+        return {recipe.id: recipe for recipe in (*self.all(), *(e.recipe for e in self.possible))}
 
     def all(self) -> list[Recipe]:
         """Every recipe once."""
         runs = [r for t in self.trajectories for r in (t.probe, t.continuation) if r is not None]
         return [self.data, *self.given, *(r for chain in self.sources.values() for r in chain), *self.candidates, *runs,
-                *(c.recipe for c in self.crossed)]  # fmt: skip
+                *(c.recipe for c in self.crossed), *(e.recipe for e in self.extensions)]  # fmt: skip
 
     def only(self, ids: set[str]) -> StudyCells:
         """The cells of these ids and all their ancestors."""
@@ -87,9 +101,9 @@ class StudyCells:
         candidates = [r for r in self.candidates if r.id in wanted]
         sources = {seed: chain for seed, chain in chains.items() if chain}
         given = [r for r in self.given if r.id in wanted]
-        return StudyCells(
-            self.data, given, sources, candidates, runs, [c for c in self.crossed if c.recipe.id in wanted]
-        )
+        crossed = [c for c in self.crossed if c.recipe.id in wanted]
+        extensions = [e for e in self.possible if e.recipe.id in wanted]
+        return StudyCells(self.data, given, sources, candidates, runs, crossed, self.possible, extensions)
 
 
 def data_recipe(spec: StudySpec) -> Recipe:
@@ -105,28 +119,30 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
     sources = _chains(spec, data, given)
     states = given if spec.source and 0 in spec.source_steps else []
     states = [*states, *(source for chain in sources.values() for source in chain)]
-    candidates, trajectories, crossed = [], [], []
+    candidates, trajectories, crossed, possible = [], [], [], []
+    entrants = {regime: spec.entrants(regime) for regime in spec.all_regimes}
     for source in states:
         pool = [(UNWIDENED, source)]
-        for operator in spec.operators:
+        for operator in spec.candidates:
             recipe = _candidate(spec, source, operator, _exchanged(spec, parse_operator(operator).streams))
             candidates.append(recipe)
             pool.append((operator, recipe))
-            if spec.crossed:
+            if spec.crossed and operator in spec.operators:
                 levels = _growth_levels(spec, source, recipe)
                 candidates += [one for one in levels if one is not recipe]
                 crossed += [c for k, one in enumerate(levels) for c in _crossed(spec, one, k)]
         control_probes: dict[tuple[str, int], Recipe] = {}
         for operator, candidate in pool:
             lag = unwidened_lag if operator == UNWIDENED else spec.continuation_lag
-            for regime in spec.regimes:
-                for replicate in range(spec.replicates(regime)):
+            for regime in spec.all_regimes:
+                for replicate in range(entrants[regime].get(operator, 0)):
                     control = control_probes.get((regime, replicate))
                     run = _trajectory(spec, candidate, control, operator, regime, replicate, lag)
                     control_probes.setdefault((regime, replicate), run.probe)
                     trajectories.append(run)
+                    possible += _possible(spec, run)
     trajectories.sort(key=lambda t: t.probe.label["operator"] != UNWIDENED)
-    return StudyCells(data, given, sources, candidates, trajectories, crossed)
+    return StudyCells(data, given, sources, candidates, trajectories, crossed, possible)
 
 
 def _candidate(
@@ -233,3 +249,16 @@ def _trajectory(
     probe = Recipe("probe", {**run_keys, **grid, "lag": spec.probe_lag}, parents, {**label, "lag": spec.probe_lag})
     continuation = Recipe("continuation", {**run_keys, **grid, "lag": lag}, (probe.id,), {**label, "lag": lag})
     return Trajectory(candidate, probe, continuation, regime, replicate, lag)
+
+
+def _possible(spec: StudySpec, run: Trajectory) -> list[Extension]:
+    """How a trajectory goes on to the long lag, should its candidate be a finalist; nothing where it cannot be one."""
+    continuation = run.continuation
+    assert continuation is not None
+    operator = continuation.label["operator"]
+    ranked = operator in spec.pool_of_all and not parse_operator(operator).operator.control
+    if not spec.long_lag or not ranked or run.regime not in spec.regimes or run.replicate >= spec.few_replicates:
+        return []
+    parameters = {**continuation.parameters, "lag": spec.long_lag}
+    label = {**continuation.label, "lag": spec.long_lag}
+    return [Extension(run.candidate, continuation, Recipe("extension", parameters, (continuation.id,), label))]

@@ -14,7 +14,7 @@ from growjax.measure.registry import value_of
 from growjax.record.cell_types import CurveMetrics
 from growjax.study.ranking import mean
 
-Kind = Literal["probe", "continuation"]
+Kind = Literal["probe", "continuation", "extension"]
 
 
 def diverged_step(metrics: CurveMetrics) -> int | None:
@@ -44,7 +44,7 @@ def losses(metrics: CurveMetrics) -> list[float]:
 
 def aucs(cells: Sequence[CurveMetrics], kind: Kind) -> list[float]:
     """The AUC of each. That of a continuation was recorded: its curve may go on beyond what it is of."""
-    if kind == "continuation":
+    if kind != "probe":
         return [cast(float, metrics.get("auc")) for metrics in cells]
     return [auc(metrics["eval_steps"], losses(metrics)) for metrics in cells]
 
@@ -61,7 +61,7 @@ def values_at(measure: Measure, cells: Sequence[CurveMetrics], lag: int, kind: K
         curves = [shared(metrics, lag) for metrics in cells]
         values = [value_of(measure, Curve(tuple(steps), tuple(found))) for steps, found in curves]
         return [value for value in values if value is not None]
-    return recorded(measure.name, cells) if kind == "continuation" else []
+    return recorded(measure.name, cells) if kind != "probe" else []
 
 
 def recorded(name: str, cells: Sequence[Mapping[str, object]]) -> list[float]:

@@ -205,6 +205,25 @@ class Apart(TypedDict):
     tau_to_neither: dict[str, float | None]
 
 
+class RateRow(Ranked):
+    """A family at its best learning rate, of those that it went on with."""
+
+    source: str
+    regime: str
+    lag: int
+    family: str
+    rate: float
+    """As a multiple of the source's."""
+    auc_sd: float | None
+    n: int
+    gain: float | None
+    """By how much its AUC lies under that at the source's own rate; None where it diverged there."""
+    low: float | None
+    high: float | None
+    aucs: dict[str, float]
+    """By rate: mean AUC over the same replicates."""
+
+
 class Summary(TypedDict):
     """A run, summed up."""
 
@@ -219,4 +238,9 @@ class Summary(TypedDict):
     curves: list[CurveRow]
     attribution: list[AttributionRow]
     regimes_factorial: list[Apart]
+    long: list[RankingRow]
+    """At the long lag, of those alone that went on to it."""
+    rates: list[RateRow]
+    claims: NotRequired[list[Tree]]
+    """As decided (`growjax.study.claims`)."""
     notes: list[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,13 +27,14 @@ from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import fill_data
+from growjax.study.finalists import with_finalists
 from growjax.study.given import fill_given
-from growjax.study.mending import check_mended, mend_cells, mend_tokens, say_of_report
 from growjax.study.receipt import check_sources
 from growjax.study.recipes import data_recipe
+from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec, extends
-from growjax.study.units import Filling, fill_unit, filling, study_units
+from growjax.study.units import Filling, extension_units, fill_unit, filling, study_units
 
 
 class Watch(Protocol):
@@ -72,7 +73,7 @@ def check(spec: StudySpec) -> None:
     source = spec.train_config(spec.data.vocab_size).model
     plan = make_plan(source, spec.to.of(source))
     streams = Streams(root_key(spec.study_seed, "study"))
-    for operator in spec.operators:
+    for operator in spec.candidates:
         parse_operator(operator).follow(plan, spec.optim, streams=streams)
 
 
@@ -122,11 +123,16 @@ def run_study(
         head = header(spec)
         recorded = {} if force else run.recorded()
         run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
-        mend_tokens(run, data_recipe(spec), recorded, watch.say)
+        repair_tokens(
+            run, data_recipe(spec), recorded, watch.say, can=not spec.data.tokenizer or places.tokenizer is not None
+        )
         ctx = _opened(spec, run, watch, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
-        mended = mend_cells(run, cells.all(), recorded, watch.say)
-        full = all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
+        later = spec.long_lag > 0 and only is None
+        finished = not later or "inputs" in run.receipt()
+        further = [e.recipe for e in ctx.cells.possible] if later else []
+        repaired = repair_cells(run, [*cells.all(), *further], recorded, watch.say, at_hand=places.sources)
+        full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
         records |= {one.id: fill_given(ctx, one, places.sources.get(one.parameters["state"])) for one in cells.given}
@@ -134,12 +140,15 @@ def run_study(
         chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
-        check_mended(mended, records, recorded)
+            if later:
+                more = extension_units(with_finalists(cells, spec, records.values()).extensions)
+                watch.used(_fill(Graph(more, full=records), chosen, records, run, watch))
+        check_repaired(repaired, records, recorded)
         say_of_report(run, watch.say)
         info = ctx.tokens.info
         inputs = {"corpus": info["source"], "corpus_digest": info["corpus_digest"], "tokens": ctx.tokens.digest}
         inputs |= places.inputs()
-        run.write_receipt({**head, "inputs": inputs, "programs": _programs(records)}, records.values())
+        run.write_receipt({**head, "inputs": inputs, "programs": programs_of(records.values())}, records.values())
         run.close()
     return run.receipt()
 
@@ -189,7 +198,7 @@ def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: Run
     return fill(graph, executor, records, accept=run.check, done=done)
 
 
-def _programs(records: dict[str, Record]) -> dict[str, list[str]]:
+def programs_of(records: Iterable[Record]) -> dict[str, list[str]]:
     """Fingerprints of the programs that filled the cells, by their name."""
-    prints = {cell["digests"]["program"] for cell in records.values() if "program" in cell["digests"]}
+    prints = {cell["digests"]["program"] for cell in records if "program" in cell["digests"]}
     return {"run": sorted(prints)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import NamedTuple
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError, require
+from growjax.study.names import DIGEST_STEP, Given
 from growjax.values import MOST
 
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -35,24 +35,6 @@ PAPER_OPERATORS = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 
 MOST_CELLS = 1_000_000
 """Of one study."""
-
-
-DIGEST_STEP = re.compile("([0-9a-f]{64})@([0-9]{1,10})")
-"""A source that was not trained here, as a specification names it."""
-
-
-class Given(NamedTuple):
-    """A source that was not trained here, as a specification names it."""
-
-    digest: str
-    """Of its state."""
-    step: int
-    """Training steps behind it."""
-
-    @property
-    def name(self) -> str:
-        """How tables name it."""
-        return f"{self.digest[:8]}-step{self.step}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,13 +89,24 @@ class StudySpec(Config):
     """Training steps at which a source state is taken. With `source`, steps after its own; 0 takes it as it is."""
     operators: tuple[str, ...] = (*PAPER_OPERATORS, "scratch")
     """Candidates, each NAME or NAME:option=value,...; the unwidened source always runs beside them."""
+    pool: tuple[str, ...] = ()
+    """Further candidates, each with `few_replicates`."""
     regimes: tuple[str, ...] = ("deterministic", "stochastic")
     stochastic_replicates: int = 3
     """Replicates of a regime with a live stream: other draws in each, the same for every candidate."""
     deterministic_replicates: int = 2
     """Replicates of a regime with none: fixed batch orders 0, 1, ..."""
+    family_regimes: tuple[str, ...] = ()
+    """Further regimes, in which the paper's families alone go on, each with `few_replicates`."""
+    rates: tuple[float, ...] = ()
+    """Multiples of the source's learning rate at which the families go on as well, each with `few_replicates`."""
+    few_replicates: int = 3
+    """Replicates of what is not worth all of them."""
     probe_lag: int = 16
     continuation_lag: int = 128
+    long_lag: int = 0
+    """Lag to which the first `finalists` of every ranking in `regimes` go on, in `few_replicates`; 0: none does."""
+    finalists: int = 3
     eval_every: int = 8
     """Steps between evaluations of a continuation."""
     source_eval_every: int = 50
@@ -141,18 +134,23 @@ class StudySpec(Config):
         require(all(s % self.source_eval_every == 0 for s in steps),
              f"source_steps {steps} are no multiples of source_eval_every {self.source_eval_every}",
              "choose steps that evaluations fall on")  # fmt: skip
-        for name in ("probe_lag", "continuation_lag"):
+        for name in ("probe_lag", "continuation_lag", "long_lag"):
             require(getattr(self, name) % self.eval_every == 0,
                  f"{name} {getattr(self, name)} is no multiple of eval_every {self.eval_every}",
                  "choose lags that evaluations fall on")  # fmt: skip
         require(self.probe_lag < self.continuation_lag,
              f"probe_lag {self.probe_lag} is not under continuation_lag {self.continuation_lag}",
              "probe for a shorter lag")  # fmt: skip
-        for regime in self.regimes:
+        require(self.long_lag == 0 or self.continuation_lag < self.long_lag,
+             f"long_lag {self.long_lag} is not beyond continuation_lag {self.continuation_lag}",
+             "give a longer one, or 0")  # fmt: skip
+        for regime in self.all_regimes:
             require(regime in REGIMES, f"no regime is named {regime!r}", f"choose among {', '.join(REGIMES)}")
-        for name in ("operators", "regimes", "source"):
-            values = getattr(self, name)
+        for name, values in (("operators", self.candidates), ("regimes", self.all_regimes), ("source", self.source)):
             require(len(set(values)) == len(values), f"{name} names {values} twice", "name each once")
+        require(bool(self.families) or not (self.family_regimes or self.rates),
+             "family_regimes or rates are given, and operators name no family of the paper's",
+             f"name one of {', '.join(PAPER_OPERATORS)}")  # fmt: skip
         self.exchanged()
         self.train_config(self.data.vocab_size)
         require(self.data.batch_size % self.shards == 0,
@@ -161,15 +159,15 @@ class StudySpec(Config):
         require(not (self.crossed and self.stream), "crossed streams and exchanged streams are asked for at once",
              "leave out --stream or --crossed")  # fmt: skip
         require(
-            UNWIDENED not in self.operators, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
+            UNWIDENED not in self.candidates, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )
         require(self._cells() <= MOST_CELLS, f"a study of {self._cells()} cells",
              f"lower seeds, steps, operators, replicates or crossed levels to {MOST_CELLS} cells at most")  # fmt: skip
 
     def _cells(self) -> int:
         """How many cells there are at most."""
-        crossed, operators = self.crossed, len(self.operators)
-        runs = 2 * (1 + operators) * sum(map(self.replicates, self.regimes))
+        crossed, operators = self.crossed, len(self.candidates)
+        runs = sum(3 * sum(self.entrants(regime).values()) for regime in self.all_regimes)
         levels = operators * crossed.perturb * (1 + crossed.order * crossed.dropout)
         return 1 + len(self.source) + self.states() * (1 + operators + runs + levels)
 
@@ -212,7 +210,53 @@ class StudySpec(Config):
 
     def replicates(self, regime: str) -> int:
         """How many replicates a regime has."""
+        if regime in self.family_regimes:
+            return self.few_replicates
         return self.stochastic_replicates if REGIMES[regime] else self.deterministic_replicates
+
+    @property
+    def longest_lag(self) -> int:
+        """How far a candidate goes on at most."""
+        return max(self.continuation_lag, self.long_lag)
+
+    @property
+    def all_regimes(self) -> tuple[str, ...]:
+        """Every regime in which a candidate goes on."""
+        return (*self.regimes, *self.family_regimes)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The paper's families among the candidates."""
+        return tuple(name for name in self.operators if name in PAPER_OPERATORS)
+
+    @property
+    def at_rates(self) -> dict[str, tuple[str, float]]:
+        """By candidate: the family and the multiple of the learning rate, where it is not the source's own."""
+        pairs = [(name, rate) for name in self.families for rate in self.rates if rate != 1]
+        return {f"{name}+rate:times={rate!r}": (name, rate) for name, rate in pairs}
+
+    @property
+    def pool_of_all(self) -> tuple[str, ...]:
+        """Candidates that are ranked with each other: those of `operators` and of `pool`."""
+        return (*self.operators, *self.pool)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Every widened candidate, those at other learning rates behind the rest."""
+        return (*self.pool_of_all, *self.at_rates)
+
+    def ranked(self, regime: str) -> tuple[str, ...]:
+        """Candidates that are ranked with each other in a regime."""
+        return self.families if regime in self.family_regimes else self.pool_of_all
+
+    def entrants(self, regime: str) -> dict[str, int]:
+        """Who goes on in a regime, the unwidened source first, and in how many replicates."""
+        few, all_of_them = self.few_replicates, self.replicates(regime)
+        if regime in self.family_regimes:
+            return dict.fromkeys((UNWIDENED, *self.families), few)
+        fewer = dict.fromkeys((*self.pool, *self.at_rates), few)
+        most = max([all_of_them, *fewer.values()])
+        return {UNWIDENED: most, **dict.fromkeys(self.operators, all_of_them), **fewer}
 
 
 def trace_sizes(spec: StudySpec, lag: int) -> dict[str, int]:
@@ -223,8 +267,9 @@ def trace_sizes(spec: StudySpec, lag: int) -> dict[str, int]:
     return {"max_steps": max(*strides, lag), "max_evals": max(evaluations) + 1}
 
 
-MAY_GROW = ("preset", "source", "source_seeds", "source_steps", "operators", "regimes", "stochastic_replicates",
-            "deterministic_replicates", "stream", "crossed")  # fmt: skip
+MAY_GROW = ("preset", "source", "source_seeds", "source_steps", "operators", "pool", "regimes", "family_regimes",
+            "rates", "stochastic_replicates", "deterministic_replicates", "few_replicates", "long_lag", "finalists",
+            "stream", "crossed")  # fmt: skip
 """Fields that say which cells there are, and nothing of what any of them is."""
 
 
@@ -232,9 +277,9 @@ def extends(spec: StudySpec, before: StudySpec) -> bool:
     """Whether the cells of an earlier study are those of this one wherever both have them: it asks for more, or for
     less, of the same. Raises `UserError` where only the longest run is another: programs are sized for it."""
     same = {name: getattr(spec, name) for name in MAY_GROW}
-    if before.replace(**same) != spec or bool(before.regimes) != bool(spec.regimes):
+    if before.replace(**same) != spec or bool(before.all_regimes) != bool(spec.all_regimes):
         return False
-    old, new = (trace_sizes(s, s.continuation_lag if s.regimes or s.crossed else 0) for s in (before, spec))
+    old, new = (trace_sizes(s, s.longest_lag if s.all_regimes or s.crossed else 0) for s in (before, spec))
     if old != new:
         raise UserError(
             f"the longest run between two states would have {new['max_steps']} steps and not {old['max_steps']}: every "
@@ -242,54 +287,3 @@ def extends(spec: StudySpec, before: StudySpec) -> bool:
             "choose another --out, or start anew with --force",
         )
     return True
-
-
-def source_name(seed: int, step: int, given: Given | None = None) -> str:
-    """How tables name a source state that was trained, from a first draw or from a given state."""
-    return f"seed{seed}-step{step}" if given is None else f"{given.digest[:8]}-seed{seed}-step{step}"
-
-
-def presets() -> dict[str, StudySpec]:
-    """The studies that have a name."""
-    quick = StudySpec(
-        preset="quick",
-        model=ModelConfig(d_model=48, n_layers=2, n_heads=3, n_kv_heads=3, head_dim=16, d_ff=144),
-        optim=OptimConfig(learning_rate=4e-3, warmup_steps=50, total_steps=1000),
-        data=DataConfig(stories=8000, batch_size=12),
-        source_steps=(300, 600),
-    )
-    # What decides who wins: one source, every warm start under 4 x 4 x 3 levels of a stream.
-    run_keys = quick.replace(
-        preset="crossed",
-        source_steps=(600,),
-        operators=PAPER_OPERATORS,
-        crossed=CrossedLevels(order=4, dropout=4, perturb=3),
-    )
-    # The stochastic regime split: order alone, dropout alone, both, neither.
-    regimes = quick.replace(
-        preset="regimes", source_steps=(600,), regimes=("deterministic", "order", "dropout", "stochastic")
-    )
-    smoke = StudySpec(
-        preset="smoke",
-        model=ModelConfig(d_model=16, n_heads=2, n_kv_heads=2, head_dim=8, d_ff=32, n_layers=1),
-        optim=OptimConfig(learning_rate=4e-3, warmup_steps=5, total_steps=100),
-        data=DataConfig(stories=400, vocab_size=300, seq_len=16, batch_size=4, eval_batches=2),
-        source_steps=(10, 20),
-        source_eval_every=10,
-        probe_lag=4,
-        continuation_lag=12,
-        eval_every=4,
-        stochastic_replicates=2,
-        deterministic_replicates=1,
-    )
-    paper = StudySpec(
-        preset="paper",
-        model=ModelConfig(d_model=128, n_layers=4, n_heads=4, n_kv_heads=4, head_dim=32, d_ff=384),
-        optim=OptimConfig(learning_rate=2e-3, warmup_steps=100, total_steps=4000),
-        data=DataConfig(corpus="hf:roneneldan/TinyStories", stories=50000, vocab_size=2048, seq_len=128, batch_size=16),
-        source_seeds=(0, 1),
-        source_steps=(1000, 2000),
-        stochastic_replicates=8,
-        deterministic_replicates=8,
-    )
-    return {spec.preset: spec for spec in (quick, run_keys, regimes, smoke, paper)}

@@ -8,19 +8,20 @@ from typing import cast
 
 import numpy as np
 
-from growjax.config import ModelConfig
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import tokens_saved
 from growjax.measure.registry import measures_at
-from growjax.model.decoder import count_params, flops_per_token
-from growjax.record.cell_types import CurveMetrics, DataMetrics, GivenCell, SourceCell
+from growjax.model.decoder import flops_per_token
+from growjax.record.cell_types import CurveMetrics, GivenCell, SourceCell
 from growjax.record.checksums import readable
 from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import factorial
+from growjax.study.facts import run_facts, source_row
 from growjax.study.notes import of_given, of_study
-from growjax.study.ranking import Table, best_pair, deviation, mean, mean_curve, rank_by_auc
+from growjax.study.ranking import Table, adjusted_means, best_pair, deviation, mean, mean_curve, rank_by_auc
+from growjax.study.rates import rate_rows
 from growjax.study.receipt import check_whole, data_of, models, spec_of
 from growjax.study.replicates import (
     Kind,
@@ -33,7 +34,7 @@ from growjax.study.replicates import (
     survivors,
     values_at,
 )
-from growjax.study.rows import CurveRow, Measured, RankingRow, RunFacts, Sizes, SourceRow, Summary
+from growjax.study.rows import CurveRow, Measured, RankingRow, Summary
 from growjax.study.selectors import selectors
 from growjax.study.spec import UNWIDENED, StudySpec
 
@@ -54,8 +55,8 @@ def summarise(receipt: Receipt) -> Summary:
     sources = [cell["source"] for cell in states]
     summary: Summary = {
         "title": f"Which wide start? {spec.data.corpus}, {source_model.d_model} to {target_model.d_model}",
-        "run": _run(receipt, spec, data, source_model, target_model),
-        "sources": [_source(cell, data) for cell in states],
+        "run": run_facts(receipt, spec, data, source_model, target_model),
+        "sources": [source_row(cell, data) for cell in states],
         "preservation": [],
         "probes": [],
         "ranking": [],
@@ -64,25 +65,38 @@ def summarise(receipt: Receipt) -> Summary:
         "curves": [],
         "attribution": [],
         "regimes_factorial": [],
+        "long": [],
+        "rates": [],
         "notes": [*of_study(spec), *of_given(receipt)],
     }
-    pool = [UNWIDENED, *spec.operators]
     uncrossed: set[str] = set()
-    comparisons = max(1, len(sources) * len(spec.regimes) * 2)
+    rankings = 2 * len(spec.all_regimes) + (len(spec.regimes) if spec.long_lag else 0)
+    comparisons = max(1, len(sources) * rankings)
     for source in sources:
-        summary["preservation"] += _preservation(table, source, spec.operators)
-        for regime in spec.regimes:
+        summary["preservation"] += _preservation(table, source, spec.candidates)
+        for regime in spec.all_regimes:
+            ranked = spec.ranked(regime)
+            pool = [UNWIDENED, *ranked]
             lags: list[tuple[int, Kind]] = [(spec.probe_lag, "probe"), (spec.continuation_lag, "continuation")]
+            if spec.long_lag and regime in spec.regimes:
+                lags.append((spec.long_lag, "extension"))
             for lag, metric in lags:
-                rows = [_ranking_row(table, spec, source, regime, lag, metric, name) for name in pool]
-                rank_by_auc(rows)
-                summary["ranking"] += rows
-                whole = [r["candidate"] for r in rows if r["rank"] is not None and "n_diverged" not in r]
+                here = [n for n in pool if metric != "extension" or table.rows(metric, source, regime, n)]
+                rows = [_ranking_row(table, spec, source, regime, lag, metric, name) for name in here]
+                whole = [r["candidate"] for r in rows if r["candidate"] != UNWIDENED and "n_diverged" not in r]
                 found = {n: aucs(_cells(table, metric, source, regime, n), metric) for n in whole}
+                middle = adjusted_means(found)
+                for row in rows:
+                    row["auc_mean"] = middle.get(row["candidate"], row["auc_mean"])
+                rank_by_auc(rows)
+                summary["long" if metric == "extension" else "ranking"] += rows
                 pair = best_pair(found, comparisons, source=source, regime=regime, lag=lag)
                 summary["pairs"] += [pair] if pair else []
-            summary["probes"] += [_probe(table, source, regime, name) for name in spec.operators]
-            warm = [name for name in spec.operators if not is_control(name)]
+            summary["probes"] += [_probe(table, source, regime, name) for name in ranked]
+            if spec.rates and regime in spec.regimes:
+                at = {n: _cells(table, "continuation", source, regime, n) for n in (*spec.families, *spec.at_rates)}
+                summary["rates"] += rate_rows(at, spec, source=source, regime=regime)
+            warm = [name for name in ranked if not is_control(name)]
             summary["selectors"] += selectors(table, spec, source, regime, warm)
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
@@ -103,50 +117,10 @@ def summarise(receipt: Receipt) -> Summary:
     return cast(Summary, readable(summary))
 
 
-def _run(receipt: Receipt, spec: StudySpec, data: DataMetrics, source: ModelConfig, target: ModelConfig) -> RunFacts:
-    def sizes(config: ModelConfig) -> Sizes:
-        names = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff")
-        values = {name: getattr(config, name) for name in names}
-        return cast(Sizes, values | {"dialect": config.described, "parameters": count_params(config)})
-
-    return {
-        "preset": spec.preset,
-        "corpus": spec.data.corpus,
-        "corpus_digest": receipt["inputs"]["corpus_digest"],
-        "tokens_train": data["tokens"]["train"],
-        "tokens_validation": data["tokens"]["validation"],
-        "vocab_size": data["vocab_size"],
-        "tokenizer": spec.data.tokenizer,
-        "unigram_entropy": data["unigram_entropy"],
-        "source_model": sizes(source),
-        "target_model": sizes(target),
-        "optimizer": spec.optim.every_field(),
-        "batch_size": spec.data.batch_size,
-        "seq_len": spec.data.seq_len,
-        "replicates": {regime: spec.replicates(regime) for regime in spec.regimes},
-        "pinned": receipt["pins"]["pinned"],
-        "environment": receipt["environment"],
-        "root": receipt["root"],
-        "cells": len(receipt["cells"]),
-    }
-
-
 def _place(cell: SourceCell | GivenCell) -> tuple[str, int, int]:
     """Where a source state stands in tables: those of one given source together, then by seed and step."""
     given = cell["source"].rpartition("seed")[0] if cell["kind"] == "source" else f"{cell['source'].partition('-')[0]}-"
     return given, cell["parameters"].get("seed", -1), cell["parameters"]["step"]
-
-
-def _source(cell: SourceCell | GivenCell, data: DataMetrics) -> SourceRow:
-    metrics, parameters = cell["metrics"], cell["parameters"]
-    return {
-        "name": cell["source"],
-        "seed": parameters.get("seed"),
-        "step": parameters["step"],
-        "validation_loss": metrics["final_loss"],
-        "unigram_entropy": data["unigram_entropy"],
-        "curve": list(zip(metrics["eval_steps"], metrics["eval_loss"], strict=True)),
-    }
 
 
 def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list[Measured]:
@@ -197,8 +171,9 @@ def _ranking_row(
     row = cast(RankingRow, {**row, **measured, **described_loss(cells)})
     scratch = _cells(table, kind, source, regime, "scratch")
     if scratch and name != "scratch" and len(kept) == len(cells) and len(survivors(scratch)) == len(scratch):
-        steps, own = _mean_shared(cells, lag)
-        _, control = _mean_shared(scratch, lag)
+        n = min(len(cells), len(scratch))  # replicates that both have
+        steps, own = _mean_shared(cells[:n], lag)
+        _, control = _mean_shared(scratch[:n], lag)
         tokens = tokens_saved(steps, control, own, spec.data.batch_size * spec.data.seq_len)
         row["tokens_saved"], row["tokens_saved_more"] = tokens
     return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ from growjax.schema import Record
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context
 from growjax.study.crossing import fill_crossed
-from growjax.study.fill import fill_candidate, fill_source, fill_trajectory
-from growjax.study.recipes import Crossed, StudyCells, Trajectory
+from growjax.study.fill import fill_candidate, fill_extension, fill_source, fill_trajectory
+from growjax.study.recipes import Crossed, Extension, StudyCells, Trajectory
 from growjax.study.spec import REGIMES, UNWIDENED, StudySpec
 from growjax.train.loop import compile_run
 from growjax.train.state import init_state
@@ -63,12 +63,22 @@ def study_units(ctx: Context, cells: StudyCells, *, ahead: bool) -> list[Unit]:
     for one in cells.crossed:
         lag = one.recipe.parameters["lag"]
         units.append(Unit(f"cross {one.recipe.id}", "crossed", (one.recipe.id,), (one.candidate.id,), lag, one))
+    units += extension_units(cells.extensions)
     if ahead and cells.candidates:
         units += [
             Unit(f"compile {regime}", "compiled", (), (), 0.0, Program(regime), optional=True)
-            for regime in ctx.spec.regimes
+            for regime in ctx.spec.all_regimes
         ]
     return units
+
+
+def extension_units(extensions: Iterable[Extension]) -> list[Unit]:
+    """One unit for each; it runs again what lies before its own first step."""
+    return [
+        Unit(f"extend {e.recipe.id}", "extended", (e.recipe.id,), (e.candidate.id, e.continuation.id),
+             e.recipe.parameters["lag"], e)
+        for e in extensions
+    ]  # fmt: skip
 
 
 def _source(ctx: Context, recipe: Recipe, narrow: float) -> Unit:
@@ -96,6 +106,8 @@ def fill_unit(ctx: Context, argument: Any, given: Mapping[str, Record]) -> list[
         return []
     if isinstance(argument, Crossed):
         return [fill_crossed(ctx, argument, given[argument.candidate.id])]
+    if isinstance(argument, Extension):
+        return [fill_extension(ctx, argument, given[argument.candidate.id], given[argument.continuation.id])]
     if isinstance(argument, Trajectory):
         return _fill_trajectory(ctx, argument, given)
     fill = {"source": fill_source, "candidate": fill_candidate}[argument.kind]

@@ -13,30 +13,30 @@ from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.reader import file_digest
 
 PAGES = {"digests.json": "index.html", "audit-digests.json": "audit.html"}
-"""By file of digests: the page that it seals, and the files that belong to it."""
+"""By file of digests: the page that it vouches for, with the files that belong to that."""
 
 
-def write_sealed(folder: Path, files: Mapping[str, str], *, seal: str = "digests.json") -> list[Path]:
-    """Writes files by their names under a folder, each whole or not at all, and then their digests; returns their
-    paths."""
-    digests = {}
+def write_with_digests(folder: Path, files: Mapping[str, str], *, digests: str = "digests.json") -> list[Path]:
+    """Writes files by their names under a folder, each whole or not at all, and then their digests into the file of
+    that name; returns their paths."""
+    found = {}
     for name, text in sorted(files.items()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(folder / name, text)
-        digests[name] = file_digest(folder / name)
-    write_text(folder / seal, canonical_json(with_checksum({"files": digests})) + "\n")
-    return [folder / name for name in digests]
+        found[name] = file_digest(folder / name)
+    write_text(folder / digests, canonical_json(with_checksum({"files": found})) + "\n")
+    return [folder / name for name in found]
 
 
 def damage(folder: Path) -> list[str]:
     """What is wrong with the pages of a folder and what belongs to them, a line for each."""
     found = []
-    for seal, page in PAGES.items():
-        if (folder / page).exists() and not (folder / seal).exists():
-            found.append(f"{folder / seal} is gone")
-        recorded = _recorded(folder / seal)
+    for digests, page in PAGES.items():
+        if (folder / page).exists() and not (folder / digests).exists():
+            found.append(f"{folder / digests} is gone")
+        recorded = _recorded(folder / digests)
         if recorded is None:
-            found.append(f"{folder / seal} is damaged")
+            found.append(f"{folder / digests} is damaged")
             continue
         for name, digest in recorded.items():
             path = folder / name
@@ -47,10 +47,10 @@ def damage(folder: Path) -> list[str]:
     return found
 
 
-def _recorded(seal: Path) -> dict[str, str] | None:
+def _recorded(path: Path) -> dict[str, str] | None:
     """Digests by name; none where there is no such file, None where it is damaged, or names what lies elsewhere."""
     try:
-        record = read_checked(seal)
+        record = read_checked(path)
     except FileNotFoundError:
         return {}
     except UserError:
