@@ -11,9 +11,10 @@ from conftest import growjax, quick_programs
 
 from growjax.errors import UserError
 from growjax.record.rundir import RunDir
+from growjax.study.growing import extends
 from growjax.study.presets import presets
 from growjax.study.runner import run_study
-from growjax.study.spec import StudySpec, extends
+from growjax.study.spec import StudySpec
 
 TINY = presets()["smoke"].replace(source_steps=(10,), operators=("exact_copy",), stochastic_replicates=1)
 ASKED: dict[str, Any] = {

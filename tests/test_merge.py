@@ -46,7 +46,7 @@ def kinds(run: Path) -> dict[str, int]:
 def test_only_what_was_asked_for_is_run(runs: Path):
     """Few replicates for the pool, other rates and other regimes; the first of each ranking goes on, and no other."""
     found = kinds(runs / "whole")
-    assert found == {"data": 1, "source": 2, "candidate": 10, "probe": 28, "continuation": 28, "extension": 2}
+    assert found == {"data": 1, "source": 2, "candidate": 10, "probe": 24, "continuation": 24, "extension": 2}
     summary = with_claims(read_receipt(runs / "whole"))
     assert [(r["candidate"], r["rank"]) for r in summary["long"]] and {r["lag"] for r in summary["long"]} == {16}
     first = {

@@ -25,9 +25,10 @@ from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference, r
 from growjax.schema import SCHEMA, Record, reads
 from growjax.source import source_notes
 from growjax.study.finalists import with_finalists
+from growjax.study.growing import MAY_GROW
 from growjax.study.receipt import cells_of, spec_of
 from growjax.study.runner import programs_of
-from growjax.study.spec import MAY_GROW, StudySpec
+from growjax.study.spec import StudySpec
 
 
 class Merged(NamedTuple):

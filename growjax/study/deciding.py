@@ -85,12 +85,12 @@ def difference(a: Sequence[float], b: Sequence[float]) -> list[float]:
     return [0.0 if x == y else x - y for x, y in zip(a, b, strict=True)]
 
 
-def over_seeds(verdict: Verdict, places: Sequence[Seen], seeds: Mapping[str, int]) -> Decided:
+def over_seeds(verdict: Verdict, places: Sequence[Seen], seeds: Mapping[str, int | str]) -> Decided:
     """The verdict with its effect: places averaged within each seed, seeds within the claim."""
-    by_seed: dict[int, list[float]] = {}
+    by_seed: dict[int | str, list[float]] = {}
     for seen in places:
         if seen.effect is not None and math.isfinite(seen.effect):
             by_seed.setdefault(seeds[seen.source], []).append(seen.effect)
-    means = [mean(by_seed[seed]) for seed in sorted(by_seed)]
+    means = [mean(by_seed[seed]) for seed in sorted(by_seed, key=str)]
     low, high = interval(means, 1)
     return Decided(verdict, mean(means) if means else None, low, high, len(means), tuple(places))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,9 @@ FORWARD = 1 / 3
 """Of a training step's FLOPs, those of the loss alone."""
 
 
+BRIEF = 2e13
+"""FLOPs of a study that is over before it is worth measuring anything for."""
+
 LONG = 600.0
 """Seconds beyond which a study is announced with its estimate before it starts."""
 
@@ -41,8 +45,8 @@ class Estimate(NamedTuple):
 
 
 def estimate(spec: StudySpec, directory: Path, *, workers: int) -> Estimate:
-    """What a study has still to do in a run directory. Measures the machine for a moment; a vocabulary that the corpus
-    does not fill makes it a little less."""
+    """What a study has still to do in a run directory; 0 seconds where that is little. Measures the machine for a
+    moment, as busy as it is. A vocabulary that the corpus does not fill makes it a little less."""
     source = spec.train_config(spec.data.vocab_size).model
     plan = make_plan(source, spec.to.of(source))
     cells, length = study_cells(spec, unwidened_lag(spec, source, plan.target)), spec.data.seq_len
@@ -51,7 +55,8 @@ def estimate(spec: StudySpec, directory: Path, *, workers: int) -> Estimate:
     tokens = spec.data.batch_size * length
     flops = tokens * sum(steps[wide] * flops_per_token(m, length) for wide, m in enumerate((source, plan.target)))
     left = sum(recipe.id not in full for recipe in cells.all()) + _extensions(spec, cells, full)
-    return Estimate(left, flops / (SHARE * _product_rate(tokens, plan.target.d_model)) / workers, workers)
+    rate = _product_rate(tokens, plan.target.d_model) if flops > BRIEF else math.inf
+    return Estimate(left, flops / (SHARE * rate) / workers, workers)
 
 
 def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
@@ -61,7 +66,8 @@ def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
     def add(wide: bool, lag: int, every: int) -> None:
         steps[wide] += lag + (lag / every + 1) * spec.data.eval_batches * FORWARD
 
-    strides = [b - a for a, b in zip((0, *spec.source_steps), spec.source_steps, strict=False)]
+    trained = [step for step in spec.source_steps if step]
+    strides = [b - a for a, b in zip((0, *trained), trained, strict=False)]
     for chain in cells.sources.values():
         for recipe, stride in zip(chain, strides, strict=True):
             if recipe.id not in full:
@@ -77,7 +83,7 @@ def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
 
 def _extensions(spec: StudySpec, cells: StudyCells, full: set[str]) -> int:
     """How many cells of the long lag are left, whoever the finalists will be."""
-    places = len(spec.source_seeds) * len(spec.source_steps) * len(spec.regimes)
+    places = spec.states() * len(spec.regimes)
     most = min(len(cells.possible), places * spec.finalists * spec.few_replicates)
     return max(0, most - sum(e.recipe.id in full for e in cells.possible))
 

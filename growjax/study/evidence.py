@@ -14,7 +14,6 @@ from growjax.measure.measure import Measure
 from growjax.measure.registry import measures
 from growjax.record.cell_types import CellRecord
 from growjax.record.receipt_types import Receipt
-from growjax.study.names import source_name
 from growjax.study.ranking import Table, mean
 from growjax.study.replicates import losses, survivors
 from growjax.study.selectors import seen
@@ -32,8 +31,9 @@ Score = tuple[str, str, str, str]
 class Evidence:
     """Outcomes and the scores of cheap selectors."""
 
-    seeds: dict[str, int]
-    """By source state: its seed. States of one seed are one run seen twice."""
+    seeds: dict[str, int | str]
+    """By source state: its seed, or the state not trained here that it comes from. States of one are one run seen
+    twice."""
     regimes: tuple[str, ...]
     """Those in which every candidate goes on."""
     lags: tuple[int, ...]
@@ -80,7 +80,7 @@ def evidence_of(receipt: Receipt, spec: StudySpec) -> Evidence:
     asked = [m for m in measures() if m.selects]
     names = {*pool, *spec.at_rates}
     return Evidence(
-        seeds={source_name(seed, step): seed for seed in spec.source_seeds for step in spec.source_steps},
+        seeds=_seeds(receipt["cells"]),
         regimes=spec.regimes,
         lags=lags,
         families=spec.families,
@@ -91,6 +91,18 @@ def evidence_of(receipt: Receipt, spec: StudySpec) -> Evidence:
         scores=_scores(receipt["cells"], spec, names, asked),
         rates=rates,
     )
+
+
+def _seeds(cells: Sequence[CellRecord]) -> dict[str, int | str]:
+    known = {cell["id"]: cell for cell in cells}
+    found: dict[str, int | str] = {}
+    for cell in cells:
+        if cell["kind"] == "candidate":
+            root = known[cell["parents"][0]]
+            while root["kind"] == "source" and (parent := known[root["parents"][0]])["kind"] != "data":
+                root = parent
+            found[cell["source"]] = root["parameters"]["seed"] if root["kind"] == "source" else root["id"]
+    return dict(sorted(found.items()))
 
 
 def _aucs(cells: Iterable[CellRecord], names: set[str]) -> dict[Outcome, tuple[float, ...]]:
@@ -112,8 +124,9 @@ def _scores(
     cells: Sequence[CellRecord], spec: StudySpec, names: set[str], asked: Sequence[Measure]
 ) -> dict[Score, float]:
     table, found = Table(cells), {}
-    sources = [source_name(seed, step) for seed in spec.source_seeds for step in spec.source_steps]
-    places = [(source, regime, name) for source in sources for regime in spec.all_regimes for name in sorted(names)]
+    places = [
+        (source, regime, name) for source in _seeds(cells) for regime in spec.all_regimes for name in sorted(names)
+    ]
     for source, regime, name in places:
         probes = [row["metrics"] for row in table.rows("probe", source, regime, name)]
         for measure in asked if probes else ():

@@ -185,28 +185,13 @@ def fill_trajectory(
     if trajectory.continuation is None:
         return [probe]
     cloned = candidate["metrics"].get("clones_identical", False)
-    return [probe, _continue(ctx, trajectory, state, probe, live, start.params, source_id, cloned=cloned)]
+    goes_on = _gone_on(ctx, trajectory.continuation, trajectory.candidate, state, probe, live, start.params, source_id,
+                       cloned=cloned, lag=ctx.spec.continuation_lag)  # fmt: skip
+    return [probe, goes_on]
 
 
 def _continuation_inputs(ctx: Context, before: Record) -> dict[str, str]:
     return {"tokens": ctx.tokens.digest, "parent": before["digests"]["state"]}
-
-
-def _continue(
-    ctx: Context,
-    trajectory: Trajectory,
-    state: TrainState,
-    probe: Record,
-    live: RunKeys,
-    first: Params,
-    source_id: str,
-    *,
-    cloned: bool,
-) -> Record:
-    recipe = trajectory.continuation
-    assert recipe is not None
-    lag = ctx.spec.continuation_lag
-    return _gone_on(ctx, recipe, trajectory.candidate, state, probe, live, first, source_id, cloned=cloned, lag=lag)
 
 
 def _gone_on(

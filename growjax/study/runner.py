@@ -29,11 +29,12 @@ from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.fill import fill_data
 from growjax.study.finalists import with_finalists
 from growjax.study.given import fill_given
+from growjax.study.growing import extends
 from growjax.study.receipt import check_sources
 from growjax.study.recipes import data_recipe
 from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
 from growjax.study.sources import resolve
-from growjax.study.spec import StudySpec, extends
+from growjax.study.spec import StudySpec
 from growjax.study.units import Filling, extension_units, fill_unit, filling, study_units
 
 

@@ -267,23 +267,6 @@ def trace_sizes(spec: StudySpec, lag: int) -> dict[str, int]:
     return {"max_steps": max(*strides, lag), "max_evals": max(evaluations) + 1}
 
 
-MAY_GROW = ("preset", "source", "source_seeds", "source_steps", "operators", "pool", "regimes", "family_regimes",
-            "rates", "stochastic_replicates", "deterministic_replicates", "few_replicates", "long_lag", "finalists",
-            "stream", "crossed")  # fmt: skip
-"""Fields that say which cells there are, and nothing of what any of them is."""
-
-
-def extends(spec: StudySpec, before: StudySpec) -> bool:
-    """Whether the cells of an earlier study are those of this one wherever both have them: it asks for more, or for
-    less, of the same. Raises `UserError` where only the longest run is another: programs are sized for it."""
-    same = {name: getattr(spec, name) for name in MAY_GROW}
-    if before.replace(**same) != spec or bool(before.all_regimes) != bool(spec.all_regimes):
-        return False
-    old, new = (trace_sizes(s, s.longest_lag if s.all_regimes or s.crossed else 0) for s in (before, spec))
-    if old != new:
-        raise UserError(
-            f"the longest run between two states would have {new['max_steps']} steps and not {old['max_steps']}: every "
-            "program would be another, and no cell could be kept",
-            "choose another --out, or start anew with --force",
-        )
-    return True
+def source_name(seed: int, step: int, given: Given | None = None) -> str:
+    """How tables name a source state that was trained, from a first draw or from a given state."""
+    return f"seed{seed}-step{step}" if given is None else f"{given.digest[:8]}-seed{seed}-step{step}"
