@@ -168,7 +168,7 @@ def open_tokens(directory: Path) -> TokenFile:
             raise CheckFailed(f"{directory / name} cannot be read ({error.strerror}): {hint}") from error
         if found != digest:
             raise CheckFailed(
-                f"{directory / name} is damaged, or its digest in {INFO} (SHA-256 {found[:12]}, not {digest[:12]}): {hint}"
+                f"{directory / name} is damaged, or {INFO} is (SHA-256 {found[:12]}, not {digest[:12]}): {hint}"
             )
     for side, count in zip(("train", "validation"), counts, strict=True):
         if count < 1 or (directory / f"{side}.bin").stat().st_size != dtype.itemsize * count:
