@@ -5,7 +5,7 @@
 
 Needs torch, transformers and accelerate beside growjax. `run`: a tiny Llama is trained for 40 steps, once without
 clipping and once with (active in most steps); at step 20 its checkpoint is widened with everything in it
-(`widen --as-hf`: weights, `optimizer.pt`, `scheduler.pt`, `trainer_state.json`), and the wide folder goes on by
+(weights, `optimizer.pt`, `scheduler.pt`, `trainer_state.json`), and the wide folder goes on by
 `Trainer(...).train(resume_from_checkpoint=...)` for steps 21 to 40, in float32. Claims:
 
 - `lockstep`, with the parameter groups and weighted clipping of `experiments/torch_growth.py`, has the narrow run's
@@ -34,7 +34,7 @@ CLOSE = 1e-4
 
 WIDTHS: dict[str, dict[str, int]] = {
     "doubled": {},
-    "uneven": {"d-model": 40, "d-ff": 100},
+    "uneven": {"d_model": 40, "d_ff": 100},
 }
 
 
@@ -111,23 +111,19 @@ def _narrow(out: Path, clip: float, tied: bool) -> list[float]:
     return run.losses
 
 
-def _widened(source: Path, out: Path, operator: str, widths: dict[str, int], *extra: str) -> None:
-    cli = _library("growjax.cli")
-    to = [word for name, width in widths.items() for word in (f"--to.{name}", str(width))]
-    done = cli.main(["widen", str(source), "--as-hf", "--out", str(out), "--operator", operator, *to, *extra, "--json"])
-    if done:
-        raise SystemExit(done)
+def _widened(source: Path, out: Path, operator: str, widths: dict[str, int], form: str = "torch") -> None:
+    growjax, plans = _library("growjax"), _library("growjax.grow.plan")
+    state, extras = growjax.load_checkpoint(source)
+    model = state.config.model
+    plan = growjax.make_plan(model, model.replace(**widths) if widths else plans.default_target(model))
+    wide = growjax.widen(state, plan, operator=operator, key=growjax.root_key(1, "study"))
+    growjax.save_checkpoint(out, wide, extras, moments=form)
 
 
 def _same_forms(source: Path, wide: Path, out: Path) -> bool:
     """Whether moments written as safetensors are those of the folder that the same operator made with optimizer.pt."""
-    growjax, growth = _library("growjax"), _library("experiments.torch_growth")
-    torch, transformers = _library("torch"), _library("transformers")
-    state, extras = growjax.load_checkpoint(source)
-    target = growjax.load_checkpoint(wide, moments="none")[0].config.model
-    plan = growjax.make_plan(state.config.model, target)
-    made = growjax.widen(state, plan, key=growjax.root_key(1, "study"))
-    growjax.save_checkpoint(out, made, extras, moments="safetensors")
+    growth, torch, transformers = (_library(n) for n in ("experiments.torch_growth", "torch", "transformers"))
+    _widened(source, out, "exact_copy", {}, "safetensors")
     model = transformers.AutoModelForCausalLM.from_pretrained(out, dtype="float32")
     optimizer = torch.optim.AdamW(model.parameters())
     growth.load_moments(optimizer, model, out)
