@@ -1,4 +1,4 @@
-"""Each claim's rule on made-up evidence whose answer is known: it holds, it fails, and it cannot be told."""
+"""Each claim's rule on made-up evidence whose answer is known: it holds, it fails, and it is undecided."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_every_claim_fails_where_it_should(number: int, given: Evidence):
 
 def test_no_claim_can_be_told_from_noise():
     found = decide(evidence(AS_CLAIMED, noise=0.2))
-    assert [claim["verdict"] for claim in found] == ["cannot be told"] * 6
+    assert [claim["verdict"] for claim in found] == ["undecided"] * 6
     assert all(claim["low"] < claim["high"] for claim in found)
 
 
@@ -109,7 +109,7 @@ def test_ties_and_divergence():
     lost = {key: (float("inf"),) * 8 if key[3] == RESET else values for key, values in given.aucs.items()}
     assert verdicts(dataclasses.replace(given, aucs=lost))[:3] == ["holds"] * 3
     same = {key: given.aucs[(*key[:3], EXACT)] if key[3] == PERTURBED else v for key, v in given.aucs.items()}
-    assert verdicts(dataclasses.replace(given, aucs=same))[:2] == ["cannot be told"] * 2
+    assert verdicts(dataclasses.replace(given, aucs=same))[:2] == ["undecided"] * 2
     drawn = {
         k: 0.0 if k[0] == ZERO_KL else v for k, v in evidence(with_first(EXACT, ("deterministic", 128))).scores.items()
     }
@@ -119,7 +119,7 @@ def test_ties_and_divergence():
 
 def test_nothing_is_told_of_what_was_not_run():
     given = evidence(AS_CLAIMED)
-    assert verdicts(dataclasses.replace(given, aucs={}, scores={})) == ["cannot be told"] * 6
+    assert verdicts(dataclasses.replace(given, aucs={}, scores={})) == ["undecided"] * 6
 
 
 def test_other_lags_rates_and_measures_decide_nothing():

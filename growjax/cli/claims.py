@@ -19,7 +19,7 @@ from growjax.schema import Record
 
 @dataclasses.dataclass(frozen=True)
 class ClaimsArguments:
-    """Decide the paper's six claims on a run, each by a rule written before it: holds, fails, or cannot be told.
+    """Decide the paper's six claims on a run, each by a rule written before it: holds, fails, or is undecided.
 
     Nothing is computed anew. Effects and intervals are over seeds, the independent unit.
     """

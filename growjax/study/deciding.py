@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from growjax.study.ranking import mean, paired_interval
 
-Verdict = Literal["holds", "fails", "cannot be told"]
+Verdict = Literal["holds", "fails", "undecided"]
 
-OPEN: Verdict = "cannot be told"
+OPEN: Verdict = "undecided"
 
 
 class Seen(NamedTuple):
@@ -51,7 +51,7 @@ class Decided(NamedTuple):
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """`holds` where every one does, `fails` where one does, or else (and of none at all) it cannot be told."""
+    """`holds` where every one does, `fails` where one does, or else (and of none at all) it is undecided."""
     found = list(verdicts)
     if "fails" in found:
         return "fails"
