@@ -191,6 +191,9 @@ def fill_trajectory(
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
     if trajectory.continuation is None:
         return [probe]
+    goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
+    if goes_on is not None:  # the probe alone was missing
+        return [probe, goes_on]
     cloned = candidate["metrics"].get("clones_identical", False)
     return [probe, _continue(ctx, trajectory, state, probe, live, start.params, source_id, cloned=cloned)]
 
