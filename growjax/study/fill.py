@@ -36,21 +36,6 @@ from growjax.train.loop import RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
 
 
-def fill_data(ctx: Context) -> Record:
-    """The cell that stands for the tokens: all other cells descend from it."""
-    info = ctx.tokens.info
-    inputs = {"corpus": info["corpus_digest"]}
-    found = ctx.run.find(ctx.cells.data, inputs)
-    if found is not None:
-        if found["digests"]["tokens"] != ctx.tokens.digest:
-            raise CheckFailed(
-                f"the tokens that are made now are not those of cell {found['id']}: start anew with --force"
-            )
-        return found
-    metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
-    return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
-
-
 def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     """A source state, going on from the one before (or from its first draw)."""
     inputs = {"tokens": ctx.tokens.digest, "parent": parent["digests"]["state" if parent["source"] else "tokens"]}
