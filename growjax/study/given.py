@@ -1,5 +1,4 @@
-"""The cells that a study is given: its tokens, and sources that were not trained here, each a state as the study goes on
-with it and one evaluation."""
+"""The cells that a study is given: its tokens, and sources that were not trained here (a state, and one evaluation)."""
 
 from __future__ import annotations
 
