@@ -34,21 +34,6 @@ from growjax.train.loop import RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
 
 
-def fill_data(ctx: Context) -> Record:
-    """The cell that stands for the tokens: all other cells descend from it."""
-    info = ctx.tokens.info
-    inputs = {"corpus": info["corpus_digest"]}
-    found = ctx.run.find(ctx.cells.data, inputs)
-    if found is not None:
-        if found["digests"]["tokens"] != ctx.tokens.digest:
-            raise CheckFailed(
-                f"the tokens that are made now are not those of cell {found['id']}: start anew with --force"
-            )
-        return found
-    metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
-    return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
-
-
 def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
     """A source state, going on from the one before (or from its first draw)."""
     inputs = {"tokens": ctx.tokens.digest, "parent": parent["digests"]["state" if parent["source"] else "tokens"]}
@@ -184,6 +169,9 @@ def fill_trajectory(
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
     if trajectory.continuation is None:
         return [probe]
+    goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
+    if goes_on is not None:  # the probe alone was missing
+        return [probe, goes_on]
     cloned = candidate["metrics"].get("clones_identical", False)
     goes_on = _gone_on(ctx, trajectory.continuation, trajectory.candidate, state, probe, live, start.params, source_id,
                        cloned=cloned, lag=ctx.spec.continuation_lag)  # fmt: skip
