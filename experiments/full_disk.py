@@ -60,8 +60,8 @@ def half_written(folder: Path) -> list[str]:
 class Experiment:
     """A folder with an honest run; rows of what was seen."""
 
-    def __init__(self, work: Path):
-        self.work, self.rows = work, list[Row]()
+    def __init__(self, work: Path, record: Path):
+        self.work, self.record, self.rows = work, record, list[Row]()
         self.cache, self.honest, self.disk = work / "cache", work / "honest", work / "disk"
         shutil.rmtree(self.honest, ignore_errors=True)
         code, said = self.growjax(*STUDY, "--out", str(self.honest))
@@ -86,6 +86,10 @@ class Experiment:
 
     def note(self, what: str, faults: list[str], **more: object) -> None:
         self.rows.append({"what": what, "faults": faults, **more})
+        failed = sum(bool(row["faults"]) for row in self.rows)
+        figures = {"tried": len(self.rows), "failed": failed, "root": self.root, "rows": self.rows,
+                   "environment": self.environment}  # fmt: skip
+        write_text(self.record, json.dumps(figures, indent=1, sort_keys=True).replace(str(self.work), "WORK") + "\n")
         print(what, faults or "as it should be", flush=True)
 
     def one_line(self, code: int, said: str, text: str) -> list[str]:
@@ -188,17 +192,13 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="where everything lies; a folder for temporary files if not given")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        experiment = Experiment(given.work or Path(folder))
+        experiment = Experiment(given.work or Path(folder), given.out)
         experiment.others("the disk is full", "the disk is full", read_only=False)
         experiment.others("read-only", "nothing may be written", read_only=True)
         for number, size in enumerate(SIZES):
             experiment.full(size, 1 + number % 2)
         experiment.caches()
-    failed = [row for row in experiment.rows if row["faults"]]
-    figures = {"tried": len(experiment.rows), "failed": len(failed), "root": experiment.root, "rows": experiment.rows,
-               "environment": experiment.environment}  # fmt: skip
-    write_text(given.out, json.dumps(figures, indent=1, sort_keys=True) + "\n")
-    return 1 if failed else 0
+    return 1 if any(row["faults"] for row in experiment.rows) else 0
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ def raced(grid: Grid, budget: int, table: Record) -> Verdict:
     most = min(len(several) for several in grid.curves.values())
     rules = Rules(horizon, budget, ladder(horizon, every, FIRST), every, most)
     running = race(sorted(grid.curves), rules, lambda lag: outlook(table, grid.regime, lag, horizon))
-    need = next(running)
+    request = next(running)
     try:
         while True:
-            need = running.send({(name, r): grid.curves[name][r] for name, r in need.places})
+            request = running.send({(name, r): grid.curves[name][r] for name, r in request.places})
     except StopIteration as stop:
         return stop.value
 

@@ -129,9 +129,9 @@ class ModelConfig(Config):
             rope = self.rope_dim or self.head_dim
             turned = rope if self.rotary_dim is None else self.rotary_dim
             require(turned % 2 == 0, f"rotary positions need an even length, not {turned}", "choose an even head_dim")
-            told = self.rope_scaling
-            require(len(told) in (0, 1, 4), f"model.rope_scaling has {len(told)} numbers", "give 1 or 4, or none")
-            require(len(told) < 4 or told[1] < told[2], "model.rope_scaling has low no less than high", "swap them")
+            given = self.rope_scaling
+            require(len(given) in (0, 1, 4), f"model.rope_scaling has {len(given)} numbers", "give 1 or 4, or none")
+            require(len(given) < 4 or given[1] < given[2], "model.rope_scaling has low no less than high", "swap them")
             require(turned <= rope, f"model.rotary_dim {turned} is more than {rope}", f"choose {rope} at most")
             require(
                 self.head_dim % rope == 0,

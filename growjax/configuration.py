@@ -8,7 +8,7 @@ import json
 from typing import Any, Self
 
 from growjax.domains import normalise
-from growjax.errors import UserError
+from growjax.errors import UserError, require
 from growjax.schema import DEFAULTS, Record
 
 
@@ -59,6 +59,7 @@ class Config:
     def from_dict(cls, data: Record) -> Self:
         """The inverse of `to_dict`, and of `every_field`; raises `UserError` on a field that is unknown, or that is
         missing and has no default."""
+        require(isinstance(data, dict), f"a {cls.__name__} is a dict of fields", "give what to_dict gives")
         fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
         unknown = sorted(set(data) - set(fields))
         if unknown:

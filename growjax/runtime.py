@@ -137,6 +137,11 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
     return notes + [f"{name} is set, which may change bits: not a pinned run" for name in sorted(strange)]
 
 
+def known_flags() -> set[str]:
+    """The words that growjax itself puts into XLA_FLAGS."""
+    return {f"{name}={value}" for name, value in {**XLA_PINS, **FLAG_HABITS}.items()}
+
+
 def set_otherwise() -> list[str]:
     """Names of the variables of this process that are set to other than what growjax pins, or that may change bits."""
     pins = [name for name, value in ENV_PINS.items() if os.environ.get(name, value) != value]

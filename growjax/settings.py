@@ -5,7 +5,9 @@ Settings that may change bits, but can be computed under, are `growjax.runtime`'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
 
 from growjax.errors import UserError
 
@@ -31,6 +33,21 @@ def refuse(values: Mapping[str, object], hint: str = "unset it") -> None:
         value = str(values.get(name, "")).strip().lower()
         if value in bad:
             raise UserError(f"{name} is {value}, and growjax cannot compute under that ({why})", hint)
+
+
+def refuse_flags(environ: Mapping[str, str], known: Collection[str]) -> None:
+    """Raises `UserError` where XLA does not take XLA_FLAGS. It then ends its process without a word to Python, so where
+    a flag is not among those `known` a process of its own asks first."""
+    others = [word for word in environ.get("XLA_FLAGS", "").split() if word not in known]
+    if not others:
+        return
+    plain = {name: value for name, value in environ.items() if not name.startswith("JAX_")}
+    asked = {**plain, "XLA_FLAGS": " ".join(others), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", "import jax; jax.devices()"], env=asked, capture_output=True)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").splitlines()
+        why = next((f" ({line.rpartition('] ')[2][:200]})" for line in lines if "XLA_FLAGS" in line), "")
+        raise UserError(f"XLA does not take {' '.join(others)[:200]}{why}", "correct or unset XLA_FLAGS")
 
 
 def refuse_own() -> None:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.extend.random import define_prng_impl, threefry2x32_p
 
 from growjax.domains import COUNT, SEED
+from growjax.errors import UserError, require
 from growjax.values import taken
 
 STREAMS = ("init", "order", "dropout", "perturb", "structure", "bootstrap")
@@ -44,6 +45,19 @@ def at_step(stream_key: jax.Array, step: jax.Array | int) -> jax.Array:
 def at_site(step_key: jax.Array, site: str, index: jax.Array | int = 0) -> jax.Array:
     """A step's key at one site (a place in the program that draws), and its index where the site repeats."""
     return jax.random.fold_in(jax.random.fold_in(step_key, name_tag(site)), jnp.asarray(index, jnp.uint32))
+
+
+def checked_key(key: object) -> jax.Array:
+    """The key itself. Raises `UserError` where it is no typed threefry key, or several."""
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise UserError("a typed key is needed, not a number or a raw array", "give root_key(seed)")
+    if key.shape != () or str(key.dtype) != _KEY:
+        raise UserError(f"one key of threefry is needed, not {key.dtype}{list(key.shape)}", "give root_key(seed)")
+    return key
+
+
+_KEY = "key<fry>"
+"""How jax calls the dtype of a threefry key."""
 
 
 def _words_from(key: jax.Array, bit_width: int, shape: Sequence[int]) -> jax.Array:
@@ -90,11 +104,12 @@ class Streams:
     """
 
     def __init__(self, root: jax.Array, exchanged: Mapping[str, int] | None = None):
-        """`exchanged` gives streams by name the randomness of a replicate; every other stream keeps its own."""
-        if not jnp.issubdtype(root.dtype, jax.dtypes.prng_key):
-            raise TypeError("streams hang from a typed key: jax.random.key(seed), not a raw array")
-        self.root = root
-        self.exchanged = dict(exchanged or {})
+        """`exchanged` gives streams by name the randomness of a replicate; every other stream keeps its own. Raises
+        `UserError` for what is no typed threefry key, no stream or no replicate."""
+        self.root = checked_key(root)
+        self.exchanged = {name: taken(COUNT, number, "replicate") for name, number in (exchanged or {}).items()}
+        for name in self.exchanged:
+            require(name in STREAMS, f"no stream is named {name!r}", f"choose among {', '.join(STREAMS)}")
 
     def stream(self, name: str) -> jax.Array:
         """The key of a whole stream; every stream has a name of its own."""

@@ -181,7 +181,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 }  # fmt: skip
 
 
-ROADS = {"import": ["import"], "straight": ["widen", "--as-hf"]}
+ROADS = {"import": ["import"], "straight": ["widen", "--as-hf", "--json"]}
 """Into a state, and tensor by tensor into a wider folder."""
 
 BARE = ("no folder", "no config")

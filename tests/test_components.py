@@ -75,8 +75,9 @@ def test_only_rotary_positions_ask_for_even_heads(position: Position):
 
 
 def test_a_plan_says_for_every_combination_what_is_not_exact():
-    """One line, where a norm that subtracts a mean meets uneven copies of what it norms; everything else is exact."""
-    for architecture in ALL:
+    """One line, where a norm that subtracts a mean meets uneven copies of what it norms; everything else is exact.
+    Activations go unit by unit, so one is enough."""
+    for architecture in (one for one in ALL if one.activation == "silu"):
         model = BASE.replace(**architecture._asdict())
         assert make_plan(model, default_target(model)).inexact() == {}
         uneven = make_plan(model, model.replace(d_model=20, n_heads=6, n_kv_heads=3, d_ff=31))

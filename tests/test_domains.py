@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import math
 import typing
@@ -15,13 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schema import CLASSES
 
+from growjax.checkpoints.folder import fill
 from growjax.cli import VERBS, module_of
 from growjax.cli.arguments import parse
 from growjax.config import Config, ModelConfig, OptimConfig, TrainConfig
 from growjax.domains import DOMAINS
 from growjax.errors import UserError
+from growjax.grow.plan import default_target
+from growjax.streams import Streams, root_key
 from growjax.study.presets import presets
 from growjax.study.spec import CrossedLevels, StudySpec, TargetWidths
+from growjax.train.loop import advance
+from growjax.train.state import TrainState, init_state
 from growjax.values import MOST, MOST_SEED, Flag, Maybe, Real, Several, Whole, as_float32
 
 COMMANDS: dict[str, Any] = {
@@ -175,3 +181,40 @@ def test_the_largest_that_are_taken():
     with pytest.raises(UserError, match="crossed streams have levels"):
         CrossedLevels(order=1)
     assert as_float32(1e39) == math.inf and isinstance(ModelConfig(), Config)
+
+
+NOTHING: Any = None
+"""Where a number is refused before anything else is looked at."""
+CALLS = {
+    "seed": lambda n: root_key(n),
+    "replicate": lambda n: Streams(root_key(0)).replicate(n),
+    "replicate of a stream": lambda n: Streams(root_key(0), {"dropout": n}),
+    "shard_bytes": lambda n: fill(NOTHING, NOTHING, shard_bytes=n),
+    "batch_size": lambda n: advance(state(), 1, feed=NOTHING, run_keys=NOTHING, batch_size=n),
+    "segment_steps": lambda n: advance(state(), n, feed=NOTHING, run_keys=NOTHING, batch_size=1),
+    "start": lambda n: advance(state(), 1, feed=NOTHING, run_keys=NOTHING, batch_size=1, start=n),
+    "factor": lambda n: default_target(ModelConfig(), n),
+}
+
+
+@functools.cache
+def state() -> TrainState:
+    """A state; what is refused leaves it as it is."""
+    return init_state(TrainConfig(), key=Streams(root_key(0)).at("init", 0))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_numbers_that_functions_take_have_one_too(name: str):
+    for value in (-1, 2**64, math.nan, math.inf, "1", None, 1.01):
+        with pytest.raises(UserError, match=name.partition(" ")[0]):
+            CALLS[name](value)
+
+
+def test_streams_hang_from_a_key_and_have_names():
+    key = root_key(0)
+    for wrong in (0, None, jax.random.key_data(key), jax.random.split(key, 2), jax.random.key(0, impl="rbg")):
+        for taker in (Streams, lambda key: init_state(TrainConfig(), key=key)):
+            with pytest.raises(UserError, match="is needed"):
+                taker(wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="no stream is named 'droput'"):
+        Streams(root_key(0), {"droput": 1})

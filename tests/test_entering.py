@@ -142,3 +142,18 @@ def test_a_state_that_is_not_what_its_configuration_says_does_not_enter(name: st
 def test_plans_are_of_the_state_s_own_model():
     with pytest.raises(UserError, match="another source model"):
         widen(under_way(BASE), WidthPlan(BASE.replace(d_ff=8), BASE, {}), key=KEY)
+
+
+def test_what_was_given_away_and_what_is_no_operator_are_named():
+    """Arrays of a donated state, an operator that is no text, a record that is none."""
+    state = under_way(BASE)
+    plan, gone = doubled(state), jax.tree.map(jnp.copy, state)
+    gone.params["embedding"].delete()
+    with pytest.raises(UserError, match="params/embedding was given away"):
+        widen(gone, plan, key=KEY)
+    for operator in (None, 5, b"exact_copy"):
+        with pytest.raises(UserError, match="an operator is a text"):
+            widen(state, plan, operator=operator, key=KEY)  # pyright: ignore[reportArgumentType]
+    for record in (None, [1], "model"):
+        with pytest.raises(UserError, match="a TrainConfig is a dict of fields"):
+            TrainConfig.from_dict(record)  # pyright: ignore[reportArgumentType]

@@ -17,8 +17,7 @@ from growjax.grow.plan import make_plan
 from growjax.grow.widen import widen
 
 
-@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3_text"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "dtype"), [("gemma", "float32"), ("gemma2", "bfloat16")])
 def test_embeddings_are_multiplied_by_a_root_in_the_dtype_of_the_tensors(name: str, dtype: str, tmp_path: Path):
     """And what leaves with another width, or another dtype, is multiplied by another, and is the same function."""
     shutil.copytree(DATA / name, tmp_path / "source")

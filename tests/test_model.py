@@ -109,7 +109,7 @@ def test_streams_do_not_move_each_other():
     assert len(words) == 27
     with pytest.raises(ValueError, match="no stream"):
         one.at("crossed", 0)
-    with pytest.raises(TypeError, match="typed key"):
+    with pytest.raises(UserError, match="typed key"):
         Streams(jnp.zeros(2, jnp.uint32))
 
 

@@ -30,8 +30,8 @@ def test_the_paper_preset_has_the_sizes_that_were_named():
     cells = study_cells(PAPER, 392)
     finals = 4 * 2 * 3 * 3  # sources, regimes, finalists, replicates
     assert len(cells.all()) == 2073 and not cells.extensions
-    left = estimate(PAPER, Path("nowhere"), workers=2)
-    assert left.cells == 2073 + finals and str(left).startswith("about 2145 cells, about ")
+    found = estimate(PAPER, Path("nowhere"), workers=2)
+    assert found.cells == 2073 + finals and str(found).startswith("about 2145 cells, about ")
     assert str(Estimate(7, 9540.0, 1)) == "about 7 cells, about 2:39 hours on 1 worker"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from growjax.errors import UserError
 from growjax.measure.curves import auc
-from growjax.select.race import Curves, Need, Rules, Verdict, ladder, least_budget, race
+from growjax.select.race import Curves, Request, Rules, Verdict, ladder, least_budget, race
 from growjax.select.trust import Difference, Outlook, fitted, outlook, published
 
 HORIZON, EVERY = 128, 8
@@ -22,15 +22,15 @@ def rules(budget: int, **more: int) -> Rules:
 
 
 def played(curve, names: list[str], given: Rules, outlooks=lambda lag: Outlook(1.0, 0.0, 0.0)) -> Verdict:
-    """A race over curves `curve(name, replicate)`; every need is checked against what was run before."""
+    """A race over curves `curve(name, replicate)`; every request is checked against what was run before."""
     running, reached = race(names, given, outlooks), {}
-    need: Need = next(running)
+    request: Request = next(running)
     try:
         while True:
-            assert need.steps == sum(need.lag - reached.get(place, 0) for place in need.places) > 0
-            reached |= dict.fromkeys(need.places, need.lag)
-            curves: Curves = {place: curve(*place)[: need.lag // EVERY + 1] for place in need.places}
-            need = running.send(curves)
+            assert request.steps == sum(request.lag - reached.get(place, 0) for place in request.places) > 0
+            reached |= dict.fromkeys(request.places, request.lag)
+            curves: Curves = {place: curve(*place)[: request.lag // EVERY + 1] for place in request.places}
+            request = running.send(curves)
     except StopIteration as stop:
         verdict: Verdict = stop.value
         assert verdict.spent == sum(reached.values()) <= given.budget

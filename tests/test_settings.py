@@ -64,10 +64,19 @@ def test_an_error_under_strange_settings_names_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("JAX_PLATFORMS", "moon")
     assert main(["report", "x"]) == 2 and "under JAX_PLATFORMS" in capfd.readouterr().err
     monkeypatch.setenv("JAX_DEFAULT_DEVICE", "moon")
-    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"] + " --xla_moon=1")
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"] + " --xla_cpu_enable_fast_math=true")
     assert main(["report", "x"]) == 2
     said = capfd.readouterr().err
     assert said.count("\n") == 1 and "Unknown backend moon, under JAX_DEFAULT_DEVICE, XLA_FLAGS: unset that" in said
+
+
+@pytest.mark.parametrize("flags", ["--xla_moon=1", "--xla_gpu_autotune_level=high", "moon"])
+def test_flags_that_xla_does_not_take(flags: str, monkeypatch: pytest.MonkeyPatch, capfd):
+    """XLA would end the process, with 1 and a line of its own."""
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} {flags}")
+    assert main(["report", "x"], notes=["not a pinned run"]) == 2
+    said = capfd.readouterr()
+    assert said.out == "" and said.err.startswith(f"growjax: XLA does not take {flags}") and said.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("name", "value"), [("JAX_ENABLE_X64", "maybe"), ("JAX_TRACEBACK_FILTERING", "moon")])

@@ -172,32 +172,32 @@ def changed(box: Box, rng: random.Random) -> Changed:
         receipt = copy.deepcopy(box.receipt)
         if rng.random() < 0.3:  # with the fields too that stand at their defaults
             receipt["config"] = StudySpec.from_dict(receipt["config"]).every_field()
-        return _object(kind, box.run / "receipt.json", receipt, rng, sealed_receipt, reads)
+        return _object(kind, box.run / "receipt.json", receipt, rng, receipt_text, reads)
     name = rng.choice({STATE: box.stored, LEAVES: box.stored, TRACE: box.trained}.get(kind, box.sources))
     folder, twin = box.cell(name), box.honest / "cells" / name
     states = {"diff states": ("diff", str(folder), str(twin)), "verify": reads["verify"]}
     if kind == RESULT:
         few = {verb: reads[verb] for verb in ("verify", "audit")}
         few["widen"] = ("widen", str(folder), "--out", str(box.made / "wide"))
-        return _object(kind, folder / "result.json", None, rng, sealed, few)
+        return _object(kind, folder / "result.json", None, rng, record_text, few)
     if kind == STATE:
         states["widen"] = ("widen", str(folder), "--out", str(box.made / "wide"))
-        return _object(kind, folder / "state.json", None, rng, sealed, states)
+        return _object(kind, folder / "state.json", None, rng, record_text, states)
     if kind == LEAVES:
         path = rng.choice(sorted(path for path in (folder / "state").rglob("*") if path.is_file()))
         return Changed({path: change_bytes(path.read_bytes(), rng)}, f"{kind} {path.name}", states)
     if kind == TRACE:
         path = folder / "metrics.jsonl"
-        lines = path.read_text().splitlines()
+        lines = path.read_bytes().splitlines()
         at = rng.randrange(len(lines))
         one = _object(kind, path, json.loads(lines[at]), rng, plain, {"diff": reads["diff"], "verify": reads["verify"]})
-        lines[at] = one.files[path].decode("utf-8", "surrogatepass").rstrip("\n")
-        text = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+        lines[at] = one.files[path].rstrip(b"\n")
+        text = b"\n".join(lines) + b"\n"
         # the difference is looked for in the trace where the receipt has another digest of it
         receipt = copy.deepcopy(box.receipt)
         cell = next(cell for cell in receipt["cells"] if cell["id"] == name)
         cell["digests"]["trace"] = hashlib.sha256(text).hexdigest()
-        return one._replace(files={path: text, box.run / "receipt.json": sealed_receipt(receipt)})
+        return one._replace(files={path: text, box.run / "receipt.json": receipt_text(receipt)})
     if kind == TOKENS:
         few = {verb: reads[verb] for verb in ("verify", "audit")}
         few["widen"] = ("widen", str(folder), "--tokens", str(box.run / "data"), "--out", str(box.made / "wide"))
@@ -207,7 +207,7 @@ def changed(box: Box, rng: random.Random) -> Changed:
     if kind == PARTIAL:
         base = box.run / "partial" / "x" / "10"
         if rng.random() < 0.7:
-            return _object(kind, base / "partial.json", None, rng, sealed, {})
+            return _object(kind, base / "partial.json", None, rng, record_text, {})
         path = rng.choice(sorted(path for path in base.rglob("*") if path.is_file()))
         return Changed({path: change_bytes(path.read_bytes(), rng)}, f"{kind} {path.name}", {})
     folder = box.cell(box.sources[0])
@@ -228,7 +228,7 @@ def _tokenizer(box: Box, rng: random.Random, audit: tuple[str, ...], folder: Pat
     receipt["inputs"]["tokens"] = digest
     data = next(cell for cell in receipt["cells"] if cell["kind"] == "data")
     data["digests"] |= {"tokens": digest, "tokenizer.json": record["files"]["tokenizer.json"]}
-    beside = {info: plain(record), box.run / "receipt.json": sealed_receipt(receipt)}
+    beside = {info: plain(record), box.run / "receipt.json": receipt_text(receipt)}
     return one._replace(files={**one.files, **beside})
 
 
@@ -250,7 +250,7 @@ def plain(record: Any) -> bytes:
     return (json.dumps(record, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
 
-def sealed(record: Any) -> bytes:
+def record_text(record: Any) -> bytes:
     """With the checksum that fits, where one can be made."""
     try:
         return (canonical_json(with_checksum({k: v for k, v in record.items() if k != "digest"})) + "\n").encode()
@@ -258,7 +258,7 @@ def sealed(record: Any) -> bytes:
         return plain(record)
 
 
-def sealed_receipt(receipt: Any) -> bytes:
+def receipt_text(receipt: Any) -> bytes:
     """A receipt with checksums that fit, where they can be made."""
     own = ("cells", "parts", "results", "root")
     try:

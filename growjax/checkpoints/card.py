@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from growjax.checkpoints.extras import Extras
@@ -28,9 +28,19 @@ class History(NamedTuple):
     """The digest of growjax.json beside the card."""
 
 
-def card(model: ModelConfig, extras: Extras | None, history: History, *, dtype: str, params: str) -> str:
+def card(
+    model: ModelConfig,
+    extras: Extras | None,
+    history: History,
+    *,
+    dtype: str,
+    params: str,
+    run: Sequence[str] = (),
+    left: str = "",
+) -> str:
     """README.md of a checkpoint, in Markdown; `params` is the digest of the parameters as growjax holds them, or of the
-    tensors where growjax.json stands beside it."""
+    tensors where growjax.json stands beside it. `run` names the files of the training run, and `left` says why its
+    moments are not among them."""
     lines = ["---", "library_name: transformers", "tags:", "- growjax", "---", ""]
     lines += [f"# {'A widened model' if history.operator else 'A model'} written by growjax", ""]
     if extras is not None and extras.config:
@@ -49,6 +59,10 @@ def card(model: ModelConfig, extras: Extras | None, history: History, *, dtype: 
         lines.append(f"  `{history.source}` these, `{params}`.")
     else:
         lines.append(f"- Parameters, SHA-256 of growjax's digest: `{params}`.")
+    if run:
+        lines.append(f"- The training run goes on from {', '.join(f'`{name}`' for name in run)}.")
+    if left:
+        lines.append(f"- Adam's moments stayed behind: {left}.")
     if history.state:
         lines.append(f"- Training state that they are of: `{history.state}`.")
     if history.plan:

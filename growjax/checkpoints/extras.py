@@ -28,7 +28,7 @@ TOKENIZER = (
 
 GENERATION = "generation_config.json"
 
-_ORIGIN = "origin.json"
+_ORIGIN, _TRAINER = "origin.json", "trainer.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Extras:
     """Tokenizer files and generation settings, by name."""
     notes: tuple[str, ...] = ()
     """What there was to say when it was brought in."""
+    trainer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What is known of the run that left its moments (`growjax.checkpoints.trainer`); empty where there are none."""
 
     @property
     def tokenizer(self) -> list[str]:
@@ -96,6 +98,8 @@ def keep(extras: Extras, folder: Path) -> None:
     origin = {"name": extras.name, "dtype": extras.dtype, "notes": list(extras.notes)}
     write_text(place / "config.json", json.dumps(extras.config, indent=2) + "\n")
     write_text(place / _ORIGIN, json.dumps(origin, indent=2) + "\n")
+    if extras.trainer:
+        write_text(place / _TRAINER, json.dumps(extras.trainer, indent=2) + "\n")
 
 
 def kept(folder: Path) -> Extras | None:
@@ -106,8 +110,9 @@ def kept(folder: Path) -> Extras | None:
     origin, config = read_json(place / _ORIGIN), read_json(place / "config.json")
     names = [name for name in (*TOKENIZER, GENERATION) if (place / name).exists()]
     files = {name: (place / name).read_bytes() for name in names}
+    trainer = read_json(place / _TRAINER) if (place / _TRAINER).exists() else {}
     name, dtype, notes = (origin.get(field) for field in ("name", "dtype", "notes"))
     texts = [name, dtype, *(notes if isinstance(notes, list) else [None])]
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or dtype not in DTYPES.values():
         raise UserError(f"{place / _ORIGIN} is none that growjax wrote", "import the checkpoint again")
-    return Extras(str(name), config, str(dtype), files, tuple(notes or ()))
+    return Extras(str(name), config, str(dtype), files, tuple(notes or ()), trainer)

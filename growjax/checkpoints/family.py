@@ -44,6 +44,14 @@ class Fixed(NamedTuple):
     value: Any
 
 
+ORDER = (
+    "embed_tokens", ".q_proj", ".k_proj", ".v_proj", ".o_proj", ".qkv_proj", "q_norm", "k_norm", "gate_proj", "up_proj",
+    "down_proj", "input_layernorm", "post_attention_layernorm", "pre_feedforward", "post_feedforward", "model.norm",
+    "lm_head",
+)  # fmt: skip
+"""Of Llama and its kin (`Family.order`)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """One `model_type`."""
@@ -77,6 +85,10 @@ class Family:
     """What the stock class multiplies embeddings by, rounded to the dtype of its tensors."""
     check: Callable[[ModelConfig], None] = lambda model: None
     """Raises `UserError` for sizes that the stock class cannot have."""
+
+    order: tuple[str, ...] = ORDER
+    """Parts of the tensors' names in the order in which the stock class lists its parameters, by which optimizers
+    number them. A tensor's first match counts."""
 
     @property
     def base(self) -> str:
@@ -143,7 +155,9 @@ class Family:
 
 def _comparable(model: ModelConfig) -> dict[str, Any]:
     """What the function follows from, each part by name and each default filled in."""
-    left_out = ("dialect", "bias", "dropout", "init_std", "dtype", "rope_dim", "qk_norm_eps", "local_rope_theta")
+    left_out = (
+        "dialect", "bias", "dropout", "init_std", "dtype", "rope_dim", "rotary_dim", "qk_norm_eps", "local_rope_theta",
+    )  # fmt: skip
     fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in left_out}
     fields["qk_norm_eps"] = model.qk_norm_eps if model.qk_norm and model.qk_norm_eps is not None else model.norm_eps
     fields["query_pre_attn_scalar"] = model.query_pre_attn_scalar or model.head_dim
@@ -158,7 +172,7 @@ def _comparable(model: ModelConfig) -> dict[str, Any]:
         fields["rope_dim"] = model.rope_dim or model.head_dim
         fields["rotary_dim"] = model.rotary_dim or fields["rope_dim"]
     else:
-        for name in ("rope_theta", "rope_scaling", "rotary_dim"):
+        for name in ("rope_theta", "rope_scaling"):
             del fields[name]
     return fields | model.architecture._asdict()
 

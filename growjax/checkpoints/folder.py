@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,31 +19,55 @@ from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
 from growjax.checkpoints.folds import Fold, epsilon_fold, folded, scale_fold, then
 from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
+from growjax.checkpoints.moments import hindrance, no_folds, seen
 from growjax.checkpoints.registry import family_for, family_of
 from growjax.checkpoints.stored import NUMPY, Tensors, read_json
+from growjax.checkpoints.trainer import (
+    MOMENTS,
+    RUN,
+    Form,
+    bring_in,
+    file_in,
+    find_moments,
+    hand_on,
+    said_of,
+    with_factors,
+)  # fmt: skip
 from growjax.checkpoints.written import Writer
 from growjax.config import ModelConfig, TrainConfig
 from growjax.digests import digest, named_leaves
 from growjax.errors import UserError
 from growjax.files import whole_directory, write_text
 from growjax.train.state import TrainState, fresh_state
+from growjax.values import Whole, taken
 
 SHARD = 5 * 10**9
 """Bytes of a file at most, where nothing else is said."""
 
 
-def load_checkpoint(path: str | Path) -> tuple[TrainState, Extras]:
-    """A Hugging Face folder as a training state at step 0, and what else the folder holds.
+def load_checkpoint(
+    path: str | Path, *, moments: str | Path | Literal["auto", "none"] = "auto"
+) -> tuple[TrainState, Extras]:
+    """A Hugging Face folder as a training state, and what else the folder holds.
 
-    Parameters are float32, whatever the tensors are stored as (float32, bfloat16, float16). The optimizer has seen
-    nothing: moments and counters are 0. Dropout is 0, and `max_seq_len` is that of config.json. Nothing is unpickled,
-    and no code of the checkpoint's own is run. Raises `UserError`, with the key, for what cannot be brought in:
+    Parameters are float32, whatever the tensors are stored as (float32, bfloat16, float16). Adam's moments, the
+    schedule's step and the optimizer's settings are those of a training run's files in the folder (`auto`), or of the
+    file or folder named (see `growjax.checkpoints.trainer`); without any, and with `none`, moments, counters and step
+    are 0. Dropout is 0, and `max_seq_len` is that of config.json. No pickle is opened but by torch with `weights_only`,
+    for `optimizer.pt`; no code of the checkpoint's own is run. Raises `UserError`, with the key, for what cannot be
+    brought in:
 
         state, extras = load_checkpoint("my-llama")
         logits = forward(state.config.model, state.params, tokens)
     """
     with open_checkpoint(path) as opened:
-        return fresh_state(TrainConfig(model=opened.model), _read(opened)), opened.extras
+        state, extras = fresh_state(TrainConfig(model=opened.model), _read(opened)), opened.extras
+    if moments == "none":
+        return state, extras
+    file = find_moments(Path(path)) if moments == "auto" else Path(moments)
+    if file is None:
+        return with_factors(state, opened.family, Path(path)), extras
+    return add_moments(state, extras, file)
 
 
 def load_params(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
@@ -94,6 +118,17 @@ def open_checkpoint(path: str | Path) -> Iterator[Opened]:
         yield Opened(family, model, tensors, stored, copy, extras)
 
 
+def add_moments(state: TrainState, extras: Extras, path: str | Path) -> tuple[TrainState, Extras]:
+    """A state of a checkpoint with the moments of a file, or of a training run's folder, with the schedule's step and
+    the optimizer's settings as far as they say them, and the extras with what else they say. Raises `UserError`, in one
+    line, for what does not fit."""
+    made = stock(state.config.model, extras)
+    if made.fold is not None:
+        raise UserError("this state is written at other scales than it has here", "give its moments as a growjax state")
+    state, trainer = bring_in(state, made.family, file_in(Path(path)))
+    return state, dataclasses.replace(extras, trainer=trainer, notes=(*extras.notes, *said_of(trainer)))
+
+
 def _matched(tensors: Tensors, family: Family, model: ModelConfig) -> tuple[dict[str, Place], tuple[str, str] | None]:
     """What each tensor is, and a tied head that is stored as well with the name of the table."""
     bare = not any(name.startswith(family.prefix) for name in tensors)
@@ -142,14 +177,17 @@ def save_checkpoint(
     shard_bytes: int = SHARD,
     history: History | None = None,
     replace: bool = False,
+    moments: Form = "auto",
 ) -> None:
     """Writes a state's parameters as a Hugging Face folder, whole or not at all: config.json, safetensors (several
     files and an index above `shard_bytes`), generation_config.json, the tokenizer files of `extras`, and a model card.
 
     `extras` are those of the checkpoint that the state came from; without them the first family that has a place for
     the decoder is taken. `dtype` is that of the stored tensors (`float32`, `bfloat16`, `float16`), rounded once; None
-    takes that of the checkpoint. A tied head is not written. Raises `UserError`, with the reason, for a decoder that
-    no stock architecture holds, or where `directory` is there already:
+    takes that of the checkpoint. A tied head is not written. Moments that the optimizer has, its schedule and its step
+    go out as `Trainer` keeps them (`torch`), or as safetensors; factors that growth gave the optimizer go out with a
+    table of torch's parameter groups. Raises `UserError`, with the reason, for a decoder that no stock architecture
+    holds, or where `directory` is there already:
 
         state, extras = load_checkpoint("my-llama")
         plan = make_plan(state.config.model, default_target(state.config.model))
@@ -159,7 +197,7 @@ def save_checkpoint(
     if target.exists() and not replace:
         raise UserError(f"{target} is there already", "choose another folder")
     with whole_directory(target, replace=replace) as folder:
-        fill(folder, state, extras, dtype=dtype, shard_bytes=shard_bytes, history=history)
+        fill(folder, state, extras, dtype=dtype, shard_bytes=shard_bytes, history=history, moments=moments)
 
 
 def fill(
@@ -170,12 +208,16 @@ def fill(
     dtype: str | None = None,
     shard_bytes: int = SHARD,
     history: History | None = None,
+    moments: Form = "auto",
 ) -> None:
     """What `save_checkpoint` does, into an empty folder that is there."""
+    shard_bytes = taken(Whole(0, 2**63 - 1), shard_bytes, "shard_bytes")
     made = stock(state.config.model, extras, dtype)
     params = folded(made.fold, state.config.model, state.params)
     _write(folder, made, params, shard_bytes)
     fill_beside(folder, made.given, extras)
+    record, written = dict(extras.trainer) if extras else {}, scales(made, state.config.model)
+    hand_on(folder, state, made.family, record, written=written, form=moments)
     write_card(folder, state, extras, history or History(), dtype=made.given["dtype"])
 
 
@@ -185,7 +227,10 @@ def write_card(
     """README.md of a state that was written."""
     model, _ = epsilon_fold(state.config.model)
     stored = dtype or (extras.dtype if extras else "float32")
-    write_text(folder / "README.md", card(model, extras, history, dtype=stored, params=digest(state.params)))
+    run = [name for name in RUN if (folder / name).exists()]
+    left = "" if not seen(state) or set(run) & set(MOMENTS) else hindrance(state) or "they were not asked for"
+    text = card(model, extras, history, dtype=stored, params=digest(state.params), run=run, left=left)
+    write_text(folder / "README.md", text)
 
 
 class Stock(NamedTuple):
@@ -198,6 +243,11 @@ class Stock(NamedTuple):
     """What becomes of each parameter, so that the function is the same."""
     given: dict[str, Any]
     """config.json, with the dtype of the tensors."""
+
+
+def scales(made: Stock, model: ModelConfig) -> Any:
+    """By what each parameter of a decoder is multiplied as it is written: a tree of scalars."""
+    return folded(made.fold, model, no_folds(model))
 
 
 def stock(model: ModelConfig, extras: Extras | None, dtype: str | None = None) -> Stock:

@@ -54,4 +54,5 @@ FAMILY = Family(
         Fixed("add_cross_attention", False),
     ),
     ignored=r"(transformer\.)?h\.\d+\.attn\.(masked_)?bias",
+    order=("wte", "wpe", "ln_1", "attn", "ln_2", "mlp", "ln_f", "lm_head"),
 )

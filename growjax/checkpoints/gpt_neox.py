@@ -53,4 +53,13 @@ FAMILY = Family(
     ties=False,
     rotary=Rotary(theta="rotary_emb_base", share="rotary_pct", default_share=0.25),
     ignored=r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
+    order=(
+        "embed_in",
+        "input_layernorm",
+        "post_attention_layernorm",
+        "attention.",
+        "mlp.",
+        "final_layer_norm",
+        "embed_out",
+    ),
 )

@@ -6,6 +6,7 @@ of the parameter's own axes: those it reads are the tensor's inputs, all others 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -112,6 +113,14 @@ def places(table: tuple[Tensor, ...], config: ModelConfig) -> Iterator[Place]:
             yield from (Place(row.name.format(n), row, n, shape) for n in range(config.n_layers))
         else:
             yield Place(row.name, row, None, shape)
+
+
+def in_order(table: tuple[Tensor, ...], order: tuple[str, ...], config: ModelConfig) -> list[Place]:
+    """`places` as the stock class lists its parameters: rows by the first of `order` that is in their names, and those
+    of a block layer by layer."""
+    ranked = sorted(table, key=lambda row: next(n for n, part in enumerate(order) if part in row.name))
+    runs = itertools.groupby(places(tuple(ranked), config), key=lambda place: place.layer is not None)
+    return [place for _, run in runs for place in sorted(run, key=lambda place: place.layer or 0)]
 
 
 def taken_apart(tensor: np.ndarray, parts: list[Leaf], layout: Layout) -> list[np.ndarray]:

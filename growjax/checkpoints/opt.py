@@ -75,4 +75,18 @@ FAMILY = Family(
         Fixed("_remove_final_layer_norm", False),
         Fixed("layer_norm_elementwise_affine", True),
     ),
+    order=(
+        "embed_tokens",
+        "embed_positions",
+        "decoder.final_layer_norm",
+        ".k_proj",
+        ".v_proj",
+        ".q_proj",
+        ".out_proj",
+        "self_attn_layer_norm",
+        "fc1",
+        "fc2",
+        "final_layer_norm",
+        "lm_head",
+    ),
 )

@@ -18,7 +18,7 @@ KINDS = {
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
-"""What each `rope_type` is told by, in the order of `ModelConfig.rope_scaling`."""
+"""What each `rope_type` is described by, in the order of `ModelConfig.rope_scaling`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Rotary:
     def write(self, model: ModelConfig) -> dict[str, Any]:
         """Keys of config.json."""
         numbers = model.rope_scaling
-        kind = next((name for name, told in KINDS.items() if len(told) == len(numbers)), "default")
+        kind = next((name for name, known in KINDS.items() if len(known) == len(numbers)), "default")
         scaling: dict[str, Any] = {"rope_type": kind, **dict(zip(KINDS[kind], numbers, strict=False))}
         if "original_max_position_embeddings" in scaling:
             scaling["original_max_position_embeddings"] = int(scaling["original_max_position_embeddings"])

@@ -20,8 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from growjax.checkpoints.adam import Options
 from growjax.checkpoints.copies import CHUNK, copy_scaled
-from growjax.checkpoints.folder import SHARD, Opened, Stock, fill_beside, stock
+from growjax.checkpoints.folder import SHARD, Opened, Stock, fill_beside, scales, stock
+from growjax.checkpoints.groups import factors_of, groups_of, write_factors
 from growjax.checkpoints.layout import Leaf, Place, leaves, places, put_together, taken_apart
 from growjax.checkpoints.record import Digests
 from growjax.checkpoints.stored import NUMPY, in_float32
@@ -30,8 +32,9 @@ from growjax.config import ModelConfig, OptimConfig
 from growjax.grow.copying import Cloned, leaf_maps
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.plan import WidthPlan, dealt_plan
-from growjax.grow.widen import leafwise
+from growjax.grow.widen import given_factors, leafwise
 from growjax.model.axes import ParamSpec
+from growjax.train.optim import LawFactors
 
 BASE = 500 * 10**6
 """Bytes that the process, its libraries and the chunks in work take at most."""
@@ -52,6 +55,8 @@ class Straight:
     functions: Leafwise
     stock: Stock
     """What it is written as."""
+    law: LawFactors | None
+    """Factors of the optimizer's constants, where the operator gives some."""
 
     @property
     def dtype(self) -> str:
@@ -134,7 +139,15 @@ class Straight:
                     written[place.name] = digest.result()
                     done(value.nbytes)
         fill_beside(folder, self.stock.given, self.opened.extras)
+        if self.law is not None:
+            self._write_factors(folder, self.law)
         return Digests.of(source, written)
+
+    def _write_factors(self, folder: Path, law: LawFactors) -> None:
+        model, family = self.plan.target, self.stock.family
+        factors = factors_of(law, family, model, scales(self.stock, model))
+        constants = Options.of(OptimConfig(), 0.0).constants(OptimConfig().clip_norm)
+        write_factors(folder, factors, groups_of(factors, family, model), constants)
 
     def _made(self, row: Layers, source: dict[str, str], pool: Executor) -> Iterator[tuple[Place, np.ndarray]]:
         """The tensors of a row in the dtype to store; digests of what they are made of go to `source`."""
@@ -219,4 +232,7 @@ def plan_straight(
     say what becomes of single parameters. Raises `UserError` where `widen` would, before a tensor is read."""
     own, functions = leafwise(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
     made = stock(own.target, opened.extras, dtype)
-    return None if functions is None else Straight(opened, own, functions, made)
+    if functions is None:
+        return None
+    law = given_factors(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
+    return Straight(opened, own, functions, made, law)

@@ -48,13 +48,14 @@ def usage() -> str:
 def main(argv: Sequence[str], *, notes: Sequence[str] = (), ready: Callable[[], None] = lambda: None) -> int:
     """Runs a verb; returns the exit code. `notes` are lines about the pins, for stderr; `ready` is called once modules
     are imported."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     try:
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            print(usage(), flush=True)
+            return 0
         settings.refuse(os.environ)
+        settings.refuse_flags(os.environ, runtime.known_flags())
         for note in notes:
             print(f"growjax: {note}", file=sys.stderr)
         if argv[0] not in VERBS:

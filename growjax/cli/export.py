@@ -14,10 +14,12 @@ from growjax.cli.arguments import parse
 from growjax.cli.tables import console
 from growjax.cli.widen import HF, check_out
 
+Form = Literal["auto", "torch", "safetensors", "none"]
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportArguments:
-    """Write a state's parameters as a stock Hugging Face checkpoint. Moments and counters stay behind."""
+    """Write a state as a stock Hugging Face checkpoint: parameters, and what a Trainer goes on from."""
 
     source: Annotated[Path, tyro.conf.Positional]
     """A folder that holds a state, or a run directory (its last source state)."""
@@ -27,6 +29,9 @@ class ExportArguments:
     """A Hugging Face folder whose tokenizer files are taken; those kept with the state if not given."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the stored tensors, rounded once; that of the checkpoint that was imported if not given, else float32."""
+    moments: Form = "auto"
+    """How AdamW's moments go out, with schedule and step: `torch` (optimizer.pt, scheduler.pt, trainer_state.json),
+    `safetensors` (optimizer.safetensors in place of the first two), `none`; `auto` is torch where that is installed."""
     max_shard_mb: float = 5000
     """Megabytes of a file at most; above that several files and an index are written."""
     force: bool = False
@@ -57,6 +62,7 @@ def run(argv: list[str]) -> int:
         shard_bytes=int(given.max_shard_mb * 1e6),
         history=_history(folder, state_digest(state)),
         replace=given.force,
+        moments=given.moments,
     )
     files = sorted(path.name for path in given.out.iterdir())
     config = json.loads((given.out / "config.json").read_text())
@@ -66,6 +72,8 @@ def run(argv: list[str]) -> int:
     else:
         line = f"{given.out}: {described['architectures'][0]} in {described['dtype']}: {', '.join(files)}"
         console().print(line, highlight=False, soft_wrap=True)
+        if "Adam's moments stayed behind" in (given.out / "README.md").read_text():
+            console().print("Adam's moments stayed behind: README.md says why", highlight=False)
     return 0
 
 

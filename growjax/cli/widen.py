@@ -47,6 +47,8 @@ class WidenArguments:
     tokens: Path | None = None
     """Folder of the tokens to measure on (RUN/data), of the source's own tokenizer; the source's own tokens, known by
     their digest, if not given. A checkpoint without any is measured on random ids."""
+    moments: str = "auto"
+    """The source's: `auto` (what is there), `none`, a file or folder, or `warm:N` (N passes over --tokens)."""
     as_hf: bool = False
     """Write a Hugging Face checkpoint in place of a state."""
     force: bool = False
@@ -62,6 +64,7 @@ def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     given = parse(WidenArguments, argv, verb="widen")
     runtime.start()
+    from growjax.cli.moments import read_with_moments, whole_state
     from growjax.grow.plan import make_plan
     from growjax.grow.widen import followed_plan, widen
     from growjax.record.tokens_of import Origin, origin_of, tokens_for
@@ -70,7 +73,7 @@ def run(argv: list[str]) -> int:
     from growjax.train.check import check_finite
 
     check_out(given.out, force=given.force, **(HF if given.as_hf else {}))
-    if given.as_hf and is_checkpoint(given.source):
+    if given.as_hf and is_checkpoint(given.source) and not whole_state(given.source, given.moments):
         done = run_straight(given)
         if done is not None:
             return done
@@ -79,11 +82,11 @@ def run(argv: list[str]) -> int:
             console().print(line, highlight=False, soft_wrap=True)
     if given.dry_run:
         return _dry_run(given)
-    source, state, extras = read_source(given.source)
+    source, state, extras = read_with_moments(given.source, given.moments, given.tokens)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
     tokens = None
-    if extras is not None and given.tokens is None:
+    if extras is not None and extras.config and given.tokens is None:
         windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
         tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
@@ -95,6 +98,8 @@ def run(argv: list[str]) -> int:
     described = _describe(followed, given.operator, state, wide, windows)
     described |= {"origin": origin._asdict(), "measured_on": "random ids" if data is None else "held-out tokens"}
     described["bfloat16"] = "bfloat16" in (state.config.model.dtype, extras and extras.dtype)
+    if extras is not None and extras.trainer:
+        described["moments"] = extras.trainer["moments"]
     if not given.json:
         _print(described)
     with whole_directory(given.out, replace=given.force) as folder:
@@ -140,7 +145,7 @@ def _dry_run(given: WidenArguments) -> int:
     return 0
 
 
-def read_source(path: Path) -> tuple[Path, Any, Any]:
+def read_source(path: Path, moments: str = "auto") -> tuple[Path, Any, Any]:
     """The folder that a path names, its state, a Hugging Face checkpoint's included, and the extras of the checkpoint
     that the state came from, or None."""
     from growjax.checkpoints import kept, load
@@ -148,7 +153,7 @@ def read_source(path: Path) -> tuple[Path, Any, Any]:
     from growjax.study.sources import find_state, is_checkpoint
 
     if is_checkpoint(path):
-        return path, *load(path)
+        return path, *load(path, moments=moments)
     folder = find_state(path)
     return folder, load_state(folder), kept(folder)
 
@@ -161,7 +166,7 @@ def _store(folder: Path, wide: Any, extras: Any, described: dict[str, Any], *, a
     if as_hf:
         digest = state_digest(wide)
         fill(folder, wide, extras, history=History(described["operator"], tuple(described["plan"]), digest))
-        return digest, load(folder)[0]
+        return digest, load(folder, moments="none")[0]
     digest = save_state(folder, wide)
     if extras is not None:
         keep(extras, folder)

@@ -167,7 +167,9 @@ def open_tokens(directory: Path) -> TokenFile:
         except OSError as error:
             raise CheckFailed(f"{directory / name} cannot be read ({error.strerror}): {hint}") from error
         if found != digest:
-            raise CheckFailed(f"{directory / name} is damaged (SHA-256 {found[:12]}, not {digest[:12]}): {hint}")
+            raise CheckFailed(
+                f"{directory / name} is damaged, or {INFO} is (SHA-256 {found[:12]}, not {digest[:12]}): {hint}"
+            )
     for side, count in zip(("train", "validation"), counts, strict=True):
         if count < 1 or (directory / f"{side}.bin").stat().st_size != dtype.itemsize * count:
             raise CheckFailed(f"{path} counts {count} tokens in {side}.bin, which holds another number: {hint}")

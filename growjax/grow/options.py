@@ -54,7 +54,7 @@ def check_options(name: str, fn: Callable[..., Any], options: Options) -> None:
     try:
         hints = hints_of(fn, options)
     except (NameError, TypeError) as error:
-        raise UserError(f"operator {name}: its annotations cannot be read ({error})", "mend them") from None
+        raise UserError(f"operator {name}: its annotations cannot be read ({error})", "correct them") from None
     for option, default in options.items():
         try:
             domain_of(hints[option]).take(default)

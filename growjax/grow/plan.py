@@ -10,10 +10,12 @@ import jax
 import numpy as np
 
 from growjax.config import Architecture, ModelConfig
+from growjax.domains import SIZE
 from growjax.errors import UserError
 from growjax.limits import require_room_for_model
 from growjax.model.components import components
 from growjax.schema import Record
+from growjax.values import taken
 
 WIDTHS = ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size")
 """Fields of `ModelConfig` that growth may enlarge."""
@@ -288,6 +290,7 @@ def check_same(source: ModelConfig, target: ModelConfig) -> None:
 
 def default_target(source: ModelConfig, factor: int = 2) -> ModelConfig:
     """The paper's target: twice the width in d_model, heads and mlp, heads as long as before."""
+    factor = taken(SIZE, factor, "factor")
     return source.replace(
         d_model=source.d_model * factor,
         n_heads=source.n_heads * factor,

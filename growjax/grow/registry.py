@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from growjax.config import OptimConfig
 from growjax.draws import Sites
-from growjax.errors import UserError
+from growjax.errors import UserError, require
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import (
     Check,
@@ -242,6 +242,7 @@ Kind = TypeVar("Kind", bound=Described)
 
 def parse_operator(text: str) -> Composition:
     """What an operator's text means; raises `UserError`, with what there is, for what is not known."""
+    require(isinstance(text, str), f"an operator is a text, not {shown(text)}", "write it as in perturbed:sigma=0.1")
     first, *rest = re.split(r"\+(?=[A-Za-z_])", text)
     operator, options = _one(first, operators(), "operator")
     return Composition(text, operator, options, tuple(_one(word, parts(), "part") for word in rest))

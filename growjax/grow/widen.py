@@ -7,16 +7,18 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from growjax.config import OptimConfig
+from growjax.config import OptimConfig, TrainConfig
 from growjax.errors import UserError
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, check_same, vocabulary_grown
 from growjax.grow.registry import parse_operator
 from growjax.grow.vocab import grow_vocab, new_tokens
+from growjax.model.decoder import Params, param_shapes
 from growjax.streams import Streams
 from growjax.train.check import check_state
-from growjax.train.state import TrainState
+from growjax.train.optim import LawFactors
+from growjax.train.state import TrainState, fresh_state
 
 
 def widen(
@@ -71,6 +73,25 @@ def leafwise(
     own = made.follow(plan, optim, streams=streams)
     functions = made.leafwise(vocabulary_grown(own), streams=streams)
     return own, functions and new_tokens(own).then(functions)
+
+
+def given_factors(
+    plan: WidthPlan, optim: OptimConfig, *, operator: str = "exact_copy", key: jax.Array
+) -> LawFactors | None:
+    """The factors that `widen` gives the optimizer of a source that had none. They follow from the plan alone: no
+    parameter is made."""
+    streams, made = Streams(key), parse_operator(operator)
+    own = made.follow(plan, optim, streams=streams)
+    config = TrainConfig(model=plan.source, optim=optim)
+    found: list[LawFactors | None] = []
+
+    def trace(params: Params) -> None:
+        with jax.ensure_compile_time_eval():  # what hangs on no parameter is computed, and so the factors are
+            state, grown = grow_vocab(fresh_state(config, params), own)
+            found.append(made.apply(state, grown, streams=streams, data=None).law)
+
+    jax.eval_shape(trace, param_shapes(plan.source))
+    return found[0]
 
 
 def followed_plan(

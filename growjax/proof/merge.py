@@ -182,6 +182,9 @@ def _write(
         return run.write_receipt(head, [])
     tokens = recorded_tokens(a.run.data)
     inputs = {name: tokens.info[field] for name, field in (("corpus", "source"), ("corpus_digest", "corpus_digest"))}
+    of_halves = [cast(Record, half.receipt).get("inputs", {}).get("sources", {}) for half in halves]
+    sources = {digest: hint for one in of_halves for digest, hint in one.items()}
+    inputs |= {"sources": sources} if sources else {}
     records = [cast(Record, cell) for cell in found.values()]
     return run.write_receipt(
         {**head, "inputs": {**inputs, "tokens": tokens.digest}, "programs": programs_of(records)}, records

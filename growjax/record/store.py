@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from growjax.config import TrainConfig, canonical_json
 from growjax.digests import digest, digest_by_leaf, named_leaves
 from growjax.errors import UserError
-from growjax.files import explain, plain_name, write_text
+from growjax.files import carry_checkpoint, explain, plain_name, write_text
 from growjax.limits import require_room
 from growjax.model.decoder import param_shapes
 from growjax.record.checksums import read_checked, with_checksum
@@ -92,8 +92,9 @@ def _hush_late_reads() -> None:
     sys.unraisablehook = hook
 
 
-def save_state(directory: Path, state: TrainState) -> str:
-    """Writes `state/` and `state.json` into a folder that exists; returns the state's digest."""
+def save_state(directory: Path, state: TrainState, *, beside: Path | None = None) -> str:
+    """Writes `state/` and `state.json` into a folder that exists; returns the state's digest. What came with the
+    checkpoint that the state in the folder `beside` is of goes with it."""
     from orbax.checkpoint import v1 as ocp
 
     _quietly()
@@ -105,6 +106,8 @@ def save_state(directory: Path, state: TrainState) -> str:
     name = state_digest(state)
     info = with_checksum({"config": state.config.to_dict(), "state": name, "leaves": leaves})
     write_text(directory / "state.json", canonical_json(info) + "\n")
+    if beside is not None:
+        carry_checkpoint(beside, directory)
     return name
 
 

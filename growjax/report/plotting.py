@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import logging
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -65,6 +66,8 @@ CHARACTER = 0.072
 
 def draw(make: Callable[[], Figure | None]) -> str | None:
     """Run `make` under the report's settings and give its figure as SVG text; None where it has nothing to draw."""
+    # a cache of fonts that cannot be written costs time alone
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
 
     with matplotlib.rc_context():

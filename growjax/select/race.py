@@ -1,6 +1,6 @@
 """The race among warm starts: what to run next, who leaves, and when it is over. Pure arithmetic; nothing trains here.
 
-A race is a generator. It yields a `Need` (which candidates and replicates, up to which lag), is sent the loss curves
+A race is a generator. It yields a `Request` (which candidates and replicates, up to which lag), is sent the loss curves
 of those, and returns a `Verdict`. So the same rules decide a live selection, a resumed one and a replay of a finished
 study, and a race is a function of its curves alone.
 
@@ -44,7 +44,7 @@ class Rules(NamedTuple):
     """Replicates at most."""
 
 
-class Need(NamedTuple):
+class Request(NamedTuple):
     """What a race asks for."""
 
     lag: int
@@ -80,7 +80,7 @@ class Verdict(NamedTuple):
     replicates: int
     spent: int
     left: tuple[Left, ...]
-    needs: tuple[Need, ...]
+    requests: tuple[Request, ...]
 
 
 Outlooks = Callable[[int], Outlook]
@@ -145,26 +145,26 @@ class _Race:
         self.reached: dict[Place, int] = {}
         self.curves: dict[Place, Sequence[float]] = {}
         self.left: list[Left] = []
-        self.needs: list[Need] = []
+        self.requests: list[Request] = []
 
     @property
     def lag(self) -> int:
         return self.rules.rungs[self.rung]
 
-    def need(self, standing: Sequence[str], rung: int, replicates: int) -> Need:
+    def request(self, standing: Sequence[str], rung: int, replicates: int) -> Request:
         lag = self.rules.rungs[rung]
         places = tuple((c, r) for c in standing for r in range(replicates) if self.reached.get((c, r), 0) < lag)
-        return Need(lag, places, sum(lag - self.reached.get(place, 0) for place in places))
+        return Request(lag, places, sum(lag - self.reached.get(place, 0) for place in places))
 
-    def take(self, need: Need, curves: Curves) -> None:
+    def take(self, request: Request, curves: Curves) -> None:
         """What was run, as far as it was asked for."""
-        count = need.lag // self.rules.every + 1
-        self.needs.append(need)
-        self.spent += need.steps
-        for place in need.places:
+        count = request.lag // self.rules.every + 1
+        self.requests.append(request)
+        self.spent += request.steps
+        for place in request.places:
             if len(curves[place]) < count:
-                raise ValueError(f"the curve of {place} ends before lag {need.lag}")
-            self.reached[place], self.curves[place] = need.lag, curves[place][:count]
+                raise ValueError(f"the curve of {place} ends before lag {request.lag}")
+            self.reached[place], self.curves[place] = request.lag, curves[place][:count]
 
     def projected(self, candidate: str) -> list[float]:
         """What the present lag says of the AUC at the horizon, by replicate: comparable among candidates, and no more
@@ -202,7 +202,7 @@ class _Race:
         self.standing.remove(name)
         self.left.append(Left(name, self.lag, behind, reach, why))
 
-    def advance(self, ranked: Sequence[tuple[float, str]], reach: float, noisy: bool) -> Need | None:
+    def advance(self, ranked: Sequence[tuple[float, str]], reach: float, noisy: bool) -> Request | None:
         """The next thing to run: further on, or one replicate more, whichever is the more uncertain; where the budget
         does not take all that stand, the worse half may have to leave. None where nothing more is to be had."""
         alive = [name for _, name in ranked if name in self.standing]
@@ -212,14 +212,14 @@ class _Race:
         for floor in dict.fromkeys((len(alive), (len(alive) + 1) // 2, 2)):
             for rung, replicates in ways:
                 for count in range(len(alive), max(floor, 2) - 1, -1):
-                    need = self.need(alive[:count], rung, replicates)
-                    if need.steps <= self.rules.budget - self.spent:
+                    request = self.request(alive[:count], rung, replicates)
+                    if request.steps <= self.rules.budget - self.spent:
                         best = ranked[0][0]
                         for value, name in ranked:
                             if name in alive[count:]:
                                 self._out(name, value - best, reach, "budget")
                         self.rung, self.replicates = rung, replicates
-                        return need
+                        return request
         return None
 
 
@@ -234,22 +234,22 @@ def _pooled(differences: Sequence[Sequence[float]]) -> float:
     return math.fsum(squares) / (len(differences) * (n - 1))
 
 
-def race(candidates: Sequence[str], rules: Rules, outlooks: Outlooks) -> Generator[Need, Curves, Verdict]:
+def race(candidates: Sequence[str], rules: Rules, outlooks: Outlooks) -> Generator[Request, Curves, Verdict]:
     """Runs a race. Yields what to run, is sent its curves, returns the verdict.
 
     Raises:
         UserError: the budget does not take every candidate to the first rung.
     """
     at = _Race(candidates, rules, outlooks)
-    need: Need | None = at.need(at.standing, 0, at.replicates)
+    request: Request | None = at.request(at.standing, 0, at.replicates)
     ranked: list[tuple[float, str]] = []
     reach = 0.0
-    while need is not None:
-        at.take(need, (yield need))
+    while request is not None:
+        at.take(request, (yield request))
         ranked, chance = at.compare()
         reach = chance.half()
         at.leave(ranked, reach)
-        need = at.advance(ranked, reach, chance.noisy) if len(at.standing) > 1 else None
+        request = at.advance(ranked, reach, chance.noisy) if len(at.standing) > 1 else None
     return _verdict(at, ranked, reach)
 
 
@@ -267,5 +267,5 @@ def _verdict(at: _Race, ranked: Sequence[tuple[float, str]], reach: float) -> Ve
         at.replicates,
         at.spent,
         tuple(at.left),
-        tuple(at.needs),
+        tuple(at.requests),
     )

@@ -51,7 +51,7 @@ class Decided(NamedTuple):
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """`holds` where every one does, `fails` where one does, or else (and of none at all) it is `undecided`."""
+    """`holds` where every one does, `fails` where one does, or else (and of none at all) it is undecided."""
     found = list(verdicts)
     if "fails" in found:
         return "fails"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ import numpy as np
 from growjax.digests import digest, digest_by_leaf
 from growjax.draws import Ledger
 from growjax.errors import CheckFailed
-from growjax.files import carry_checkpoint
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan
 from growjax.grow.registry import parse_operator
@@ -34,21 +32,6 @@ from growjax.study.spec import UNWIDENED
 from growjax.study.traces import divergence, trace_digests, trace_lines
 from growjax.train.loop import RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
-
-
-def fill_data(ctx: Context) -> Record:
-    """The cell that stands for the tokens: all other cells descend from it."""
-    info = ctx.tokens.info
-    inputs = {"corpus": info["corpus_digest"]}
-    found = ctx.run.find(ctx.cells.data, inputs)
-    if found is not None:
-        if found["digests"]["tokens"] != ctx.tokens.digest:
-            raise CheckFailed(
-                f"the tokens that are made now are not those of cell {found['id']}: start anew with --force"
-            )
-        return found
-    metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
-    return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
 
 
 def fill_source(ctx: Context, recipe: Recipe, parent: Record) -> Record:
@@ -87,13 +70,8 @@ def _store(
     own = {"state": digest(tree), "leaves": digest_by_leaf(tree), "config": state.config.digest()}
     digests = {**own, **(of_trace or {}), "ledger": ledger}
     cell = Cell(recipe, inputs, digests, metrics, module)
-
-    def fill(folder: Path) -> None:
-        save_state(folder, state)
-        if recipe.kind == "source":
-            carry_checkpoint(ctx.run.cells / recipe.parents[0], folder)
-
-    return ctx.run.write(cell, lines, fill=fill)
+    beside = ctx.run.cells / recipe.parents[0] if recipe.kind == "source" else None
+    return ctx.run.write(cell, lines, fill=lambda folder: save_state(folder, state, beside=beside))
 
 
 def stored_state(ctx: Context, cell_id: str) -> TrainState:
@@ -191,6 +169,9 @@ def fill_trajectory(
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
     if trajectory.continuation is None:
         return [probe]
+    goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
+    if goes_on is not None:  # the probe alone was missing
+        return [probe, goes_on]
     cloned = candidate["metrics"].get("clones_identical", False)
     goes_on = _gone_on(ctx, trajectory.continuation, trajectory.candidate, state, probe, live, start.params, source_id,
                        cloned=cloned, lag=ctx.spec.continuation_lag)  # fmt: skip

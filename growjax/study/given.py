@@ -1,4 +1,4 @@
-"""The cell of a source that was not trained here: its state as the study goes on with it, and one evaluation."""
+"""The cells that a study is given: its tokens, and sources that were not trained here (a state, and one evaluation)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax
 
 from growjax.checkpoints import keep
 from growjax.digests import digest, digest_by_leaf
-from growjax.errors import UserError
+from growjax.errors import CheckFailed, UserError
 from growjax.model.decoder import count_params
 from growjax.record.cells import Cell, Recipe
 from growjax.record.store import as_tree, save_state
@@ -16,6 +16,21 @@ from growjax.schema import Record
 from growjax.study.context import Context
 from growjax.study.sources import Source, as_given
 from growjax.train.loop import evaluate
+
+
+def fill_data(ctx: Context) -> Record:
+    """The cell that stands for the tokens: all other cells descend from it."""
+    info = ctx.tokens.info
+    inputs = {"corpus": info["corpus_digest"]}
+    found = ctx.run.find(ctx.cells.data, inputs)
+    if found is not None:
+        if found["digests"]["tokens"] != ctx.tokens.digest:
+            raise CheckFailed(
+                f"the tokens that are made now are not those of cell {found['id']}: start anew with --force"
+            )
+        return found
+    metrics = {name: info[name] for name in ("unigram_entropy", "tokens", "stories", "vocab_size")}
+    return ctx.run.write(Cell(ctx.cells.data, inputs, {"tokens": ctx.tokens.digest, **info["files"]}, metrics))
 
 
 def fill_given(ctx: Context, recipe: Recipe, source: Source | None) -> Record:

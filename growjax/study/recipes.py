@@ -12,7 +12,8 @@ from functools import cached_property
 
 from growjax.grow.registry import parse_operator
 from growjax.record.cells import Recipe
-from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, Given, StudySpec, source_name
+from growjax.study.names import Given, source_name
+from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, StudySpec
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,9 +26,8 @@ from growjax.source import source_digests
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.fill import fill_data
 from growjax.study.finalists import with_finalists
-from growjax.study.given import fill_given
+from growjax.study.given import fill_data, fill_given
 from growjax.study.growing import extends
 from growjax.study.receipt import check_sources
 from growjax.study.recipes import data_recipe

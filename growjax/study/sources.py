@@ -20,12 +20,13 @@ from growjax.checkpoints.stored import read_json
 from growjax.config import TrainConfig
 from growjax.data.tokenizer import FILE, file_digest, is_digest, read_file, read_tokenizer, vocabulary
 from growjax.errors import UserError
+from growjax.record.integrity import finished_receipt, is_going
 from growjax.record.receipt_types import SourceHint
-from growjax.record.rundir import RunDir
 from growjax.record.store import load_state, read_info, state_digest
 from growjax.record.tokens_of import own_tokenizer, recorded_origin
 from growjax.study.checks import require_vocabulary
-from growjax.study.spec import DIGEST_STEP, Given, StudySpec
+from growjax.study.names import DIGEST_STEP, Given
+from growjax.study.spec import StudySpec
 from growjax.train.check import check_finite, check_state
 from growjax.train.state import TrainState, fresh_state
 
@@ -77,8 +78,8 @@ def find_state(path: Path) -> Path:
     `UserError` where there is none."""
     if (path / "state.json").exists():
         return path
-    if (path / "receipt.json").exists():
-        cells = RunDir(path).receipt()["cells"]
+    if (path / "receipt.json").exists() or is_going(path):
+        cells = finished_receipt(path)["cells"]
         sources = [c for c in cells if c["kind"] == "source"] or [c for c in cells if c["kind"] == "given"]
         if sources:
             last = max(sources, key=lambda c: (c["parameters"]["step"], -c["parameters"].get("seed", 0)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import NamedTuple
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError, require
+from growjax.study.names import DIGEST_STEP, Given
 from growjax.values import MOST
 
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -35,24 +35,6 @@ PAPER_OPERATORS = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 
 MOST_CELLS = 1_000_000
 """Of one study."""
-
-
-DIGEST_STEP = re.compile("([0-9a-f]{64})@([0-9]{1,10})")
-"""A source that was not trained here, as a specification names it."""
-
-
-class Given(NamedTuple):
-    """A source that was not trained here, as a specification names it."""
-
-    digest: str
-    """Of its state."""
-    step: int
-    """Training steps behind it."""
-
-    @property
-    def name(self) -> str:
-        """How tables name it."""
-        return f"{self.digest[:8]}-step{self.step}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from growjax.config import TrainConfig
 from growjax.errors import UserError
@@ -87,6 +88,10 @@ def _check(name: str, tree: object, like: object, dtype: np.dtype, fits: Fits) -
             fault = "is missing from the state" if path in wanted else "is no leaf of its configuration"
             raise UserError(f"{path} {fault}", "give the state the leaves of its configuration")
         leaf, expected = leaves[path], wanted[path].shape
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted():
+            raise UserError(
+                f"{path} was given away to a step that used it up", "keep a copy of a state that is donated"
+            )
         found = np.shape(leaf)
         if not fits(found, expected) or getattr(leaf, "dtype", None) != dtype:
             described = f"{getattr(leaf, 'dtype', type(leaf).__name__)} {list(found)}"

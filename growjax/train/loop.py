@@ -17,11 +17,13 @@ import numpy as np
 
 from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
+from growjax.domains import COUNT, SIZE
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
 from growjax.train.check import check_state
 from growjax.train.programs import Programs, lower
 from growjax.train.state import StepKeys, TrainState, token_losses, train_step
+from growjax.values import taken
 
 
 class Feed(NamedTuple):
@@ -165,9 +167,12 @@ def run(
     `start` is the number of the first step in the streams and in the batch order. `max_steps` and `max_evals` size
     the trace (and are part of the program: give the same to share it). The state handed in is used up. `programs`
     keeps what was compiled for the next run of the same shapes; without it every call compiles anew. Raises `UserError`
-    for a state whose arrays are not those of its configuration.
+    for a number that is none, or a state whose arrays are not those of its configuration.
     """
     check_state(state)
+    counts = {"start": start, "segments": segments, "segment_steps": segment_steps}
+    start, segments, segment_steps = (taken(COUNT, number, name) for name, number in counts.items())
+    batch_size = taken(SIZE, batch_size, "batch_size")
     steps, evals = segments * segment_steps, segments + 1
     numbers = (jnp.asarray(n, jnp.int32) for n in (start, segments, segment_steps))
     arrays, sizes = (

@@ -16,6 +16,7 @@ from flax import struct
 from growjax.config import TrainConfig
 from growjax.limits import require_room
 from growjax.model.decoder import Params, init_params, loss, param_shapes, param_specs
+from growjax.streams import checked_key
 from growjax.train.optim import LawFactors, OptState, global_norm, transformation
 
 
@@ -43,10 +44,10 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
 
 
 def init_state(config: TrainConfig, *, key: jax.Array) -> TrainState:
-    """A state at step 0. `key` is the init stream's key at step 0. Raises `UserError` where it cannot fit in memory."""
-    chex.assert_shape(key, ())
+    """A state at step 0. `key` is the init stream's key at step 0. Raises `UserError` where it cannot fit in memory, or
+    where `key` is no key."""
     require_room(config)
-    params = init_params(config.model, key=key)
+    params = init_params(config.model, key=checked_key(key))
     return fresh_state(config, params)
 
 
