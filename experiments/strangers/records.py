@@ -20,10 +20,10 @@ from unittest import mock
 import numpy as np
 
 from experiments.strangers.changes import change, change_bytes
+from experiments.strangers.texts import plain, receipt_text, record_text
 from growjax.cli import main
 from growjax.config import canonical_json
 from growjax.errors import UserError
-from growjax.record.checksums import with_checksum
 from growjax.record.partial import Partial
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state
@@ -243,31 +243,6 @@ def _object(
         return Changed({path: change_bytes(plain(record), rng)}, f"{kind}: bytes", commands)
     done = [change(record, rng) for _ in range(rng.choice((1, 1, 1, 2, 3))) if record]
     return Changed({path: write(record) if rng.random() < 0.9 else plain(record)}, f"{kind}: {done}", commands)
-
-
-def plain(record: Any) -> bytes:
-    """A record's text, whatever stands in it."""
-    return (json.dumps(record, sort_keys=True, separators=(",", ":")) + "\n").encode()
-
-
-def record_text(record: Any) -> bytes:
-    """With the checksum that fits, where one can be made."""
-    try:
-        return (canonical_json(with_checksum({k: v for k, v in record.items() if k != "digest"})) + "\n").encode()
-    except (ValueError, TypeError):
-        return plain(record)
-
-
-def receipt_text(receipt: Any) -> bytes:
-    """A receipt with checksums that fit, where they can be made."""
-    own = ("cells", "parts", "results", "root")
-    try:
-        cells = [with_checksum({k: v for k, v in cell.items() if k != "digest"}) for cell in receipt["cells"]]
-        with mock.patch("growjax.record.rundir.write_text") as written:
-            RunDir(Path()).write_receipt({k: v for k, v in receipt.items() if k not in own}, cells)
-        return written.call_args.args[1].encode()
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
-        return plain(receipt)
 
 
 def block(box: Box, seed: int, times: int) -> tuple[Counter[str], list[str]]:
