@@ -24,7 +24,6 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from growjax import runtime
 
@@ -37,6 +36,7 @@ from growjax.files import write_text  # noqa: E402
 from growjax.proof.differences import leaf_difference  # noqa: E402
 from growjax.record.integrity import check_stored, finished_receipt  # noqa: E402
 from growjax.record.store import as_tree, load_state  # noqa: E402
+from growjax.schema import Record  # noqa: E402
 
 WORDS = ("study", "--preset", "smoke", "--source-steps", "20", "--operators", "exact_copy", "--regimes", "stochastic",
          "--stochastic-replicates", "1", "--no-match-flops", "--workers", "1", "--json")  # fmt: skip
@@ -58,7 +58,7 @@ KINDS = {
 WAYS = ("deleted", "cut", "emptied", "exchanged")
 READ_BY = {"report": ("receipt",), "audit": ("receipt", "results", "description of tokens", "vocabulary", "tokens",
            "descriptions of states", "values of states", "tables of states")}  # fmt: skip
-Row = dict[str, Any]
+Row = Record
 
 
 def files_of(run: Path, kind: str) -> list[Path]:

@@ -22,7 +22,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SIZES: dict[str, Any] = {
+from growjax.schema import Record
+
+SIZES: Record = {
     "vocab_size": 64,
     "hidden_size": 16,
     "intermediate_size": 40,
@@ -37,7 +39,7 @@ SIZES: dict[str, Any] = {
 
 NO_GROUPS = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
 
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+FAMILIES: dict[str, tuple[str, Record]] = {
     "llama": ("Llama", {**SIZES, "tie_word_embeddings": True, "rms_norm_eps": 1e-5}),
     "llama-untied": ("Llama", {**SIZES, "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}),
     "mistral": ("Mistral", {**SIZES, "sliding_window": 32, "head_dim": 8}),
@@ -204,17 +206,17 @@ def grow(data: Path, out: Path) -> None:
                 save(out / kind / name, wide, extras, history=history, shard_bytes=30_000)
 
 
-def check(data: Path, grown: Path) -> dict[str, dict[str, Any]]:
+def check(data: Path, grown: Path) -> dict[str, Record]:
     """What transformers says of what was written: differences over the largest logit."""
     np, load_file = _library("numpy"), _library("safetensors.numpy").load_file
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Record] = {}
     for name in FAMILIES:
         reference = np.load(data / name / "reference.npz")
         size = np.abs(reference["logits"]).max()
         source = load_file(data / name / "model.safetensors")
         same = load_file(grown / "same" / name / "model.safetensors")
         equal = source.keys() == same.keys() and all(np.array_equal(source[k], same[k]) for k in source)
-        row: dict[str, Any] = {"tensors_equal": bool(equal), "largest_logit": float(size)}
+        row: Record = {"tensors_equal": bool(equal), "largest_logit": float(size)}
         for kind in KINDS:
             if not (grown / kind / name).exists():
                 continue

@@ -25,16 +25,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from growjax import runtime
 from growjax.files import write_text
+from growjax.schema import Record
 
 STUDY = ("study", "--preset", "smoke", "--source-steps", "20", "--operators", "exact_copy", "--regimes", "stochastic",
          "--stochastic-replicates", "1", "--no-match-flops", "--json")  # fmt: skip
 SIZES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 896)
 """KiB; the study needs somewhat more than the last."""
-Row = dict[str, Any]
+Row = Record
 
 
 @contextlib.contextmanager

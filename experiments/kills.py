@@ -32,11 +32,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from growjax import runtime
 from growjax.files import write_text
 from growjax.interrupts import LINE
+from growjax.schema import Record
 
 WORDS = ("study", "--preset", "smoke", "--source-steps", "20", "--operators", "exact_copy", "--regimes", "stochastic",
          "--stochastic-replicates", "1", "--no-match-flops", "--json")  # fmt: skip
@@ -47,7 +47,7 @@ VICTIMS = ("head", "group", "worker")
 CHAIN = 4
 """Signals that one directory takes before it is continued to its end."""
 
-Round = dict[str, Any]
+Round = Record
 
 
 def members(session: int) -> list[int]:

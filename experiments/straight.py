@@ -21,7 +21,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +32,7 @@ from growjax.checkpoints.straight import BASE
 from growjax.checkpoints.written import Writer
 from growjax.config import ModelConfig
 from growjax.files import write_text
+from growjax.schema import Record
 from growjax.study.spec import TargetWidths
 
 SHAPE = ModelConfig(
@@ -62,7 +62,7 @@ def started(source: Path, out: Path, operator: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "growjax", *words], stdout=subprocess.PIPE)
 
 
-def widened(source: Path, out: Path, operator: str) -> dict[str, Any]:
+def widened(source: Path, out: Path, operator: str) -> Record:
     """Seconds, and the peak resident size of the process that widens."""
     began = time.perf_counter()
     process = started(source, out, operator)
@@ -105,7 +105,7 @@ def allocated(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.glob(".*/*.safetensors"))
 
 
-def killed(source: Path, out: Path, size: int) -> dict[str, Any]:
+def killed(source: Path, out: Path, size: int) -> Record:
     """What a process leaves that is killed when half of its bytes are written."""
     process = started(source, out, "exact_copy")
     while process.poll() is None and allocated(out.parent) < size / 2:
@@ -124,7 +124,7 @@ def killed(source: Path, out: Path, size: int) -> dict[str, Any]:
     return found
 
 
-def measure(source: Path, work: Path, operator: str, largest: int) -> dict[str, Any]:
+def measure(source: Path, work: Path, operator: str, largest: int) -> Record:
     """One operator, and the copy of what it wrote."""
     wide, plain = work / "wide", work / "plain"
     row = widened(source, wide, operator)

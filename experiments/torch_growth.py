@@ -27,6 +27,8 @@ from typing import Any
 import torch  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 
+from growjax.schema import Record
+
 KINDS = ("lr", "decay", "eps", "clip", "warm")
 
 
@@ -52,7 +54,7 @@ def grown_adamw(model: torch.nn.Module, folder: str | Path) -> torch.optim.Optim
 class ElementWiseAdamW(torch.optim.Optimizer):
     """AdamW with factors of rate, decay and epsilon for each element of some parameters; state as torch's AdamW."""
 
-    def __init__(self, groups: list[dict[str, Any]], betas: tuple[float, ...], factors: dict[Any, dict[str, Any]]):
+    def __init__(self, groups: list[Record], betas: tuple[float, ...], factors: dict[object, Record]):
         super().__init__(groups, {"betas": betas})
         self.factors = factors
 
@@ -65,7 +67,7 @@ class ElementWiseAdamW(torch.optim.Optimizer):
                     self._update(p, p.grad, group, self.state[p], self.factors.get(p, {}))
         return loss
 
-    def _update(self, p: Any, g: Any, group: dict[str, Any], state: dict[str, Any], factor: dict[str, Any]) -> None:
+    def _update(self, p: Any, g: Any, group: Record, state: Record, factor: Record) -> None:
         if not state:
             state["step"] = torch.tensor(0.0)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
@@ -87,7 +89,7 @@ def clip_by_weights(
     """Clips gradients before every step by the narrow model's norm: each square counts by its weight."""
     arrays = load_file(Path(folder) / "growth_factors.safetensors")
 
-    def clip(*_: Any) -> None:
+    def clip(*_: object) -> None:
         pairs = [(p.grad, _of(arrays, "clip", name)) for name, p in model.named_parameters() if p.grad is not None]
         norm = sum((w * g.square()).sum() for g, w in pairs) ** 0.5
         for g, _ in pairs:
@@ -108,7 +110,7 @@ def load_moments(optimizer: torch.optim.Optimizer, model: torch.nn.Module, folde
         }
 
 
-def _of(arrays: dict[str, Any], kind: str, name: str) -> Any:
+def _of(arrays: Record, kind: str, name: str) -> Any:
     """A parameter's array; GPT-NeoX's head has another name in files than transformers 5 gives it."""
     own = f"{kind}.{name}"
     return arrays[own if own in arrays else f"{kind}.embed_out.weight"]

@@ -28,6 +28,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from growjax.schema import Record
+
 STEPS, HALF, BATCH, LENGTH, VOCAB = 40, 20, 8, 32, 64
 CLOSE = 1e-4
 """Nats, between two runs' losses of a step."""
@@ -42,7 +44,7 @@ def _library(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def _data() -> list[dict[str, Any]]:
+def _data() -> list[Record]:
     """Sequences in which a token mostly follows from the one before it."""
     np, torch = _library("numpy"), _library("torch")
     rng = np.random.default_rng(0)
@@ -148,11 +150,11 @@ def _goes_on(folder: Path, out: Path, clip: float, *, groups: bool) -> tuple[lis
     return run.losses, run
 
 
-def _compared(clip: float, tied: bool, place: Path) -> dict[str, Any]:
+def _compared(clip: float, tied: bool, place: Path) -> Record:
     narrow = _narrow(place / "narrow", clip, tied)
     source, after = place / "narrow" / f"checkpoint-{HALF}", narrow[HALF:]
     norms = [row["grad_norm"] for row in json.loads((source / "trainer_state.json").read_text())["log_history"]]
-    found: dict[str, Any] = {
+    found: Record = {
         "narrow": {"first": after[0], "last": after[-1]},
         "steps_clipped": sum(norm > clip for norm in norms) if clip else 0,
     }
@@ -175,11 +177,11 @@ def _compared(clip: float, tied: bool, place: Path) -> dict[str, Any]:
     return found
 
 
-def run() -> dict[str, Any]:
+def run() -> Record:
     """All runs, and whether the claims hold."""
     torch = _library("torch")
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    found: Record = {}
     for clip in (0.0, 0.5):
         for tied in (True, False):
             with tempfile.TemporaryDirectory() as place:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from growjax.schema import Record
 
@@ -31,13 +30,13 @@ def _verdict(document: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def _rows(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *([_cell(x) for x in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:,.4g}" if isinstance(value, float) else str(value).replace("|", "/").replace("\n", " ")

@@ -122,10 +122,10 @@ def parts_of_sharded(state: TrainState, feed: Feed, live: RunKeys, size: Size, s
     here, there = jax.devices()[:2]
     zero = jnp.asarray(0, jnp.int32)
 
-    def batch() -> Any:
+    def batch() -> object:
         return sharded._batch(feed, live, zero, batch_size=size.batch)
 
-    def shard() -> Any:
+    def shard() -> object:
         return sharded._shard(state.params, taken, live.dropout, zero, zero, config=state.config, shards=shards)
 
     taken = batch()
@@ -142,7 +142,7 @@ def parts_of_sharded(state: TrainState, feed: Feed, live: RunKeys, size: Size, s
     }
 
 
-def _median(work: Callable[..., Any], given: Callable[[], tuple] = tuple) -> float:
+def _median(work: Callable[..., object], given: Callable[[], tuple] = tuple) -> float:
     """Seconds of `work` on what `given` makes anew each time, outside the time taken."""
     seconds = []
     for _ in range(9):

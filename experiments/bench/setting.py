@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,11 +69,11 @@ def windows(size: Size, count: int = WINDOWS, seed: int = 0) -> np.ndarray:
 class Peer(NamedTuple):
     """What a worker can be asked to do. Every function returns when the work is done."""
 
-    steps: Callable[[int], Any]
+    steps: Callable[[int], object]
     """So many training steps under dropout, batches in random order, each gathered from the windows."""
     losses: Callable[[], list[float]]
     """Losses of the first steps without dropout, on the batches of the shared file."""
-    more: dict[str, Callable[..., Any]]
+    more: dict[str, Callable[..., object]]
     """Other questions, by name."""
 
 

@@ -74,7 +74,7 @@ def fault_of(done: Said) -> str | None:
     return None
 
 
-def nothing_computed(*_: object, **__: object) -> Any:
+def nothing_computed(*_: object, **__: object) -> object:
     """In place of what would compute."""
     raise UserError("nothing is computed here", "look no further")
 
@@ -84,7 +84,7 @@ def computing_nothing(honest: Path) -> Iterator[None]:
     """Commands check all that they check, and then take the honest run for what came out again."""
     recorded = json.loads((honest / "receipt.json").read_text())["environment"]
 
-    def again(spec: Any, run: RunDir, **_: object) -> None:
+    def again(spec: StudySpec, run: RunDir, **_: object) -> None:
         check(spec)
         shutil.copytree(honest, run.path, ignore=shutil.ignore_patterns("cells"))
 

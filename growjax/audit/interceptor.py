@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from growjax.audit.draws import Served
 from growjax.audit.threefry import Key
 from growjax.draws import Ledger, bits_shape, key_hex, width_of
 from growjax.errors import UserError
+from growjax.schema import Record
 
 THREEFRY = "threefry2x32"
 
@@ -27,7 +27,7 @@ Give = Callable[[Key, int, tuple[int, ...]], np.ndarray]
 """Words of a width and shape for a key."""
 
 
-def _implementations() -> dict[str, Any]:
+def _implementations() -> Record:
     """jax's own table of random implementations by name; raises `UserError` where this jax has no such table."""
     try:
         # There is no public way to exchange an implementation under its own name, and another name would not be met by

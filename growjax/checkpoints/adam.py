@@ -8,7 +8,7 @@ and gains and biases, which do not. A group may name its parameters (`param_name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from growjax.checkpoints.groups import Group
 from growjax.checkpoints.moments import Moments, decayed, tensors_of
 from growjax.config import ModelConfig, OptimConfig
 from growjax.errors import UserError
-from growjax.schema import Record
+from growjax.schema import Fields, Record
 
 _OTHER = "give the moments of AdamW as torch keeps them, or leave them behind with --moments none"
 _KEPT = ("step", "exp_avg", "exp_avg_sq")
@@ -73,9 +73,7 @@ class Options(NamedTuple):
         )
 
 
-def read_adam(
-    found: Any, family: Family, model: ModelConfig, narrow: Mapping[str, Any] | None = None
-) -> tuple[Moments, Options]:
+def read_adam(found: Any, family: Family, model: ModelConfig, narrow: Fields | None = None) -> tuple[Moments, Options]:
     """Moments and settings from a `state_dict`. Where groups have constants of their own, `narrow` are those without
     the groups' factors (`lr`, `eps`, `weight_decay`). Raises `UserError`, in one line, for what is no AdamW's of this
     model."""
@@ -107,7 +105,7 @@ def whole(value: Any, what: str) -> int:
     raise UserError(f"{what} is {value!r:.60}", "it must be a whole number of steps")
 
 
-def _parts(found: Any) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
+def _parts(found: Any) -> tuple[dict[Any, Any], list[Record]]:
     state, groups = (found.get(k) for k in ("state", "param_groups")) if isinstance(found, dict) else (None, None)
     if (
         not isinstance(state, dict)
@@ -119,7 +117,7 @@ def _parts(found: Any) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
     return state, groups
 
 
-def _numbered(groups: list[dict[str, Any]], family: Family, model: ModelConfig) -> dict[str, Any]:
+def _numbered(groups: list[Record], family: Family, model: ModelConfig) -> Record:
     """The number of every parameter by its name."""
     own = tensors_of(family, model)
     listed = [n for group in groups for n in group["params"]]
@@ -152,7 +150,7 @@ def _groupings(family: Family, model: ModelConfig) -> Iterator[list[list[str]]]:
     yield [order]
 
 
-def _options(groups: Sequence[Mapping[str, Any]], narrow: Mapping[str, Any] | None) -> Options:
+def _options(groups: Sequence[Fields], narrow: Fields | None) -> Options:
     first = dict(groups[0])
     for key, value in (("amsgrad", False), ("maximize", False), ("decoupled_weight_decay", True)):
         found = first.get(key, value)
@@ -176,11 +174,11 @@ def _options(groups: Sequence[Mapping[str, Any]], narrow: Mapping[str, Any] | No
     return Options(lr, initial, (b1, b2), eps, decay, others)
 
 
-def write_adam(moments: Moments, groups: Sequence[Group], options: Options, dtype: str | np.dtype) -> dict[str, Any]:
+def write_adam(moments: Moments, groups: Sequence[Group], options: Options, dtype: str | np.dtype) -> Record:
     """The `state_dict` of an AdamW whose parameters lie in these groups, each with its factors; moments in `dtype`,
     rounded once."""
     state: dict[int, Any] = {}
-    made: list[dict[str, Any]] = []
+    made: list[Record] = []
     for group in groups:
         numbers = list(range(len(state), len(state) + len(group.names)))
         for number, name in zip(numbers, group.names, strict=True):

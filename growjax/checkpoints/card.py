@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from growjax.checkpoints.extras import Extras
 from growjax.config import ModelConfig
 from growjax.model.decoder import count_params
+from growjax.schema import Fields
 
 
 class History(NamedTuple):
     """What is known of how a state came to be."""
 
     operator: str | None = None
-    plan: tuple[Mapping[str, Any], ...] = ()
+    plan: tuple[Fields, ...] = ()
     """Rows of the plan: axis, old, new, copies, exact."""
     state: str | None = None
     """The digest of the whole training state."""

@@ -6,11 +6,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from growjax.checkpoints.stored import DTYPES, inside, read_json
 from growjax.errors import UserError
 from growjax.files import CHECKPOINT, write_text
+from growjax.schema import Fields, Record
 
 TOKENIZER = (
     "tokenizer.json",
@@ -37,7 +37,7 @@ class Extras:
 
     name: str
     """Of the folder that it came from."""
-    config: Mapping[str, Any]
+    config: Fields
     """Its config.json; empty where there was none."""
     dtype: str
     """Of its tensors, as they were stored: `float32`, `bfloat16` or `float16` (`float32` where they differ)."""
@@ -45,7 +45,7 @@ class Extras:
     """Tokenizer files and generation settings, by name."""
     notes: tuple[str, ...] = ()
     """What there was to say when it was brought in."""
-    trainer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    trainer: Fields = dataclasses.field(default_factory=dict)
     """What is known of the run that left its moments (`growjax.checkpoints.trainer`); empty where there are none."""
 
     @property
@@ -79,7 +79,7 @@ def with_tokenizer(extras: Extras | None, folder: Path, vocab_size: int) -> Extr
     return dataclasses.replace(extras, files={**own, **files})
 
 
-def _largest_id(tokenizer: dict[str, Any]) -> int:
+def _largest_id(tokenizer: Record) -> int:
     model, added = tokenizer.get("model"), tokenizer.get("added_tokens") or []
     vocab = model.get("vocab") if isinstance(model, dict) else None
     try:

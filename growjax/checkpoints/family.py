@@ -17,6 +17,7 @@ from growjax.checkpoints.stored import NUMPY
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 from growjax.model.components import components
+from growjax.schema import Fields, Record
 
 ACTIVATIONS = {
     "silu": "silu", "swish": "silu", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu",
@@ -63,7 +64,7 @@ class Family:
     """Of every tensor but the head; a folder of the model without its head leaves it out."""
     tensors: tuple[Tensor, ...]
     settings: tuple[Setting, ...]
-    parts: Mapping[str, Any]
+    parts: Fields
     """Fields of `ModelConfig` that every member has."""
     ties: bool
     """`tie_word_embeddings` where config.json does not say."""
@@ -71,13 +72,13 @@ class Family:
     fixed: tuple[Fixed, ...] = ()
     ignored: str = r"(?!)"
     """Pattern of the names of tensors that follow from config.json (masks, frequencies)."""
-    blank: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    blank: Fields = dataclasses.field(default_factory=dict)
     """What a config.json that starts from nothing says beside the settings."""
-    derived: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: {}
+    derived: Callable[[Record], Record] = lambda fields: {}
     """Fields that have no key of their own and follow from the others."""
-    own: Callable[[Given, dict[str, Any]], dict[str, Any]] = lambda given, fields: {}
+    own: Callable[[Given, Record], Record] = lambda given, fields: {}
     """Fields that follow from several keys, and from the fields read so far."""
-    own_keys: Callable[[ModelConfig], dict[str, Any]] = lambda model: {}
+    own_keys: Callable[[ModelConfig], Record] = lambda model: {}
     """Those keys again."""
     window: Callable[[Given], int | None] = lambda given: None
     """How far back a position sees, where config.json limits that."""
@@ -105,7 +106,7 @@ class Family:
         for key, value in self.fixed:
             if given.get(key, value) not in (value, None):
                 raise refused(key, given[key], f"growjax's decoder has {key} {value!r} alone")
-        fields: dict[str, Any] = {**self.parts, "tie_embeddings": typed(given, "tie_word_embeddings", bool, self.ties)}
+        fields: Record = {**self.parts, "tie_embeddings": typed(given, "tie_word_embeddings", bool, self.ties)}
         for setting in self.settings:
             fields[setting.field] = _value(given, setting, fields)
         fields |= self.own(given, fields)
@@ -121,11 +122,11 @@ class Family:
             fields["max_seq_len"] = window
         return ModelConfig(**fields, dropout=0.0), notes
 
-    def write(self, model: ModelConfig, dtype: str, base: Given | None = None) -> dict[str, Any]:
+    def write(self, model: ModelConfig, dtype: str, base: Given | None = None) -> Record:
         """config.json of a decoder with tensors of that dtype, on top of `base` (one of this family) where there is
         one. Raises `UserError` for what the family has no place for."""
         self.check(model)
-        made: dict[str, Any] = {**(base if base is not None else self.blank)}
+        made: Record = {**(base if base is not None else self.blank)}
         for key in ("_name_or_path", "rope_scaling", "rope_parameters", "torch_dtype", "dtype"):
             made.pop(key, None)
         kept = base is not None and self.read(base)[0].max_seq_len == model.max_seq_len
@@ -153,7 +154,7 @@ class Family:
         return made
 
 
-def _comparable(model: ModelConfig) -> dict[str, Any]:
+def _comparable(model: ModelConfig) -> Record:
     """What the function follows from, each part by name and each default filled in."""
     left_out = (
         "dialect", "bias", "dropout", "init_std", "dtype", "rope_dim", "rotary_dim", "qk_norm_eps", "local_rope_theta",
@@ -184,7 +185,7 @@ def stored_dtype(given: Given) -> str:
     return name if name in NUMPY else "float32"
 
 
-def _value(given: Given, setting: Setting, fields: dict[str, Any]) -> Any:
+def _value(given: Given, setting: Setting, fields: Record) -> Any:
     default = setting.default
     if callable(default) and given.get(setting.key) is None:
         try:

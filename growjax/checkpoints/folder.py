@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,8 @@ from growjax.config import ModelConfig, TrainConfig
 from growjax.digests import digest, named_leaves
 from growjax.errors import UserError
 from growjax.files import whole_directory, write_text
+from growjax.model.decoder import Params
+from growjax.schema import Fields, Record
 from growjax.train.state import TrainState, fresh_state
 from growjax.values import Whole, taken
 
@@ -70,7 +72,7 @@ def load_checkpoint(
     return add_moments(state, extras, file)
 
 
-def load_params(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
+def load_params(path: str | Path) -> tuple[ModelConfig, Record]:
     """The decoder of a Hugging Face folder and its parameters alone, as `load_checkpoint` has them."""
     with open_checkpoint(path) as opened:
         return opened.model, _read(opened)
@@ -155,7 +157,7 @@ def _matched(tensors: Tensors, family: Family, model: ModelConfig) -> tuple[dict
     return stored, (unused[0], table) if unused else None
 
 
-def _read(opened: Opened) -> dict[str, Any]:
+def _read(opened: Opened) -> Record:
     """The parameters of a decoder."""
     model, known = opened.model, leaves(opened.model)
     opened.check_copy()
@@ -241,11 +243,11 @@ class Stock(NamedTuple):
     """The decoder as the family holds it: of the same shapes."""
     fold: Fold | None
     """What becomes of each parameter, so that the function is the same."""
-    given: dict[str, Any]
+    given: Record
     """config.json, with the dtype of the tensors."""
 
 
-def scales(made: Stock, model: ModelConfig) -> Any:
+def scales(made: Stock, model: ModelConfig) -> Params:
     """By what each parameter of a decoder is multiplied as it is written: a tree of scalars."""
     return folded(made.fold, model, no_folds(model))
 
@@ -260,7 +262,7 @@ def stock(model: ModelConfig, extras: Extras | None, dtype: str | None = None) -
     return Stock(family, own, then(fold, scale_fold(model, own.embed_scale)), given)
 
 
-def fill_beside(folder: Path, given: Mapping[str, Any], extras: Extras | None) -> None:
+def fill_beside(folder: Path, given: Fields, extras: Extras | None) -> None:
     """Writes config.json, tokenizer files and generation settings."""
     write_text(folder / "config.json", json.dumps(given, indent=2, sort_keys=True) + "\n")
     for name, data in (extras.files if extras else {}).items():
@@ -269,7 +271,7 @@ def fill_beside(folder: Path, given: Mapping[str, Any], extras: Extras | None) -
         write_text(folder / GENERATION, json.dumps(_generation(given), indent=2) + "\n")
 
 
-def _write(folder: Path, made: Stock, params: Any, most: int) -> None:
+def _write(folder: Path, made: Stock, params: Params, most: int) -> None:
     known: dict[str, Leaf] = leaves(made.model)
     values = dict(named_leaves(params))
     found = list(places(made.family.tensors, made.model))
@@ -281,7 +283,7 @@ def _write(folder: Path, made: Stock, params: Any, most: int) -> None:
             written.add(place.name, place.row.stored(put_together(one, parts, place.row.layout)))
 
 
-def _generation(given: Mapping[str, Any]) -> dict[str, Any]:
+def _generation(given: Fields) -> Record:
     """What transformers would make of config.json."""
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {"_from_model_config": True, **{name: given[name] for name in names if given.get(name) is not None}}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
 from growjax.config import ModelConfig
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.components import components
-from growjax.model.decoder import param_specs
+from growjax.model.decoder import Params, param_specs
 
 Fold = Callable[[ParamSpec, jax.Array], jax.Array]
 """Of a parameter or a part of it, what is written in its place: each entry by itself."""
@@ -71,6 +70,6 @@ def then(first: Fold | None, second: Fold | None) -> Fold | None:
     return lambda spec, leaf: second(spec, first(spec, leaf))
 
 
-def folded(fold: Fold | None, model: ModelConfig, params: Any) -> Any:
+def folded(fold: Fold | None, model: ModelConfig, params: Params) -> Params:
     """A fold of a whole decoder."""
     return params if fold is None else map_specs(fold, param_specs(model), params)

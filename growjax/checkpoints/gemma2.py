@@ -4,7 +4,6 @@ its own, and windows in every other layer."""
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from growjax.checkpoints.family import Family, Fixed, Setting
 from growjax.checkpoints.gemma import ACTIVATIONS, BIASES
@@ -13,6 +12,7 @@ from growjax.checkpoints.layout import Tensor
 from growjax.checkpoints.llama import IGNORED, PARTS, SIZES, TENSORS, check_heads
 from growjax.checkpoints.windows import read_windows, window_keys
 from growjax.config import ModelConfig
+from growjax.schema import Record
 
 _BLOCK = "model.layers.{}."
 
@@ -53,7 +53,7 @@ def read_scalar(given: Given) -> int:
     return int(value)
 
 
-def own_keys(model: ModelConfig) -> dict[str, Any]:
+def own_keys(model: ModelConfig) -> Record:
     """Keys of both that are no plain settings."""
     return {
         "query_pre_attn_scalar": model.query_pre_attn_scalar or model.head_dim,
@@ -63,7 +63,7 @@ def own_keys(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _own(given: Given, fields: dict[str, Any]) -> dict[str, Any]:
+def _own(given: Given, fields: Record) -> Record:
     return {
         "query_pre_attn_scalar": read_scalar(given),
         "attn_softcap": read_cap(given, "attn_logit_softcapping", 50.0),

@@ -4,7 +4,6 @@ on scores, and rotary positions of their own in layers with a window."""
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from growjax.checkpoints.family import Family, Fixed
 from growjax.checkpoints.gemma2 import FIXED, SETTINGS, WEIGHTS, own_keys, read_cap, read_scalar
@@ -14,6 +13,7 @@ from growjax.checkpoints.llama import IGNORED, PARTS, check_heads
 from growjax.checkpoints.rotary import Rotary
 from growjax.checkpoints.windows import LOCAL, WHOLE, read_windows
 from growjax.config import ModelConfig
+from growjax.schema import Record
 
 _BLOCK = "model.layers.{}.self_attn."
 
@@ -26,7 +26,7 @@ NORMS = (
 _ROTARY, _PLAIN = Rotary(), Rotary(kinds=("default",))
 
 
-def _rope(given: Given, head_dim: int, length: int) -> dict[str, Any]:
+def _rope(given: Given, head_dim: int, length: int) -> Record:
     """Rotary positions by kind of layer, as transformers 5 writes them or as 4 does."""
     kinds = given.get("rope_parameters")
     if kinds is None:
@@ -41,7 +41,7 @@ def _rope(given: Given, head_dim: int, length: int) -> dict[str, Any]:
     }
 
 
-def _own(given: Given, fields: dict[str, Any]) -> dict[str, Any]:
+def _own(given: Given, fields: Record) -> Record:
     every = typed(given, "sliding_window_pattern", int, 6)
     return {
         "query_pre_attn_scalar": read_scalar(given),
@@ -51,7 +51,7 @@ def _own(given: Given, fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _keys(model: ModelConfig) -> dict[str, Any]:
+def _keys(model: ModelConfig) -> Record:
     local, whole = model.local_rope_theta or model.rope_theta, _ROTARY.write(model)
     by_kind = {WHOLE: whole.pop("rope_parameters"), LOCAL: {"rope_type": "default", "rope_theta": local}}
     # the last for transformers 5, the others for 4

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from growjax.errors import UserError
+from growjax.schema import Fields
 
-Given = Mapping[str, Any]
+Given = Fields
 """A config.json."""
 
 REQUIRED = object()
 """In place of a default: the key must be there."""
 
 
-def refused(key: str, value: Any, hint: str) -> UserError:
+def refused(key: str, value: object, hint: str) -> UserError:
     """The fault of a key's value."""
     return UserError(f"config.json: {key} is {value!r:.80}", hint)
 

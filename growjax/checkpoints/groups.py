@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +23,8 @@ from growjax.config import ModelConfig
 from growjax.digests import named_leaves
 from growjax.errors import UserError
 from growjax.files import write_text
+from growjax.model.decoder import Params
+from growjax.schema import Fields, Record
 from growjax.train.optim import LawFactors
 
 FACTORS, GROUPS = "growth_factors.safetensors", "growth_groups.json"
@@ -46,7 +48,7 @@ class Group(NamedTuple):
     """Whether factors differ within a tensor: then they are those of the arrays, and the group's own are 1."""
 
 
-def factors_of(law: LawFactors, family: Family, model: ModelConfig, written: Any) -> Factors:
+def factors_of(law: LawFactors, family: Family, model: ModelConfig, written: Params) -> Factors:
     """The factors of a state whose model is `model`. `written` is as in `growjax.checkpoints.moments.moments_of`. One
     tensor at a time is as large as it will be, and none where a factor is one number."""
     known, found, scale = leaves(model), tensors_of(family, model), dict(named_leaves(written))
@@ -91,7 +93,7 @@ def law_of(arrays: Mapping[str, np.ndarray], family: Family, model: ModelConfig)
     for what does not fit."""
     known, found = leaves(model), tensors_of(family, model)
     kinds = [*KINDS, "warm"] if any(key.startswith("warm.") for key in arrays) else [*KINDS]
-    trees: dict[str, Any] = {}
+    trees: Record = {}
     for kind in kinds:
         dtype = "int32" if kind == "warm" else model.param_dtype
         tree = {path: np.empty(leaf.shape, dtype) for path, leaf in known.items()}
@@ -137,7 +139,7 @@ def _alone(factors: Factors, name: str, decays: bool) -> Group:
     return Group((), decays, lr, decay, eps, clip)
 
 
-def write_factors(folder: Path, factors: Factors, groups: Sequence[Group], constants: Mapping[str, Any]) -> None:
+def write_factors(folder: Path, factors: Factors, groups: Sequence[Group], constants: Fields) -> None:
     """Writes the arrays, and the table of groups: what each one's parameters are, its constants, and the factors they
     were made with. `constants` are the narrow run's: `lr`, `betas`, `eps`, `weight_decay`, `clip_norm`."""
     arrays = {f"{kind}.{name}": value for kind, values in factors.items() for name, value in values.items()}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from growjax.config import ModelConfig
 from growjax.digests import named_leaves
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
+from growjax.schema import Fields, Record
 
 Layout = Literal["linear", "by_head", "conv1d", "plain"]
 """`linear`: [outputs, inputs], as torch's Linear has it. `by_head`: the same, and parameters lie one after another
@@ -152,9 +153,9 @@ def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) ->
     return whole if layout == "conv1d" else np.ascontiguousarray(whole.T)
 
 
-def as_tree(flat: Mapping[str, Any]) -> dict[str, Any]:
+def as_tree(flat: Fields) -> Record:
     """Nested dicts from paths."""
-    tree: dict[str, Any] = {}
+    tree: Record = {}
     for path, value in flat.items():
         node = tree
         *parents, last = path.split("/")

@@ -7,7 +7,7 @@ moments. Where a weight is multiplied by f on the way out, its gradient is divid
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from growjax.checkpoints.layout import Place, as_tree, in_order, leaves, put_tog
 from growjax.config import ModelConfig
 from growjax.digests import named_leaves
 from growjax.errors import UserError
+from growjax.model.decoder import Params
+from growjax.schema import Fields
 from growjax.train.state import TrainState
 
 _LEAVE = "leave the moments behind with --moments none"
@@ -67,7 +69,7 @@ def with_moments(state: TrainState, moments: Moments, family: Family) -> TrainSt
     return state.replace(opt_state=state.opt_state._replace(mu=mu, nu=nu, count=count))
 
 
-def _checked(name: str, values: Mapping[str, Any], place: Place, *, positive: bool) -> np.ndarray:
+def _checked(name: str, values: Fields, place: Place, *, positive: bool) -> np.ndarray:
     if name not in values:
         raise UserError(f"there are no moments of {name}", _LEAVE)
     value = values[name]
@@ -90,7 +92,7 @@ def hindrance(state: TrainState) -> str:
     return ""
 
 
-def moments_of(state: TrainState, family: Family, written: Any) -> Moments:
+def moments_of(state: TrainState, family: Family, written: Params) -> Moments:
     """The moments of a state that AdamW trains, by a checkpoint's names, float32. `written` is a tree of scalars: by
     what each parameter is multiplied as it is written (`growjax.checkpoints.folds`). Raises `UserError` where no
     checkpoint has a place for them."""
@@ -111,7 +113,7 @@ def moments_of(state: TrainState, family: Family, written: Any) -> Moments:
     )
 
 
-def lay_out(found: Mapping[str, Place], model: ModelConfig, tree: Any) -> dict[str, np.ndarray]:
+def lay_out(found: Mapping[str, Place], model: ModelConfig, tree: Params) -> dict[str, np.ndarray]:
     """Tensors of a checkpoint, by name, from a tree of the parameters' structure and shapes."""
     known = leaves(model)
     values = {path: np.asarray(jax.device_get(leaf)) for path, leaf in named_leaves(tree)}
@@ -124,7 +126,7 @@ def lay_out(found: Mapping[str, Place], model: ModelConfig, tree: Any) -> dict[s
     return {name: one(place) for name, place in found.items()}
 
 
-def no_folds(model: ModelConfig) -> Any:
+def no_folds(model: ModelConfig) -> Params:
     """`written` where nothing is multiplied."""
     return as_tree({path: jnp.ones((), model.param_dtype) for path in leaves(model)})
 

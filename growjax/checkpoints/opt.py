@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.checkpoints.family import ACTIVATIONS, Family, Fixed, Setting
 from growjax.checkpoints.given import Given, refused, typed
 from growjax.checkpoints.layout import Tensor
+from growjax.schema import Record
 
 _BLOCK = "model.decoder.layers.{}."
 
@@ -16,7 +15,7 @@ def _attention(name: str, parameter: str) -> tuple[Tensor, Tensor]:
     return Tensor(f"{row}.weight", (f"blocks/w{parameter}",)), Tensor(f"{row}.bias", (f"blocks/b{parameter}",))
 
 
-def _own(given: Given, fields: dict[str, Any]) -> dict[str, Any]:
+def _own(given: Given, fields: Record) -> Record:
     width = typed(given, "word_embed_proj_dim", int, fields["d_model"])
     if width != fields["d_model"]:
         raise refused(

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from growjax.checkpoints.stored import read_json
 from growjax.config import canonical_json, json_digest
 from growjax.errors import UserError
 from growjax.files import write_text
+from growjax.schema import Fields, Record
 
 NAME = "growjax.json"
 SCHEMA = 1
@@ -56,7 +57,7 @@ class Digests(NamedTuple):
         return cls(json_digest(dict(source)), json_digest(dict(written)))
 
 
-def write_record(folder: Path, fields: Mapping[str, Any]) -> str:
+def write_record(folder: Path, fields: Fields) -> str:
     """Writes growjax.json of everything but `schema` and `digest`; returns the digest."""
     whole = {**fields, "schema": SCHEMA}
     digest = json_digest(whole)
@@ -66,7 +67,7 @@ def write_record(folder: Path, fields: Mapping[str, Any]) -> str:
     return digest
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> Record | None:
     """What growjax.json of a folder says; None where there is none. Raises `UserError` for one that has another field
     or lacks one, or that is not what was written."""
     if not (folder / NAME).exists():
@@ -76,7 +77,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def _digest(found: Mapping[str, Any]) -> str | None:
+def _digest(found: Fields) -> str | None:
     """Of all but `digest`; None where there is no such text, as for NaN."""
     try:
         return json_digest({name: value for name, value in found.items() if name != "digest"})
@@ -84,7 +85,7 @@ def _digest(found: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _check(found: Mapping[str, Any]) -> None:
+def _check(found: Fields) -> None:
     _check_fields(found, _FIELDS, "")
     _check_fields(found["source"], _SOURCE, "source.")
     if found["schema"] != SCHEMA:
@@ -93,7 +94,7 @@ def _check(found: Mapping[str, Any]) -> None:
         raise UserError(f"{NAME} was changed after it was written", _HINT)
 
 
-def _check_fields(found: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]], where: str) -> None:
+def _check_fields(found: Fields, known: Mapping[str, type | tuple[type, ...]], where: str) -> None:
     unknown, lacking = sorted(found.keys() - known.keys()), sorted(known.keys() - found.keys())
     if unknown or lacking:
         raise UserError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.checkpoints import (
     gemma,
     gemma2,
@@ -21,6 +19,7 @@ from growjax.checkpoints import (
 from growjax.checkpoints.family import Family, Given
 from growjax.config import ModelConfig
 from growjax.errors import UserError
+from growjax.schema import Record
 
 FAMILIES = {
     m.FAMILY.model_type: m.FAMILY
@@ -49,12 +48,12 @@ def family_of(given: Given) -> Family:
     return family
 
 
-def family_for(model: ModelConfig, dtype: str, base: Given | None) -> tuple[Family, ModelConfig, dict[str, Any]]:
+def family_for(model: ModelConfig, dtype: str, base: Given | None) -> tuple[Family, ModelConfig, Record]:
     """The family that can hold a decoder with tensors of that dtype, the decoder with what the family multiplies
     embeddings by, and its config.json: the family of `base`, or the first that can. Raises `UserError`, with the
     reason, where there is none."""
 
-    def written(family: Family) -> tuple[Family, ModelConfig, dict[str, Any]]:
+    def written(family: Family) -> tuple[Family, ModelConfig, Record]:
         stock = model.replace(embed_scale=family.embed_scale(model.d_model, dtype))
         return family, stock, family.write(stock, dtype, base)
 

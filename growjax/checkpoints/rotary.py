@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 from growjax.checkpoints.given import Given, positive, refused
 from growjax.config import ModelConfig
+from growjax.schema import Record
 
 KINDS = {
     "default": (),
@@ -31,7 +31,7 @@ class Rotary:
     """What part of a head turns where nothing is said; None where the stock class turns whole heads alone."""
     kinds: tuple[str, ...] = tuple(KINDS)
 
-    def read(self, given: Given, head_dim: int, length: int) -> dict[str, Any]:
+    def read(self, given: Given, head_dim: int, length: int) -> Record:
         """Fields of `ModelConfig` for heads of that length and sequences of at most `length`. Raises `UserError` with
         the key."""
         where = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"  # as both versions go by them
@@ -46,7 +46,7 @@ class Rotary:
         if kind not in self.kinds:
             raise refused(f"{where}.rope_type", kind, f"growjax's decoder has {', '.join(self.kinds)}")
         rope.setdefault("original_max_position_embeddings", length)
-        fields: dict[str, Any] = {
+        fields: Record = {
             "rope_theta": positive({"rope_theta": given.get(self.theta)} | rope, "rope_theta", 10000.0),
             "rope_scaling": tuple(positive(rope, name) for name in KINDS[kind]),
         }
@@ -59,14 +59,14 @@ class Rotary:
             raise refused(self.share, share, f"of a head of {head_dim} nothing is left that turns")
         return fields | {"rotary_dim": None if turned == head_dim else turned}
 
-    def write(self, model: ModelConfig) -> dict[str, Any]:
+    def write(self, model: ModelConfig) -> Record:
         """Keys of config.json."""
         numbers = model.rope_scaling
         kind = next((name for name, known in KINDS.items() if len(known) == len(numbers)), "default")
-        scaling: dict[str, Any] = {"rope_type": kind, **dict(zip(KINDS[kind], numbers, strict=False))}
+        scaling: Record = {"rope_type": kind, **dict(zip(KINDS[kind], numbers, strict=False))}
         if "original_max_position_embeddings" in scaling:
             scaling["original_max_position_embeddings"] = int(scaling["original_max_position_embeddings"])
-        made: dict[str, Any] = {self.theta: model.rope_theta}
+        made: Record = {self.theta: model.rope_theta}
         if kind != "default":
             made["rope_scaling"] = scaling
         made["rope_parameters"] = {**scaling, "rope_theta": model.rope_theta}

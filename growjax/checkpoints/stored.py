@@ -11,13 +11,14 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from growjax.errors import UserError
+from growjax.schema import Record
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -29,7 +30,7 @@ NUMPY = {"float32": np.dtype("float32"), "bfloat16": np.dtype(jnp.bfloat16), "fl
 _AGAIN = "fetch the file again from where the checkpoint comes from"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Record:
     """A file that holds one JSON object; raises `UserError` where it does not."""
     try:
         found = json.loads(inside(path).read_bytes())

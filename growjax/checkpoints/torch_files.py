@@ -67,7 +67,7 @@ def _as_arrays(value: Any, name: str, torch: Any) -> Any:
     return value.detach().numpy()
 
 
-def write_torch(path: Path, value: Any) -> None:
+def write_torch(path: Path, value: object) -> None:
     """Writes plain values, with tensors in place of arrays."""
     torch = _torch()
     torch.save(_as_tensors(value, torch), path)

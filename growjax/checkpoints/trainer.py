@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +28,8 @@ from growjax.checkpoints.stored import NUMPY, inside, read_json
 from growjax.checkpoints.torch_files import has_torch, read_torch, write_torch
 from growjax.errors import UserError
 from growjax.files import write_text
-from growjax.schema import Record
+from growjax.model.decoder import Params
+from growjax.schema import Fields, Record
 from growjax.train.optim import schedule
 from growjax.train.state import TrainState
 
@@ -107,7 +108,7 @@ def with_factors(state: TrainState, family: Family, folder: Path) -> TrainState:
     return state.replace(law=law_of(arrays, family, state.config.model))
 
 
-def _narrow(folder: Path) -> Mapping[str, Any] | None:
+def _narrow(folder: Path) -> Fields | None:
     """The optimizer's constants without factors, where a table of groups says them."""
     if not (folder / GROUPS).exists():
         return None
@@ -151,7 +152,7 @@ def said_of(record: Record) -> list[str]:
 
 
 def hand_on(
-    folder: Path, state: TrainState, family: Family, record: Record, *, written: Any, form: Form = "auto"
+    folder: Path, state: TrainState, family: Family, record: Record, *, written: Params, form: Form = "auto"
 ) -> None:
     """Writes a state's moments, scheduler and step, and its factors where it has any, into a checkpoint's folder.
     `written` is as in `growjax.checkpoints.moments.moments_of`. Raises `UserError` where the form that is asked for has
@@ -187,11 +188,9 @@ def options_of(state: TrainState, record: Record) -> Options:
     return Options.of(optim, lr)
 
 
-def _scheduler_of(
-    carried: Mapping[str, Any] | None, groups: Sequence[Group], options: Options, reached: int
-) -> dict[str, Any]:
+def _scheduler_of(carried: Fields | None, groups: Sequence[Group], options: Options, reached: int) -> Record:
     """The state of torch's LambdaLR, as `Trainer` has it, or of what was carried, for these groups."""
-    made: dict[str, Any] = dict(carried or {"_get_lr_called_within_step": False})
+    made: Record = dict(carried or {"_get_lr_called_within_step": False})
     made |= {
         "base_lrs": [options.initial_lr * group.lr for group in groups],
         "_last_lr": [options.lr * group.lr for group in groups],
@@ -203,7 +202,7 @@ def _scheduler_of(
     return made
 
 
-def _state_of(carried: Mapping[str, Any], state: TrainState) -> Record:
+def _state_of(carried: Fields, state: TrainState) -> Record:
     """`trainer_state.json`: what was carried, at the state's own step."""
     default = {"epoch": 0, "max_steps": state.config.optim.total_steps, "log_history": [], "stateful_callbacks": {}}
     return {**default, **carried, "global_step": int(state.step), "best_model_checkpoint": None}

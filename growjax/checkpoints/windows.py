@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from growjax.checkpoints.given import Given, refused
 from growjax.config import ModelConfig
+from growjax.schema import Record
 
 LOCAL, WHOLE = "sliding_attention", "full_attention"
 
@@ -22,8 +21,8 @@ def read_windows(given: Given, n_layers: int, every: int) -> tuple[int, ...]:
     return windows if any(windows) else ()
 
 
-def window_keys(model: ModelConfig) -> dict[str, Any]:
+def window_keys(model: ModelConfig) -> Record:
     """The keys again."""
     windows = model.windows or (0,) * model.n_layers
-    keys: dict[str, Any] = {"layer_types": [LOCAL if window else WHOLE for window in windows]}
+    keys: Record = {"layer_types": [LOCAL if window else WHOLE for window in windows]}
     return keys | ({"sliding_window": max(windows)} if any(windows) else {})

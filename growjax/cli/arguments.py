@@ -7,12 +7,13 @@ import dataclasses
 import io
 import itertools
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 
 from growjax.domains import normalise
 from growjax.errors import UserError
+from growjax.schema import Record
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ def parse(kind: type[T], argv: list[str], *, verb: str, default: T | None = None
     if any("\0" in word for word in argv):
         raise UserError("an argument holds a NUL character", "leave it out")
     said = io.StringIO()
-    start: dict[str, Any] = {} if default is None else {"default": default}
+    start: Record = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(said):
             given = tyro.cli(

@@ -158,7 +158,7 @@ def read_source(path: Path, moments: str = "auto") -> tuple[Path, Any, Any]:
     return folder, load_state(folder), kept(folder)
 
 
-def _store(folder: Path, wide: Any, extras: Any, described: dict[str, Any], *, as_hf: bool) -> tuple[str, Any]:
+def _store(folder: Path, wide: Any, extras: Any, described: Record, *, as_hf: bool) -> tuple[str, Any]:
     """Writes a state, or a checkpoint; returns the digest of the state, and what can be read back."""
     from growjax.checkpoints import History, fill, keep, load
     from growjax.record.store import load_state, save_state, state_digest

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from growjax.domains import AT_LEAST_0, COUNT, FLAG, POSITIVE, SHARE, STEPS
 from growjax.errors import UserError
 from growjax.grow.plan import Options
+from growjax.schema import Record
 from growjax.values import LARGEST, MOST, Domain, Maybe, Name, Real, Text, Whole, taken
 
 Amount = Annotated[float, AT_LEAST_0]
@@ -43,13 +44,13 @@ def domain_of(hint: Any) -> Domain:
     return _OTHERWISE[hint]
 
 
-def hints_of(fn: Callable[..., Any], options: Options) -> dict[str, Any]:
+def hints_of(fn: Callable[..., object], options: Options) -> Record:
     """The options' annotations."""
     hints = typing.get_type_hints(fn, include_extras=True) if options else {}
     return {name: hints.get(name) for name in options}
 
 
-def check_options(name: str, fn: Callable[..., Any], options: Options) -> None:
+def check_options(name: str, fn: Callable[..., object], options: Options) -> None:
     """Raises `UserError` where an option of an operator of that name has no domain, or a default outside of it."""
     try:
         hints = hints_of(fn, options)

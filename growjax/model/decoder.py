@@ -38,9 +38,10 @@ from growjax.model.embedding import look_up
 from growjax.model.loss import mean_loss
 from growjax.model.products import project, project_each
 from growjax.model.rotary import frequencies, local_frequencies
+from growjax.schema import Record
 from growjax.streams import at_site, normals_from
 
-Params = dict[str, Any]
+Params = Record
 
 Seen = dict[str, jax.Array] | None
 """What a layer hands on, or every layer, by the name of its widened axis; None where nobody asks."""

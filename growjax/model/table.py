@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 from growjax.config import ModelConfig
 from growjax.domains import DOMAINS, Dialect, Domain, Flag, Maybe, Name
 from growjax.errors import UserError
 from growjax.model.axes import ParamSpec
 from growjax.model.decoder import named_params
+from growjax.schema import Record
 
-SIZES: dict[str, Any] = {"n_layers": 5, "d_model": 48, "n_heads": 6, "n_kv_heads": 3, "head_dim": 8, "d_ff": 56,
+SIZES: Record = {"n_layers": 5, "d_model": 48, "n_heads": 6, "n_kv_heads": 3, "head_dim": 8, "d_ff": 56,
                          "vocab_size": 97, "max_seq_len": 31}  # fmt: skip
 """No two are the same, so that a shape says which it is of."""
 
