@@ -78,7 +78,7 @@ def test_a_batch_that_is_none():
 
 def test_one_key_and_whole_parameters_make_a_state():
     key = Streams(root_key(0)).at("init", 0)
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="one key of threefry"):
         init_state(CONFIG, key=jax.random.split(key))
     with pytest.raises(AssertionError):
         fresh_state(CONFIG, without(STATE.params, "embedding"))

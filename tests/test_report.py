@@ -175,7 +175,8 @@ def test_page_is_whole_and_self_contained(full: tuple[Path, dict[str, Any], list
     assert summary["title"] in described
     for name in {row["candidate"] for row in summary["curves"]}:
         assert name in described
-    assert sorted(paths) == sorted(p for p in directory.rglob("*") if p.is_file())
+    written = {p for p in directory.rglob("*") if p.is_file()}
+    assert written == {*paths, directory / "digests.json"} and len(written) == len(paths) + 1
     assert {p.stem for p in (directory / "figures").iterdir()} == {
         "curves", "gaps", "flops", "ranks", "utility", "escape", "sources"
     }  # fmt: skip

@@ -67,6 +67,8 @@ def honest(run: Path) -> dict[str, list[list[str]]]:
         "verify": [[str(run), "--cells", "3", "--workers", "1", "--out", "made"]],
         "diff": [[str(run), str(run), "--json"], [state, state]],
         "doctor": [["--rows", "B1", "B2", "--json"]],
+        "claims": [[str(run)], [str(run / "receipt.json"), "--json"]],
+        "merge": [[str(run), str(run), "--out", "made"]],
     }  # fmt: skip
 
 

@@ -80,6 +80,10 @@ def _announce(spec: StudySpec, directory: RunDir, workers: int) -> None:
 
     check(spec)
     runtime.start()
+    if spec.source:
+        from growjax.study.sources import resolve
+
+        spec, _ = resolve(spec)
     found = estimate(spec, directory.path, workers=workers)
     if found.seconds > LONG:
         print(f"growjax: {found}", file=sys.stderr, flush=True)
