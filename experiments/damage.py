@@ -25,6 +25,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from experiments.kills import exit_code
 from growjax import runtime
 
 runtime.pin()
@@ -224,11 +225,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         experiment = Experiment(given.work or Path(folder), given.out)
         experiment.run(given.flips)
-    failed = [row for row in experiment.rows if row["faults"]]
-    print(f"{len(experiment.rows)} files damaged, {len(failed)} of them with faults")
-    for row in failed:
-        print(json.dumps(row))
-    return 1 if failed else 0
+    return exit_code(experiment.rows, "files damaged")
 
 
 if __name__ == "__main__":

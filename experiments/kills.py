@@ -262,6 +262,15 @@ class Experiment:
         write_text(self.record, json.dumps({**summary, "rounds": self.rounds}, indent=1, sort_keys=True) + "\n")
 
 
+def exit_code(rows: list[Record], what: str) -> int:
+    """1 where a row has faults; prints those that do."""
+    failed = [row for row in rows if row["faults"]]
+    print(f"{len(rows)} {what}, {len(failed)} of them with faults")
+    for row in failed:
+        print(json.dumps(row))
+    return 1 if failed else 0
+
+
 def main() -> int:
     """Runs the rounds that the record lacks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -274,11 +283,7 @@ def main() -> int:
         experiment = Experiment(given.work or Path(folder), given.out)
         experiment.run(("SIGINT", "SIGTERM"), given.signals, experiment.signalled)
         experiment.run(("SIGKILL",), given.kills, experiment.killed)
-    failed = [row for row in experiment.rounds if row["faults"]]
-    print(f"{len(experiment.rounds)} rounds, {len(failed)} of them with faults")
-    for row in failed:
-        print(json.dumps(row))
-    return 1 if failed else 0
+    return exit_code(experiment.rounds, "rounds")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ _KEY = "key<fry>"
 def _words_from(key: jax.Array, bit_width: int, shape: Sequence[int]) -> jax.Array:
     """The words of `jax.random.bits` where threefry is partitionable, from a later counter on."""
     if bit_width not in (32, 64):
-        raise NotImplementedError(f"words of {bit_width} bits")
+        raise ValueError(f"threefry makes words of 32 or 64 bits, not of {bit_width}")
     start = (key[2].astype(jnp.uint64) << 32) | key[3].astype(jnp.uint64)
     counter = start + jax.lax.iota(jnp.uint64, math.prod(shape)).reshape(shape)
     high, low = threefry2x32_p.bind(key[0], key[1], (counter >> 32).astype(jnp.uint32), counter.astype(jnp.uint32))

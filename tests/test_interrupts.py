@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from experiments.kills import members
 from growjax.interrupts import LINE
 
 
@@ -37,18 +38,6 @@ def started(out: Path) -> subprocess.Popen[str]:
         if int(mask.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
             return process
         time.sleep(0.005)
-
-
-def members(session: int) -> list[int]:
-    """The processes of a session."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(place.name)) == session and "Z" not in (place / "stat").read_text().split(")")[1][:3]:
-                found.append(int(place.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.parametrize(

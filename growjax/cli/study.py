@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +51,6 @@ def run(argv: list[str]) -> int:
     given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=spec))
     directory = RunDir(given.out or Path("runs") / name)
     workers = given.workers or runtime.workers(given.spec.shards)
-    _announce(given.spec, directory, workers)
     with ProgressWatch() as watch:
         run_study(
             given.spec,
@@ -71,19 +69,3 @@ def run(argv: list[str]) -> int:
     else:
         print_study(directory.path, summary)
     return 0
-
-
-def _announce(spec: StudySpec, directory: RunDir, workers: int) -> None:
-    """Says on stderr what a long study will take, before it starts."""
-    from growjax.study.estimate import LONG, estimate
-    from growjax.study.runner import check
-
-    check(spec)
-    runtime.start()
-    if spec.source:
-        from growjax.study.sources import resolve
-
-        spec, _ = resolve(spec)
-    found = estimate(spec, directory.path, workers=workers)
-    if found.seconds > LONG:
-        print(f"growjax: {found}", file=sys.stderr, flush=True)

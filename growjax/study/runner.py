@@ -26,6 +26,7 @@ from growjax.source import source_digests
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
 from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.estimate import LONG, estimate
 from growjax.study.finalists import with_finalists
 from growjax.study.given import fill_data, fill_given
 from growjax.study.growing import extends
@@ -123,6 +124,10 @@ def run_study(
         head = header(spec)
         recorded = {} if force else run.recorded()
         run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
+        if only is None:
+            expected = estimate(spec, run.path, workers=workers)
+            if expected.seconds > LONG:
+                watch.say(str(expected))
         repair_tokens(
             run, data_recipe(spec), recorded, watch.say, can=not spec.data.tokenizer or places.tokenizer is not None
         )
