@@ -66,6 +66,7 @@ def test_every_claim_holds_where_it_should():
     assert [claim["verdict"] for claim in found] == ["holds"] * 6
     for claim in found:
         assert claim["n"] == 2 and claim["effect"] > 0  # two seeds, though there are four states
+    # the noise that `evidence` adds
     assert [claim["effect"] for claim in found[:3]] == pytest.approx([0.01] * 3, abs=2e-4)
     assert found[3]["effect"] == pytest.approx(1) and found[4]["effect"] == pytest.approx(0.01, abs=2e-4)
 

@@ -195,7 +195,7 @@ def test_uneven_growth_has_factors_by_element(tmp_path: Path):
         copied = np.take(source[name], plan.maps["mlp"].index, axis)
         for kind in ("lr", "decay", "eps", "clip"):
             np.broadcast_to(factors[f"{kind}.{name}"], copied.shape)
-        np.testing.assert_allclose(weights[name], copied * factors[f"lr.{name}"], rtol=1e-6)
+        np.testing.assert_allclose(weights[name], copied * factors[f"lr.{name}"], rtol=1e-6)  # float32 rounding
     again, _ = load_checkpoint(tmp_path / "wide")
     own = widen(state, plan, operator="lockstep", key=root_key(1, "study")).law
     for kind in ("lr", "decay", "eps", "clip"):
@@ -284,6 +284,7 @@ def test_warm_moments_estimate_the_gradient_and_its_square():
         mean = jax.tree.map(lambda *g, n=power: np.average(np.stack(g) ** n, 0, weights), *grads)
         corrected = jax.tree.map(lambda m: m / (1 - 0.9**3), tree)
         size = max(np.abs(m).max() for m in jax.tree.leaves(mean))
+        # float32 rounding of gradients and of their running means
         jax.tree.map(lambda a, b, s=size: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * s), corrected, mean)
 
 

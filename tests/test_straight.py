@@ -118,7 +118,7 @@ def test_a_folder_says_how_it_was_made(
         "name": "my-llama", "model_type": "llama", "tensors": "", "record": None,
     }  # fmt: skip
     assert "`exact_copy`" in card and "the function is kept" in card and f"KL {described['stored']['kl']:.3g}" in card
-    assert described["stored"]["kl"] < 1e-3 and record["tensors"] in card  # bfloat16
+    assert described["stored"]["kl"] < 1e-3 and record["tensors"] in card  # what bfloat16 makes of a model by itself
     monkeypatch.setattr("growjax.cli.straight.MEASURED", 10**9)
     assert run("widen", tmp_path / "wide", "--as-hf", "--out", tmp_path / "wider") == 0
     again = read_record(tmp_path / "wider")
