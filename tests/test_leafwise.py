@@ -9,15 +9,15 @@ import pytest
 from conftest import quick_programs
 from growing import MODELS, filled
 
-from growjax.config import TrainConfig
+from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.digests import named_leaves
 from growjax.grow.copying import Cloned
 from growjax.grow.leafwise import Leafwise
-from growjax.grow.plan import WidthPlan, default_target, make_plan
+from growjax.grow.plan import WidthPlan, dealt_plan, default_target, make_plan
 from growjax.grow.registry import operators, register_operator, unregister_operator
-from growjax.grow.widen import leafwise, widen
+from growjax.grow.widen import given_factors, leafwise, widen
 from growjax.model.axes import ParamSpec
-from growjax.model.decoder import named_params
+from growjax.model.decoder import count_params, named_params
 from growjax.streams import normals_from, root_key
 from growjax.train.state import TrainState
 
@@ -123,3 +123,13 @@ def test_a_part_of_a_draw_is_that_of_the_whole(dtype: str):
     above = normals_from(root_key(2), (2,), dtype, (1 << 32) - 1)  # a counter has 64 bits
     assert np.asarray(above)[1] == np.asarray(normals_from(root_key(2), (1,), dtype, 1 << 32))[0]
     assert np.asarray(above)[1] != whole.reshape(-1)[0]
+
+
+@pytest.mark.parametrize("operator", ["exact_copy", "perturbed", "lockstep"])
+def test_factors_take_no_memory_of_a_models_size(operator: str):
+    """They follow from the plan alone: here of 8e12 parameters."""
+    sizes = {"d_model": 2**15, "n_heads": 256, "n_kv_heads": 256, "head_dim": 128, "d_ff": 2**17, "n_layers": 600}
+    model = ModelConfig(**sizes, vocab_size=2**16)
+    assert count_params(model) > 8e12
+    found = given_factors(dealt_plan(model, default_target(model)), OptimConfig(), operator=operator, key=KEY)
+    assert (found is not None) == (operator == "lockstep")

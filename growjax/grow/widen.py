@@ -14,7 +14,7 @@ from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, check_same, vocabulary_grown
 from growjax.grow.registry import parse_operator
 from growjax.grow.vocab import grow_vocab, new_tokens
-from growjax.model.decoder import Params, param_shapes
+from growjax.model.decoder import param_shapes
 from growjax.streams import Streams
 from growjax.train.check import check_state
 from growjax.train.optim import LawFactors
@@ -83,15 +83,14 @@ def given_factors(
     streams, made = Streams(key), parse_operator(operator)
     own = made.follow(plan, optim, streams=streams)
     config = TrainConfig(model=plan.source, optim=optim)
-    found: list[LawFactors | None] = []
 
-    def trace(params: Params) -> None:
-        with jax.ensure_compile_time_eval():  # what hangs on no parameter is computed, and so the factors are
-            state, grown = grow_vocab(fresh_state(config, params), own)
-            found.append(made.apply(state, grown, streams=streams, data=None).law)
+    @jax.jit
+    def factors() -> LawFactors | None:  # as nothing else is asked of it, a compiler leaves parameters and moments out
+        params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), param_shapes(plan.source))
+        state, grown = grow_vocab(fresh_state(config, params), own)
+        return made.apply(state, grown, streams=streams, data=None).law
 
-    jax.eval_shape(trace, param_shapes(plan.source))
-    return found[0]
+    return factors()
 
 
 def followed_plan(

@@ -85,7 +85,8 @@ def structured(state: TrainState, plan: WidthPlan, *, streams: Streams) -> Train
     The function is kept; no unit is a copy, so nothing holds new units together in training. Where norms write to the
     residual stream (after attention and MLP), its units are copies. The form is our own: the paper's is not public.
     """
-    starts = mixtures(plan, key=streams.at("structure", 0))
+    with jax.ensure_compile_time_eval():  # made on the host, in a traced call too
+        starts = mixtures(plan, key=streams.at("structure", 0))
     return started(state, plan, starts)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+
 from growjax.grow.blocks import from_starts, split_sites, started_params, uneven_splits
 from growjax.grow.building import clone, fresh, with_norm_eps
 from growjax.grow.leafwise import Leafwise
@@ -25,8 +27,9 @@ def lemon(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState
     gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`). Where LayerNorms
     write to the residual stream, d_model grows exactly to whole multiples alone.
     """
-    params = started_params(state.params, plan, uneven_splits(plan, key=streams.at("structure", 0)))
-    return fresh(clone(state, plan), params)
+    with jax.ensure_compile_time_eval():  # made on the host, in a traced call too
+        starts = uneven_splits(plan, key=streams.at("structure", 0))
+    return fresh(clone(state, plan), started_params(state.params, plan, starts))
 
 
 def _by_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
