@@ -35,7 +35,7 @@ README = (ROOT / "README.md").read_text()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What many tests read is made first, by one test process, while another does what needs none of it."""
-    items.sort(key=lambda item: item.path.name not in ("test_readme.py", "test_luck.py"))
+    items.sort(key=lambda item: item.path.name not in ("test_readme.py", "test_streams_in_studies.py"))
 
 
 @pytest.fixture(scope="session", autouse=True)

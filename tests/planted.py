@@ -9,7 +9,7 @@ import sys
 from growjax import runtime
 
 
-def luck_of_the_process() -> None:
+def keys_of_the_process() -> None:
     """B1: a stream's key is drawn from the system instead of from its name."""
     from growjax import streams
 
@@ -29,7 +29,7 @@ def a_resumed_run_counts_anew() -> None:
     Context.train = planted
 
 
-def luck_of_the_pool() -> None:
+def keys_of_the_pool() -> None:
     """B3: a candidate's randomness depends on how many stand beside it."""
     from growjax.study.context import Context
 
@@ -89,7 +89,7 @@ def names_by_hash() -> None:
     streams.name_tag = lambda name: hash(name) & 0xFFFFFFFF  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def evaluations_use_up_luck() -> None:
+def evaluations_use_up_keys() -> None:
     """B9: every evaluation moves the dropout stream on by one step: a key is drawn twice, or left out."""
     from growjax.train import loop
 
@@ -102,14 +102,14 @@ def evaluations_use_up_luck() -> None:
 
 
 PLANTS = {
-    "B1": luck_of_the_process,
+    "B1": keys_of_the_process,
     "B2": a_resumed_run_counts_anew,
-    "B3": luck_of_the_pool,
+    "B3": keys_of_the_pool,
     "B4": a_pool_of_all_cores,
     "B5": a_sum_in_the_order_of_devices,
     "B6": a_store_of_half_the_bits,
     "B7": names_by_hash,
-    "B9": evaluations_use_up_luck,
+    "B9": evaluations_use_up_keys,
 }
 
 _begun = [0]

@@ -28,7 +28,7 @@ def test_components_are_unbiased():
     assert (np.abs(found.mean(axis=0) - np.square(SDS)) < 4 * error).all()
 
 
-def test_an_effect_of_one_luck_is_found_there_alone():
+def test_an_effect_of_one_stream_is_found_there_alone():
     y = np.zeros(SHAPE) + np.asarray([0.0, 1.0, 2.0, 5.0])[None, :, None]
     found = components(y)
     # float64 rounding of means and differences of numbers up to 5; a root of it for the standard deviations
@@ -54,7 +54,7 @@ def test_intervals_cover_as_stated():
     assert mean_inside / 1000 >= 0.93, mean_inside
 
 
-def test_the_probability_of_being_best_is_the_share_of_luck_in_which_it_is():
+def test_the_probability_of_being_best_is_the_share_of_draws_in_which_it_is():
     rng = np.random.default_rng(2)
     a, b = outcomes(rng), outcomes(rng)
     rows = {row["candidate"]: row for row in best_shares({"a": a, "b": b}, rng=rng)}

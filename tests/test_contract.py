@@ -180,7 +180,7 @@ def test_what_drives_an_accelerator_is_recorded(tmp_path: Path, monkeypatch: pyt
     )
 
 
-def test_pins_in_conflict_are_told_and_recorded(monkeypatch: pytest.MonkeyPatch):
+def test_pins_in_conflict_are_said_and_recorded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, "jax")  # as before it is imported
     environ = {"XLA_FLAGS": "--xla_cpu_max_isa=AVX512 --xla_dump_to=x --xla_dump_hlo_as_text", "NPROC": "4"}
     notes = runtime.pin(environ)

@@ -81,7 +81,7 @@ def test_drawn_copies_follow_the_law_and_are_clones(name: str):
     assert logit_gap(narrow, wide, TOKENS) < KEPT  # float64 rounding of 30 steps
 
 
-def test_what_is_followed_depends_on_luck_alone_where_it_is_drawn():
+def test_what_is_followed_depends_on_keys_alone_where_it_is_drawn():
     plan = make_plan(MODEL, MODEL.replace(**GROWTHS["doubled"]))
     optim = under_way(MODEL).config.optim
     follow = lambda text, **more: followed_plan(plan, optim, operator=text, key=KEY, **more)  # noqa: E731

@@ -62,7 +62,7 @@ def test_runs_that_share_no_cell_are_not_the_same():
     assert done.code == 1 and "nothing was compared" in done.out and "no difference" not in done.out, done.err
 
 
-def test_another_compilation_is_told_from_another_program():
+def test_another_compilation_is_known_from_another_program():
     cell: dict[str, Any] = {"digests": {"program": "a"}, "module": "x"}
     assert computed_otherwise(cell, cell) is None
     assert "another module" in (computed_otherwise(cell, {**cell, "module": "y"}) or "")

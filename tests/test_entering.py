@@ -65,7 +65,7 @@ def test_all_else_of_a_training_configuration_is_carried(dtype: str):
         assert {leaf.dtype.name for leaf in params} == {plan.target.param_dtype}, text
 
 
-def test_a_rotary_table_may_be_told_as_the_plan_has_it():
+def test_a_rotary_table_may_be_given_as_the_plan_has_it():
     longer = BASE.replace(head_dim=8)
     for rope_dim in (None, 4):
         assert make_plan(BASE, longer.replace(rope_dim=rope_dim)).target.rope_dim == 4

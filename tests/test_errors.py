@@ -216,7 +216,7 @@ def test_a_full_disk(verb: str, smoke_run: Path, tmp_path: Path):
     ("number", "described"),
     [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission"), (errno.EDQUOT, "quota")],
 )
-def test_faults_of_the_system_are_told(number: int, described: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_faults_of_the_system_are_said(number: int, described: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Raised where a folder is being filled, bare or inside another library's error; nothing is left behind."""
     monkeypatch.setattr("time.sleep", lambda _: None)  # no other thread still writes here
     plain = OSError(number, os.strerror(number), "a/file")

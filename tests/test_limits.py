@@ -74,7 +74,7 @@ def test_the_limit_of_a_group_of_processes_counts(tmp_path, monkeypatch: pytest.
 # --- samples ---
 
 
-def lucks(spec, regime: str, n_windows: int) -> list[tuple]:
+def drawn_by(spec, regime: str, n_windows: int) -> list[tuple]:
     """What each replicate of a regime sees: the windows of its first steps, and its dropout's key."""
     from growjax.study.spec import REGIMES
 
@@ -104,7 +104,7 @@ def test_replicates_that_repeat_are_refused_and_no_others(regime: str):
             continue
         spec = SMOKE.replace(regimes=(regime,), stochastic_replicates=3, deterministic_replicates=3, stream=stream,
                              model=SMOKE.model.replace(dropout=dropout))  # fmt: skip
-        seen = lucks(spec, regime, windows)
+        seen = drawn_by(spec, regime, windows)
         if len(set(seen)) == len(seen):
             require_samples(spec, windows)
         else:

@@ -30,7 +30,7 @@ def test_rounding_decides_no_rank():
     assert kendall_tau_b([1.0, 1.0 + 1e-13], [1.0, 2.0]) is None
 
 
-def test_intervals_widen_with_comparisons_and_name_no_lucky_winner():
+def test_intervals_widen_with_comparisons_and_name_no_winner_by_chance():
     differences = [0.9, 1.1, 1.0]
     low, high = paired_interval(differences, 1) or (0, 0)
     quantile = 0.95 * (2 / (4 * 0.975 * 0.025)) ** 0.5  # of t with two degrees of freedom, in closed form

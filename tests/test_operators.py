@@ -109,7 +109,7 @@ def source_of(name: str) -> TrainState:
 @pytest.mark.parametrize(
     ("name", "dtype"), [("rms tied", "float32"), pytest.param("layer untied", "float64", marks=pytest.mark.slow)]
 )
-def test_dead_noise_is_told_from_live(name: str, dtype: str):
+def test_dead_noise_is_known_from_live(name: str, dtype: str):
     """Block-diagonal weights and noise that cancels on both sides leave the cloned subspace and change nothing."""
     source = under_way(MODELS[name].replace(dtype=dtype))
     plan = doubled(source)
@@ -212,7 +212,7 @@ def test_moments_become_what_is_asked():
         assert all(int(c) == count for c in jax.tree.leaves(found.count)), become
 
 
-def test_law_parts_tell_which_hold():
+def test_law_parts_say_which_hold():
     source = source_of("rms untied")
     plan = doubled(source)
 

@@ -161,7 +161,7 @@ def test_json_in_other_encodings_and_with_endless_numbers(tmp_path: Path):
     assert "line 1 of" in fault(path)
 
 
-def test_the_fault_is_told_of_the_line_it_begins_on(tmp_path: Path):
+def test_the_fault_is_said_of_the_line_it_begins_on(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one",\n "n": 1}\n\n{"text": "two" "three"}\n' + '{"text": "four"}\n' * 10**4)
     assert "line 4 of" in fault(path)

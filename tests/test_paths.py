@@ -142,7 +142,7 @@ PATHS = ["\0", "x\0y", "y" * 300, "/".join(["x" * 200] * 25), "~nobody/x", "a[",
 
 @pytest.mark.parametrize("verb", ["train", "widen", "report", "audit", "verify", "diff"])
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ascii(path)[:20])
-def test_paths_that_lead_nowhere_are_told_in_one_line(
+def test_paths_that_lead_nowhere_end_in_one_line(
     verb: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quickly")
 KEPT = 1e-12  # largest logit difference in float64: rounding
 
 
-def test_operators_are_told_apart():
+def test_operators_are_known_apart():
     for operator in (*operators().values(), *parts().values()):
         assert operator.summary.endswith(".") and operator.paper
     read = parse_operator("perturbed:sigma=1e-2,cancel=none+moments:become=zeroed+noise:snr_db=1e+1")
@@ -110,7 +110,7 @@ def test_entry_points(found: Any, described: str | None, monkeypatch: pytest.Mon
         registry._installed.cache_clear()
 
 
-def test_widen_tells_what_holds(smoke_run: Path, tmp_path: Path):
+def test_widen_says_what_holds(smoke_run: Path, tmp_path: Path):
     def described(operator: str, *words: str) -> dict[str, Any]:
         out = tmp_path / operator.partition(":")[0]
         done = growjax("widen", str(smoke_run), "--operator", operator, "--out", str(out), "--json", *words)

@@ -41,7 +41,7 @@ OWN = [("jax_enable_x64", False), ("jax_numpy_rank_promotion", "raise"), ("jax_n
 
 
 @pytest.mark.parametrize(("name", "value"), OWN)
-def test_a_program_that_sets_jax_itself_is_told_too(name: str, value: object):
+def test_a_program_that_sets_jax_itself_is_said_too(name: str, value: object):
     before = jax.config.values[name]
     jax.config.update(name, value)
     try:

@@ -63,7 +63,7 @@ READ_BY: dict[str, Callable[[Path], tuple[str, ...]]] = {
 }
 
 
-def test_changed_records_are_reported_or_told_in_a_line(smoke_run: Path, tmp_path: Path):
+def test_changed_records_are_reported_or_refused_in_a_line(smoke_run: Path, tmp_path: Path):
     """`python -m experiments.strangers` has 20,000 of them."""
     ends, faults = records.block(records.Box(tmp_path, smoke_run), 7, 50)
     assert not faults, faults

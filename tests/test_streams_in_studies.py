@@ -83,14 +83,14 @@ def test_new_regimes_change_no_bit(crossed: Path, tmp_path: Path):
     assert json.loads(audited(out))["faults"] == []
 
 
-def test_the_page_tells_what_decides(crossed: Path):
+def test_the_page_says_what_decides(crossed: Path):
     page = (crossed / "report" / "index.html").read_text()
     assert 'id="crossed"' in page and 'id="factorial"' not in page and "redraw whole levels of a stream" in page
     tables = {path.name for path in (crossed / "report" / "tables").iterdir()}
     assert {"attribution.csv", "best.csv"} <= tables and "regimes_factorial.csv" not in tables
 
 
-def test_the_published_regimes_are_told_apart(tmp_path: Path):
+def test_the_published_regimes_are_known_apart(tmp_path: Path):
     """The page and the table of the committed study, from its receipt: neither stream, each alone, both."""
     published = ROOT / "artifacts" / "regimes"
     summary = summarise(read_receipt(published))
@@ -107,14 +107,14 @@ def test_the_published_regimes_are_told_apart(tmp_path: Path):
     assert sum(effects) == pytest.approx(0, abs=1e-12) and any(effects)  # effects of values less their mean: rounding
 
 
-def test_crossed_luck_passes_the_audit(accounted: dict[str, Any]):
+def test_crossed_keys_pass_the_audit(accounted: dict[str, Any]):
     assert accounted["faults"] == []
     # probes and continuations: 1 + 2 replicates of the regimes; crossed: the pairs of order and dropout
     assert accounted["counts"]["comparisons under common randomness"] == 2 * 3 + 4
 
 
 @pytest.mark.slow
-def test_crossed_luck_is_what_its_ledgers_say(crossed: Path):
+def test_crossed_randomness_is_what_its_ledgers_say(crossed: Path):
     """The cells run again with their recorded draws in place of keys, a crossed one among them, come out the same."""
     described = json.loads(audited(crossed))
     kinds = {cell["id"]: cell["kind"] for cell in described["cells"]}
@@ -128,7 +128,7 @@ def test_crossed_luck_is_what_its_ledgers_say(crossed: Path):
         pytest.param("perturb=3", {"perturb"}, id="perturb", marks=pytest.mark.slow),
     ],
 )
-def test_exchanged_luck_changes_its_own_draws_alone(
+def test_exchanged_randomness_changes_its_own_draws_alone(
     stream: str, changed: set[str], crossed: Path, accounted: dict[str, Any], tmp_path: Path
 ):
     """Against the same study with no randomness exchanged; digests of the drawn bits, and of states before the first

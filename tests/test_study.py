@@ -153,7 +153,7 @@ def test_the_same_study_has_the_same_root(smoke_run: Path, tmp_path: Path):
     assert done.code == 0 and RunDir(tmp_path / "run").receipt()["root"] == RunDir(smoke_run).receipt()["root"]
 
 
-def test_continuations_share_their_luck_and_differ_in_nothing_else(smoke_run: Path):
+def test_continuations_share_their_keys_and_differ_in_nothing_else(smoke_run: Path):
     cells = RunDir(smoke_run).receipt()["cells"]
     for cell in cells:
         if cell["kind"] == "probe":

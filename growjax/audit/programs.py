@@ -45,19 +45,19 @@ def walked(state: TrainState, ctx: Context, live: RunKeys) -> tuple[list[Found],
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     batch_size, shards = ctx.spec.data.batch_size, ctx.spec.shards
     number = jnp.zeros((), jnp.int32)
-    of_luck = RunKeys(*(None if key is None else name for name, key in live._asdict().items()))  # pyright: ignore[reportArgumentType]
+    of_keys = RunKeys(*(None if key is None else name for name, key in live._asdict().items()))  # pyright: ignore[reportArgumentType]
     of_feed = jax.tree.map(lambda _: "tokens", ctx.feed)
     if shards > 1:
         programs = traced_sharded(state.config, batch_size=batch_size, shards=shards)
         batch = jax.eval_shape(programs["batch"], ctx.feed, live, number)
-        found = program_draws(programs["batch"], (ctx.feed, live, number), jax.tree.leaves((of_feed, of_luck, "lag")))
-        labels = (jax.tree.map(lambda _: "state", shapes.params), ("tokens", "tokens"), of_luck.dropout, "lag", "shard")
+        found = program_draws(programs["batch"], (ctx.feed, live, number), jax.tree.leaves((of_feed, of_keys, "lag")))
+        labels = (jax.tree.map(lambda _: "state", shapes.params), ("tokens", "tokens"), of_keys.dropout, "lag", "shard")
         arguments = (shapes.params, batch, live.dropout, number, number)
         found += program_draws(programs["shard"], arguments, jax.tree.leaves(labels))
         return found, sharded_fingerprint(state, ctx.feed, live, batch_size=batch_size, shards=shards)
     arguments = (shapes, ctx.feed, live, *(number,) * 3)
     function = traced_run(batch_size=batch_size, **ctx.sizes)
-    labels = (jax.tree.map(lambda _: "state", shapes), of_feed, of_luck, "start", "segments", "segment_steps")
+    labels = (jax.tree.map(lambda _: "state", shapes), of_feed, of_keys, "start", "segments", "segment_steps")
     text = run_fingerprint(arguments, batch_size=batch_size, **ctx.sizes)
     return program_draws(function, arguments, jax.tree.leaves(labels)), text
 

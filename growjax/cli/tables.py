@@ -77,13 +77,13 @@ def print_study(path: Path, summary: Summary) -> None:
                 f"{_number(pair['difference'])}{interval}: {verdict}",
                 highlight=False,
             )
-    _print_luck(out, summary)
+    _print_attribution(out, summary)
     out.print(
         f"root  {summary['run']['root']}\npage  {path / 'report' / 'index.html'}", highlight=False, soft_wrap=True
     )
 
 
-def _print_luck(out: Console, summary: Summary) -> None:
+def _print_attribution(out: Console, summary: Summary) -> None:
     """What decides who wins, and the regimes as a factorial, where the study asked for them."""
     for found in summary["attribution"]:
         outcomes = [*found["outcomes"], *([found["difference"]] if found["difference"] else [])]

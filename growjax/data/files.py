@@ -108,14 +108,14 @@ def _check_text(path: Path, encoding: str) -> bool:
             while block := file.read(_BLOCK):
                 text = decoder.decode(block)  # pyright: ignore[reportArgumentType]
                 if at == 0 and "\0" in text:
-                    raise UserError(f"{path} is no text file (it holds NUL bytes)", _encoding_mend(encoding))
+                    raise UserError(f"{path} is no text file (it holds NUL bytes)", _encoding_hint(encoding))
                 at += len(block)
                 marked = marked or MARK in last + text
                 last = text[-len(MARK) :]
             decoder.decode(b"", True)
     except UnicodeError as error:
         at += getattr(error, "start", 0)
-        raise UserError(f"{path} is not {encoding} near byte {at}", _encoding_mend(encoding)) from error
+        raise UserError(f"{path} is not {encoding} near byte {at}", _encoding_hint(encoding)) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is no whole gzip file ({first_line(error)})", "fetch or pack it again") from error
     except OSError as error:
@@ -123,7 +123,7 @@ def _check_text(path: Path, encoding: str) -> bool:
     return marked
 
 
-def _encoding_mend(encoding: str) -> str:
+def _encoding_hint(encoding: str) -> str:
     return f"give its encoding with --data.encoding (now {encoding}), or another file"
 
 
@@ -186,7 +186,7 @@ def file_stories(config: DataConfig) -> Generator[str, None, None]:
                 story.encode()
                 yield story
         except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not {config.encoding}", _encoding_mend(config.encoding)) from error
+            raise UserError(f"{path} is not {config.encoding}", _encoding_hint(config.encoding)) from error
         except UnicodeError as error:
             raise UserError(
                 f"story {count} of {path} holds half of a character (an escape such as \\ud83d alone)",

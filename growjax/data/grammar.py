@@ -113,7 +113,7 @@ def _cast(draws: Draws) -> dict[str, str]:
     return f
 
 
-def _tell(node: frames.Node, draws: Draws, fields: dict[str, str], out: list[str]) -> None:
+def _write(node: frames.Node, draws: Draws, fields: dict[str, str], out: list[str]) -> None:
     """Append the sentences of a node: a string as it is, one choice of a tuple, a list in order."""
     while isinstance(node, tuple):
         node = draws.pick(node)
@@ -122,7 +122,7 @@ def _tell(node: frames.Node, draws: Draws, fields: dict[str, str], out: list[str
             out.append(node.format_map(fields))
     else:
         for part in node:
-            _tell(part, draws, fields, out)
+            _write(part, draws, fields, out)
 
 
 def story(seed: int, index: int) -> str:
@@ -132,7 +132,7 @@ def story(seed: int, index: int) -> str:
     paragraphs: list[str] = []
     for node in (frames.OPENING, draws.pick(PLOTS), frames.CLOSING):
         sentences: list[str] = []
-        _tell(node, draws, fields, sentences)
+        _write(node, draws, fields, sentences)
         if sentences:
             paragraphs.append(" ".join(sentences))
     return ("\n" if draws.below(2) else " ").join(paragraphs)

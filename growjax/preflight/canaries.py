@@ -18,7 +18,7 @@ from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.streams import Streams, root_key
 from growjax.train.state import StepKeys, init_state, train_step
 
-YNN_MEND = (
+YNN_HINT = (
     "run through `python -m growjax`, or set XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= (empty) before jax is "
     "imported, or use jaxlib 0.12"
 )
@@ -46,9 +46,9 @@ def racing_sum(calls: int = 20) -> Seen:
     values = np.array([float(compiled(column)) for _ in range(calls)])
     wrong = int(np.sum(values != 2 * 1024 * 1024))
     if wrong:
-        return Seen(values, f"{wrong} of {calls} sums of ones came out wrong", YNN_MEND)
+        return Seen(values, f"{wrong} of {calls} sums of ones came out wrong", YNN_HINT)
     if "ynn_fusion" in (compiled.as_text() or ""):
-        return Seen(values, "the sum is compiled into a YNNPACK fusion, which races on more than one thread", YNN_MEND)
+        return Seen(values, "the sum is compiled into a YNNPACK fusion, which races on more than one thread", YNN_HINT)
     return Seen(values, None)
 
 

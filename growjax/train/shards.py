@@ -153,13 +153,13 @@ def sharded_fingerprint(state: TrainState, feed: Feed, run_keys: RunKeys, *, bat
     """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, run_keys))
     number = jax.ShapeDtypeStruct((), jnp.int32)
-    of_state, of_feed, of_luck = shapes
-    batch = jax.eval_shape(partial(_batch, batch_size=batch_size), of_feed, of_luck, number)
-    arguments = (of_state.params, batch, of_luck.dropout, number, number)
+    of_state, of_feed, of_keys = shapes
+    batch = jax.eval_shape(partial(_batch, batch_size=batch_size), of_feed, of_keys, number)
+    arguments = (of_state.params, batch, of_keys.dropout, number, number)
     static = {"config": state.config, "shards": shards}
     part = jax.eval_shape(partial(_shard, **static), *arguments)
     texts = [
-        _batch.lower(of_feed, of_luck, number, batch_size=batch_size).as_text(),
+        _batch.lower(of_feed, of_keys, number, batch_size=batch_size).as_text(),
         _shard.lower(*arguments, **static).as_text(),
         _update.lower(of_state, [part] * shards).as_text(),
         _mark.lower(of_state, of_feed.evaluation).as_text(),
