@@ -7,6 +7,7 @@ pairs of sums modulo 2^32 of mixed words; a sum of integers has no order, so any
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -89,6 +90,20 @@ def leaf_digests(tree: object) -> jax.Array:
         second = jnp.sum(mix(mixed + SECOND), dtype=jnp.uint32)
         rows.append(jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), second]))
     return jnp.stack(rows)
+
+
+def piece_digests(leaf: jax.Array, number: int, shape: Sequence[int], starts: Sequence[jax.Array | int]) -> jax.Array:
+    """uint32[2]: what a piece of leaf `number`, an array of that whole shape, adds to its row of `leaf_digests`. The
+    piece begins at `starts`, one for each axis. Pieces that make up the whole add up to the row."""
+    position, stride = jnp.zeros(leaf.shape, jnp.uint32), 1
+    for axis in reversed(range(leaf.ndim)):
+        along = jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis) + jnp.asarray(starts[axis], jnp.uint32)
+        position, stride = position + along * np.uint32(stride & 0xFFFFFFFF), stride * shape[axis]
+    words = _words(leaf)
+    each = words.size // leaf.size if leaf.size else 1  # of 8 bytes are two words
+    position = position.reshape(-1, 1) * np.uint32(each) + jnp.arange(each, dtype=jnp.uint32)
+    mixed = mix(words ^ mix(position.reshape(-1) + salt(number)))
+    return jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), jnp.sum(mix(mixed + SECOND), dtype=jnp.uint32)])
 
 
 def total(leaves: np.ndarray) -> np.ndarray:

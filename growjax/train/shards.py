@@ -58,6 +58,10 @@ def _shard(
     return jax.value_and_grad(loss_fn)(params, config, mine, dropout_key=key)
 
 
+batch_of_step, shard_gradients = _batch, _shard
+"""The programs of a batch and of one shard, for `growjax.mesh`."""
+
+
 def tree_sum(parts: Sequence[Tree]) -> Tree:
     """The sum of trees by a fixed tree of pairs: neighbours first, then neighbouring pairs."""
     parts = list(parts)
