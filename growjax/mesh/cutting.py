@@ -28,6 +28,7 @@ Tree = TypeVar("Tree")
 Cuts = tuple[P, ...]
 """The partition of every leaf of a tree, in the order of its leaves."""
 
+NO_CUT = P()
 ALL = P(AXES)
 """The first axis of an array over all devices, in the order of the virtual shards."""
 
@@ -82,14 +83,16 @@ def state_cuts(state: TrainState, mesh: Mesh) -> TrainState:
     return state.replace(params=own, opt_state=moved, step=P(), law=law)  # pyright: ignore[reportArgumentType]
 
 
+def shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """Where every leaf of a state (arrays or their shapes) lies on the mesh, as a state."""
+    cuts = state_cuts(state, mesh)
+    return jax.tree.map(lambda cut: NamedSharding(mesh, cut), cuts, is_leaf=_is_cut)
+
+
 def place(tree: Tree, cuts: Tree, mesh: Mesh) -> Tree:
     """A tree whose leaves are whole, cut: every process gives its devices their pieces."""
 
-    def one(cut: P, leaf: Any) -> jax.Array:
-        host = np.asarray(leaf)
-        return jax.make_array_from_callback(host.shape, NamedSharding(mesh, cut), lambda index: host[index])
-
-    return jax.tree.map(one, cuts, tree, is_leaf=_is_cut)
+    return jax.tree.map(lambda cut, leaf: repeated(mesh, leaf, cut), cuts, tree, is_leaf=_is_cut)
 
 
 def placed(state: TrainState, mesh: Mesh) -> TrainState:
@@ -97,6 +100,18 @@ def placed(state: TrainState, mesh: Mesh) -> TrainState:
     if all(isinstance(x.sharding, NamedSharding) and x.sharding.mesh == mesh for x in jax.tree.leaves(state)):
         return state
     return place(state, state_cuts(state, mesh), mesh)
+
+
+def settled(state: TrainState, mesh: Mesh) -> TrainState:
+    """A state some of whose arrays are whole, or cut in another way, with every array as the rules cut it."""
+
+    def one(cut: P, leaf: jax.Array) -> jax.Array:
+        there = leaf.sharding
+        if not isinstance(there, NamedSharding) or there.mesh != mesh:
+            return repeated(mesh, leaf, cut)
+        return leaf if there.spec == cut else jax.device_put(leaf, NamedSharding(mesh, cut))
+
+    return jax.tree.map(one, state_cuts(state, mesh), state, is_leaf=_is_cut)
 
 
 def on_host(tree: Tree, mesh: Mesh) -> Tree:
@@ -107,6 +122,12 @@ def on_host(tree: Tree, mesh: Mesh) -> Tree:
         return np.asarray(whole.addressable_data(0))
 
     return jax.tree.map(one, tree)
+
+
+def mesh_of(leaf: object) -> Mesh | None:
+    """The mesh on which an array lies cut; None where it is on no mesh."""
+    sharding = getattr(leaf, "sharding", None)
+    return sharding.mesh if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh) else None
 
 
 def cut_of_array(leaf: jax.Array) -> P:
@@ -129,9 +150,10 @@ def local(array: jax.Array) -> list[jax.Array]:
     return [shard.data for shard in array.addressable_shards]
 
 
-def repeated(mesh: Mesh, value: np.ndarray | jax.Array) -> jax.Array:
-    """A value of every process, the same in each, on all devices."""
-    return place(np.asarray(value), P(), mesh)  # pyright: ignore[reportReturnType]
+def repeated(mesh: Mesh, value: np.ndarray | jax.Array, cut: P = NO_CUT) -> jax.Array:
+    """A value of every process, the same in each, on all devices: whole, or cut."""
+    host = np.asarray(value)
+    return jax.make_array_from_callback(host.shape, NamedSharding(mesh, cut), lambda index: host[index])
 
 
 def whole(leaf: jax.Array, cut: P) -> jax.Array:

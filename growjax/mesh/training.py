@@ -8,7 +8,7 @@ meshes:
                 whole on the device; a gather copies
     their sum   is the fixed tree over virtual shards, of which every device computes its own piece
     the norm    is taken of whole leaves, one leaf at a time
-    Muon        orthogonalises whole matrices: those are gathered for it, and cut again
+    Muon        orthogonalises whole matrices: the state is gathered for its update, and cut again
 
 So no product is cut: a device holds, while it computes a shard, all parameters and all gradients, and at other times
 its piece alone. (A product cut over its output columns has other bits than the columns of the whole product, where
@@ -39,15 +39,14 @@ from growjax.mesh.cutting import (
     flat,
     gathered,
     local,
-    piece,
+    place,
     placed,
     repeated,
     shape_of,
     state_cuts,
-    whole,
 )
 from growjax.mesh.rules import AXES, require_shards
-from growjax.model.axes import map_specs
+from growjax.model.axes import is_spec
 from growjax.model.decoder import Params, param_specs
 from growjax.train import shards as virtual
 from growjax.train.check import check_state
@@ -120,32 +119,20 @@ def _root(squares: list[jax.Array]) -> jax.Array:
 def _updated(
     state: TrainState, loss: jax.Array, grads: Params, norm: jax.Array, *, mesh: Mesh, cuts: Cuts
 ) -> tuple[TrainState, jax.Array]:
-    """The state after an update, and the digests of its parameters."""
-    specs, shape = param_specs(state.config.model), shape_of(mesh)
+    """The state after an update that goes by entries, and the digests of its parameters."""
     own: TrainState = jax.tree.unflatten(jax.tree.structure(state), cuts)
-    by_entry = map_specs(lambda spec: goes_by_entry(state.config.optim, spec), specs)
-
-    def each(move: Any, tree: Any, cuts: Any) -> Any:
-        """`move` of the leaves whose update is no matter of single entries."""
-        return jax.tree.map(lambda alone, x, cut: x if alone else move(x, cut), by_entry, tree, cuts)
-
-    def every(move: Any, state: TrainState) -> TrainState:
-        opt, law = state.opt_state, state.law
-        trees = {name: each(move, getattr(opt, name), getattr(own.opt_state, name)) for name in ("mu", "nu", "count")}
-        if law is not None and own.law is not None:
-            pairs = {name: (tree, getattr(own.law, name)) for name, tree in law._asdict().items() if tree is not None}
-            law = law._replace(**{name: each(move, *pair) for name, pair in pairs.items()})
-        params = each(move, state.params, own.params)
-        return state.replace(params=params, opt_state=opt._replace(**trees), law=law)
 
     def update(state: TrainState, loss: jax.Array, grads: Params, norm: jax.Array) -> tuple[TrainState, jax.Array]:
-        state, grads = every(whole, state), each(whole, grads, own.params)
         state = apply_gradients(state, loss, grads, norm=norm)[0]
-        state = every(lambda leaf, cut: piece(leaf, cut, shape), state)
-        return state, digests_of_pieces(jax.tree.leaves(state.params), flat(own.params), shape)
+        return state, digests_of_pieces(jax.tree.leaves(state.params), flat(own.params), shape_of(mesh))
 
     made = jax.shard_map(update, mesh=mesh, in_specs=(own, P(), own.params, P()), out_specs=(own, P()), check_vma=False)
     return made(state, loss, grads, norm)
+
+
+@partial(jax.jit, donate_argnames="state")
+def _updated_whole(state: TrainState, loss: jax.Array, grads: Params, norm: jax.Array) -> TrainState:
+    return apply_gradients(state, loss, grads, norm=norm)[0]
 
 
 @partial(jax.jit, static_argnames="config")
@@ -166,6 +153,8 @@ class _Steps:
         each = shards // mesh.devices.size
         self.places = [(d, range(n * each, (n + 1) * each)) for n, d in mine]
         self.subtree = each & -each
+        optim, specs = state.config.optim, jax.tree.leaves(param_specs(state.config.model), is_leaf=is_spec)
+        self.by_entry = all(goes_by_entry(optim, spec) for spec in specs)
         law = self.state.law
         self.clip: list[jax.Array | None] = [None] * len(self.of_params)
         if law is not None:
@@ -212,14 +201,20 @@ class _Steps:
         loss, grads = _reduced(parts, mesh=self.mesh, cuts=self.of_params, shards=self.shards)
         squares = [_squares(self.whole_leaf(g), w) for g, w in zip(jax.tree.leaves(grads), self.clip, strict=True)]
         norm = repeated(self.mesh, _root(squares))
-        self.state, rows = _updated(self.state, loss, grads, norm, mesh=self.mesh, cuts=self.cuts)
+        if self.by_entry:
+            self.state, rows = _updated(self.state, loss, grads, norm, mesh=self.mesh, cuts=self.cuts)
+        else:
+            whole: Any = jax.tree.map(self.whole_leaf, (self.state, loss, grads, norm))
+            self.state = place(_updated_whole(*whole), state_cuts(self.state, self.mesh), self.mesh)
+            rows = cut_digests(jax.tree.leaves(self.state.params), mesh=self.mesh, cuts=self.of_params)
         return local(loss)[0], local(norm)[0], local(rows)[0]
 
     def mark(self) -> tuple[Any, Any]:
         """(held-out loss, digests of the whole state)."""
         rows = cut_digests(jax.tree.leaves(self.state), mesh=self.mesh, cuts=self.cuts)
         loss = _evaluated(self.whole_params()[0], self.feed.evaluation, config=self.state.config)
-        return loss, local(rows)[0]
+        # No device may wait long for this one in what they do together next.
+        return jax.block_until_ready(loss), local(rows)[0]
 
 
 def run_on_mesh(
