@@ -23,11 +23,11 @@ from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.receipt_types import Receipt
 from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA, Record, reads
+from growjax.select.racing import asked_for, check_ended
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.finalists import with_finalists
 from growjax.study.ledgers import candidate_ledger, trained_ledger
-from growjax.study.receipt import check_corpus, check_whole, spec_of
+from growjax.study.receipt import check_corpus, spec_of
 from growjax.study.runner import check
 
 Notify = Callable[[str], None]
@@ -56,7 +56,7 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
             f"audit it with {reads(receipt['schema'])}",
         )
     spec = spec_of(receipt)
-    check_whole(receipt, spec)
+    check_ended(receipt, spec)
     check(spec)
     run.check_own("report")
     if (run.data / INFO).exists():
@@ -68,7 +68,9 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
     if tokens.digest != receipt["inputs"]["tokens"]:
         raise CheckFailed(f"the tokens in {run.data} are not those that the receipt names")
     ctx = make_context(spec, run, tokens)
-    return receipt, dataclasses.replace(ctx, cells=with_finalists(ctx.cells, spec, receipt["cells"]))
+    return receipt, dataclasses.replace(
+        ctx, cells=asked_for(ctx.cells, spec, receipt["cells"], ctx.config.model.vocab_size)
+    )
 
 
 class Ledgers(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -74,10 +74,11 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def find_state(path: Path) -> Path:
-    """The folder of the state that a path names: itself, or the last source state of a run directory. Raises
-    `UserError` where there is none."""
-    if (path / "state.json").exists():
-        return path
+    """The folder of the state that a path names: itself, what a selection has chosen, or the last source state of a run
+    directory. Raises `UserError` where there is none."""
+    for folder in (path, path / "chosen"):
+        if (folder / "state.json").exists():
+            return folder
     if (path / "receipt.json").exists() or is_going(path):
         cells = finished_receipt(path)["cells"]
         sources = [c for c in cells if c["kind"] == "source"] or [c for c in cells if c["kind"] == "given"]
@@ -123,7 +124,10 @@ def _tokenizer(folder: Path) -> tuple[Path | None, str | None]:
     return None, recorded
 
 
-def with_sources(spec: StudySpec, paths: Sequence[Path]) -> StudySpec:
+Spec = TypeVar("Spec", bound=StudySpec)
+
+
+def with_sources(spec: Spec, paths: Sequence[Path]) -> Spec:
     """A study of sources that were not trained here, each taken as it is: their model, the first one's optimizer and
     tokenizer, and windows no longer than their positions."""
     config = source_config(paths[0])
