@@ -105,8 +105,8 @@ def _expected(recipe: Recipe) -> tuple[object, ...]:
 
 
 def check_whole(receipt: Receipt, spec: StudySpec) -> None:
-    """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has, or where it is a
-    selection's."""
+    """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has, or where it is
+    that of a selection."""
     if isinstance(spec, Selection):
         raise UserError("this is the receipt of a selection, and of no study", "read it with report")
     states, crossed = spec.states(), spec.crossed
