@@ -17,7 +17,7 @@ from growjax.config import json_digest
 from growjax.data.tokens import INFO
 from growjax.draws import Ledger, key_hex
 from growjax.errors import CheckFailed, UserError
-from growjax.record.cells import GOES_ON, Recipe, ledger_of
+from growjax.record.cells import CONTINUED, GOES_ON, Recipe, ledger_of
 from growjax.record.integrity import finished_receipt, recorded_tokens
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.receipt_types import Receipt
@@ -201,7 +201,8 @@ def _chosen(cells: dict[str, Record], recipes: dict[str, Recipe], rerun: str) ->
         cell = cells[name]
         # every operator once; of what trains, each regime at the source's width and at the target's
         what = cell["operator"] if cell["kind"] == "candidate" else (cell["regime"], cell["operator"] == "unwidened")
-        if (cell["kind"], what) not in seen and cell["kind"] not in GOES_ON:
+        goes_on = cell["kind"] in GOES_ON and cells[cell["parents"][0]]["kind"] in CONTINUED
+        if (cell["kind"], what) not in seen and not goes_on:
             chosen.append(name)
-        seen.add((cell["kind"], what))
+            seen.add((cell["kind"], what))
     return chosen

@@ -68,8 +68,8 @@ def run(argv: list[str]) -> int:
     given = parse(SelectArguments, argv, verb="select")
     runtime.start()
     spec = with_sources(Selection(preset="select", operators=(), data=given.data), [given.source])
-    defaults = dataclasses.replace(given, optim=spec.optim, data=spec.data)
-    given = parse(SelectArguments, argv, verb="select", default=defaults)
+    own = SelectArguments(source=given.source, optim=spec.optim, data=spec.data)
+    given = parse(SelectArguments, argv, verb="select", default=own)  # whose optimizer options then replace
     spec = spec.replace(
         to=given.to,
         optim=given.optim,
