@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from growjax import runtime
-from growjax.cli.arguments import Common, parse
+from growjax.cli.arguments import Common, option_value, parse
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console
 from growjax.config import DataConfig, OptimConfig
+from growjax.errors import UserError
 from growjax.record.rundir import RunDir
 from growjax.select.rows import SelectionSummary
+from growjax.study.presets import presets
 from growjax.study.spec import TargetWidths
 
 
@@ -37,7 +39,8 @@ class SelectArguments(Common):
     to: TargetWidths = TargetWidths()
     optim: OptimConfig = OptimConfig()
     """If not given, the source's own."""
-    data: DataConfig = DataConfig()
+    data: DataConfig = presets()["quick"].data
+    """If not given, that of the run that the source lies in, where it was the built-in corpus; any other is named."""
     regime: Literal["deterministic", "stochastic", "order", "dropout"] = "stochastic"
     """Which random streams are live in the training that is planned."""
     horizon: int = 2000
@@ -63,11 +66,14 @@ def run(argv: list[str]) -> int:
     from growjax.report.selection import write_selection
     from growjax.select.runner import planned, pool, run_selection
     from growjax.study.selection import Selection
-    from growjax.study.sources import with_sources
+    from growjax.study.sources import own_data, with_sources
 
     given = parse(SelectArguments, argv, verb="select")
     runtime.start()
-    spec = with_sources(Selection(preset="select", operators=(), data=given.data), [given.source])
+    found = own_data(given.source)
+    if found is not None and found.corpus != "builtin" and option_value(argv, "--data.corpus") is None:
+        raise UserError(f"the source was trained on {found.corpus}", "say what to select on with --data.corpus")
+    spec = with_sources(Selection(preset="select", operators=(), data=found or given.data), [given.source])
     own = SelectArguments(source=given.source, optim=spec.optim, data=spec.data)
     given = parse(SelectArguments, argv, verb="select", default=own)  # whose optimizer options then replace
     spec = spec.replace(

@@ -186,5 +186,5 @@ def _uncertain(spec: Selection, verdict: Verdict) -> list[str]:
             "published studies of small models alone."
         )
     if verdict.replicates == 1:
-        found.append("Each candidate ran once: its noise is that of the published studies.")
+        found.append("Each candidate ran once: the noise between replicates is that of the published studies.")
     return found

@@ -17,10 +17,10 @@ import numpy as np
 from growjax.checkpoints import Extras, kept, load
 from growjax.checkpoints.registry import family_of
 from growjax.checkpoints.stored import read_json
-from growjax.config import TrainConfig
+from growjax.config import DataConfig, TrainConfig
 from growjax.data.tokenizer import FILE, file_digest, is_digest, read_file, read_tokenizer, vocabulary
-from growjax.errors import UserError
-from growjax.record.integrity import finished_receipt, is_going
+from growjax.errors import CheckFailed, UserError
+from growjax.record.integrity import finished_receipt, is_going, read_receipt
 from growjax.record.receipt_types import SourceHint
 from growjax.record.store import load_state, read_info, state_digest
 from growjax.record.tokens_of import own_tokenizer, recorded_origin
@@ -122,6 +122,16 @@ def _tokenizer(folder: Path) -> tuple[Path | None, str | None]:
         if path is not None and path.is_file() and file_digest(path.read_bytes()) == recorded:
             return path, recorded
     return None, recorded
+
+
+def own_data(path: Path) -> DataConfig | None:
+    """What the run that a source lies in trained on; None where it lies in none."""
+    folder = path if is_checkpoint(path) else find_state(path)
+    try:
+        found = read_receipt(folder.parent.parent)["config"].get("data", {}) if folder.parent.name == "cells" else None
+        return DataConfig.from_dict(found) if isinstance(found, dict) else None
+    except (UserError, CheckFailed, OSError, KeyError, TypeError):  # what lies above a state need not be its run
+        return None
 
 
 Spec = TypeVar("Spec", bound=StudySpec)
