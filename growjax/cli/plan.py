@@ -31,8 +31,8 @@ class PlanArguments:
     """
 
     source: Annotated[Path | None, tyro.conf.Positional] = None
-    """A folder that holds a state, a run directory (its last state) or a Hugging Face checkpoint; only its configuration
-    is read. Without one, --model.* say what the source is."""
+    """A folder that holds a state, a run directory (its last state) or a Hugging Face checkpoint, of which only the
+    configuration is read. Without one, --model.* say what the source is."""
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     to: TargetWidths = TargetWidths()
@@ -139,17 +139,17 @@ def named(mesh: dict[str, int]) -> str:
 def lines_of(described: Record, batch: Record) -> list[str]:
     """What widening, selecting and training come to; seconds are estimates."""
     growth, race, training = described["widening"], described["selection"], described["training"]
-    tokens = batch["size"] * batch["length"]
+    tokens = batch["size"] * batch["length"] / described["best"]["seconds"]
+    old, new = described["source"]["parameters"], described["parameters"]
     return [
-        f"{described['source']['parameters']:,} to {described['parameters']:,} parameters; batches of {batch['size']} x "
-        f"{batch['length']} tokens in {batch['shards']} shards, {tokens / described['best']['seconds']:,.0f} tokens a "
-        "second; evaluations, compiling and the corpus itself come beside",
+        f"{old:,} to {new:,} parameters; batches of {batch['size']} x {batch['length']} tokens in {batch['shards']} "
+        f"shards, {tokens:,.0f} tokens a second; evaluations, compiling and the corpus itself come beside",
         f"widening reads {growth['read'] / 1e9:,.2f} GB and writes {growth['written'] / 1e9:,.2f}, moves "
         f"{growth['moved'] / 1e9:,.2f} to each chip in {growth['seconds']:.3g} s, and holds "
         f"{growth['peak'] / 1e9:,.2f} a chip",
         f"a selection among {race['candidates']} candidates within {race['steps']:,} steps takes "
-        f"{race['seconds'] / 3600:,.3g} hours, {race['side_by_side']} of them at a time on {race['chips_each']} chips each "
-        f"({race['chip_hours']:,.3g} chip hours), and {race['disk'] / 1e9:,.1f} GB on disk",
+        f"{race['seconds'] / 3600:,.3g} hours, {race['side_by_side']} of them at a time on {race['chips_each']} of "
+        f"{described['chips']} chips ({race['chip_hours']:,.3g} chip hours), and {race['disk'] / 1e9:,.1f} GB on disk",
         f"training for {training['steps']:,} steps takes {training['seconds'] / 3600:,.3g} hours",
         f"figures of {described['chip']['name']}: {described['chip']['source']}",
     ]
