@@ -106,15 +106,12 @@ def choose(state: TrainState, chip: Chip, chips: int, given: list[Batch]) -> Cho
     found = fastest(state, chip, chips, given)
     if found is not None:
         return found
-    smallest = given[-1]
-    tried = options(state, chip, chips, smallest)
+    tried = [o for batch in given for o in options(state, chip, chips, batch)]
     fewest = min((o for o in tried if o.peak), key=lambda o: o.peak.total if o.peak else 0, default=tried[0])
-    least = least_chips(state, chip, smallest)
+    least = least_chips(state, chip, given[-1])
     raise UserError(
         f"nothing fits on {chips} of {chip.name}: {fewest.mesh} {fewest.why_not}",
-        f"the least that would do are {least}: --chips {least}"
-        if least and least != chips
-        else "another number of shards would do: leave out --shards"
+        f"the least that would do are {least}: --chips {least}, without --shards"
         if least
         else "no number of them would do, since each computes with all parameters and gradients: choose another "
         "--chip, a shorter --seq-len or a smaller target",

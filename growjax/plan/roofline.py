@@ -33,11 +33,11 @@ class Shares(NamedTuple):
     """The same of attention's scores, in float32, where they are not kept in a cache."""
 
 
-ACCELERATOR = Shares(0.75, 0.82, 0.8, 16, 10)
+ACCELERATOR = Shares(0.75, 0.82, 0.8, 14, 8)
 """Products and memory as one large product and one copy had them on an H200 (746 of 989.4 TFLOP/s, 3.96 of 4.8 TB/s);
 passes fitted to four steps there, all within 13 %. The links' share is assumed: none was at hand."""
 
-CPU = Shares(1.0, 1.0, 1.0, 5, 0)
+CPU = Shares(1.0, 1.0, 1.0, 16, 0)
 """Of rates that are measured beside the step. Passes fitted to steps here; scores stay in a CPU's cache."""
 
 
