@@ -15,8 +15,7 @@ def shard_program(config: TrainConfig, windows: int, length: int, sharding: Any 
     import jax
     import jax.numpy as jnp
 
-    from growjax.model.decoder import count_params
-    from growjax.plan.growth import shapes_of
+    from growjax.model.decoder import count_params, param_shapes
     from growjax.plan.saved import saved
     from growjax.streams import root_key
     from growjax.train.shards import shard_gradients
@@ -25,7 +24,7 @@ def shard_program(config: TrainConfig, windows: int, length: int, sharding: Any 
     key = jax.eval_shape(lambda: root_key(0)) if config.model.dropout else None
     arguments = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        (shapes_of(config).params, batch, key, number, number),
+        (param_shapes(config.model), batch, key, number, number),
     )
     compiled = shard_gradients.lower(*arguments, config=config, shards=1).compile()
     kept = saved(config, windows, length, cpu=sharding is None)

@@ -43,10 +43,19 @@ def saved(config: TrainConfig, windows: int, length: int, *, cpu: bool, dropout:
     work = [loss_work(model, windows * length, cpu=cpu), layer_work(model, windows, length, cpu=cpu)]
     work += [] if cpu else [WORKSPACE]
     if model.n_layers <= UNROLL:  # weights in another form are made again where they are read
-        return Saved(of_tokens, max(work))
+        scores = 0 if cpu else kept_scores(model, windows, length)
+        return Saved(of_tokens, max(work) + scores)
     kept = of_tokens + of_weights
     again = kept * UNROLL // model.n_layers  # what a round of layers keeps is copied out of what all keep
     return Saved(kept, max(*work, again))
+
+
+def kept_scores(model: ModelConfig, windows: int, length: int) -> int:
+    """An estimate: attention's scores of all layers. Its derivative computes them again, but where forward and backward
+    pass stand in one round a compiler for GPUs takes the first ones for both: a shared softmax, and one more array in
+    float32, a quarter as much in bfloat16 (fitted to programs compiled for an H100)."""
+    wide = max(4, _size(model))
+    return windows * model.n_layers * model.n_heads * length**2 * (2 * wide if wide == _size(model) else 5)
 
 
 @lru_cache(maxsize=64)
@@ -73,7 +82,7 @@ def loss_work(model: ModelConfig, tokens: int, *, cpu: bool) -> int:
     logits = rows * model.vocab_size
     if cpu:
         return logits * 2 * wide + head * (size + wide)
-    return logits * (2 * wide + 2 * size) + head * wide
+    return logits * (wide + size) + head * wide
 
 
 def layer_work(model: ModelConfig, windows: int, length: int, *, cpu: bool) -> int:
@@ -84,7 +93,8 @@ def layer_work(model: ModelConfig, windows: int, length: int, *, cpu: bool) -> i
     if cpu:
         most = max(2, SCORES // (groups * queries * length**2))
         few = max(n for n in range(1, min(most, windows) + 1) if windows % n == 0)
-    scores = few * model.n_heads * length**2 * (4 * wide + size)
+    shared = not cpu and model.n_layers <= UNROLL  # with `kept_scores`: derivatives alone
+    scores = few * model.n_heads * length**2 * (2 * wide if shared else 4 * wide + size)
     hidden = windows * length * 3 * model.d_ff * size
     return max(scores, hidden)
 
