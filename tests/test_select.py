@@ -27,6 +27,7 @@ from growjax.record.store import load_state, state_digest
 from growjax.select.racing import entrants
 from growjax.select.runner import planned, pool, run_selection
 from growjax.select.summary import summarise_selection
+from growjax.study import fill
 from growjax.study.context import Context
 from growjax.study.presets import presets
 from growjax.study.receipt import spec_of
@@ -155,6 +156,26 @@ def test_a_larger_budget_goes_on(selected: Path, source: Path, tmp_path: Path):
     more = run_selection(asked(source, 90), RunDir(tmp_path / "run"))
     plain = run_selection(asked(source, 90), RunDir(tmp_path / "plain"))
     assert more == plain and more["answer"]["spent"] > 60
+
+
+def test_candidates_of_another_run_are_not_made_again(
+    selected: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A study of the same source takes the selection's candidates, and a selection those of the study; the receipts are
+    those of runs that made them."""
+    made = []
+    honest = fill.widen
+    monkeypatch.setattr(fill, "widen", lambda *a, **more: made.append(more["operator"]) or honest(*a, **more))
+    both = ("exact_copy", "net2net")
+    spec = with_sources(SMOKE.replace(operators=both, regimes=("deterministic",), data=SMOKE.data), [source])
+    study = run_study(spec, RunDir(tmp_path / "study"), others=[selected])
+    assert made == ["net2net"]
+    assert run_study(spec, RunDir(tmp_path / "plain"))["root"] == study["root"]
+    made.clear()
+    run_selection(asked(source), RunDir(tmp_path / "run"), others=[selected, tmp_path / "study"])
+    assert not made and finished_receipt(tmp_path / "run")["root"] == finished_receipt(selected)["root"]
+    with pytest.raises(UserError, match="holds no states"):
+        run_selection(asked(source), RunDir(tmp_path / "again"), others=[selected / "receipt.json"])
 
 
 def test_who_races_is_known_at_step_0():
