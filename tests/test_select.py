@@ -231,12 +231,16 @@ def test_a_receipt_without_a_rung_of_its_race_is_refused(selected: Path):
         summarise_selection(broken)
 
 
+DATA = [
+    word for name, value in SMOKE.data.to_dict().items() for word in (f"--data.{name.replace('_', '-')}", str(value))
+]
+
+
 def words(source: Path, out: Path) -> list[str]:
     """The command of a small selection, by published trust."""
-    data = {f"--data.{name.replace('_', '-')}": value for name, value in SMOKE.data.to_dict().items()}
-    more = {**data, "--horizon": 64, "--first": 4, "--eval-every": 4, "--budget": 120, "--workers": 1}
-    given = [str(word) for pair in more.items() for word in pair]
-    return ["select", str(source), "--out", str(out), *given, "--operators", *NAMES, "--json"]
+    lags = {"--horizon": 64, "--first": 4, "--eval-every": 4, "--budget": 120, "--workers": 1}
+    given = [str(word) for pair in lags.items() for word in pair]
+    return ["select", str(source), "--out", str(out), *DATA, *given, "--operators", *NAMES, "--json"]
 
 
 def test_the_command(source: Path, tmp_path: Path):
@@ -246,7 +250,7 @@ def test_the_command(source: Path, tmp_path: Path):
     assert found["question"]["budget"] == 120 >= found["answer"]["spent"] and found["trust"]
     assert (tmp_path / "run" / "report" / "selection.json").exists()
     went_on = growjax("train", "--from", str(tmp_path / "run"), "--out", str(tmp_path / "on"), "--steps", "8",
-                      "--eval-every", "8", "--workers", "1", *words(source, tmp_path)[4:20])  # fmt: skip
+                      "--eval-every", "8", "--workers", "1", *DATA)  # fmt: skip
     assert went_on.code == 0, went_on.err
     parent = next(c for c in finished_receipt(tmp_path / "on")["cells"] if c["kind"] == "given")
     assert parent["parameters"]["state"] == found["answer"]["state"]
