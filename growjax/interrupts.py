@@ -62,8 +62,11 @@ class Interrupts:
         self._working = True
 
     def ended(self) -> None:
-        """Everything is closed."""
+        """Everything is closed. A signal that comes now comes too late, and the exit code stays that of the command:
+        Python takes handlers down on its way out, and would be killed in between."""
         self._working = False
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if not self._working or self.came is not None:  # who asks twice does not want to wait
