@@ -68,7 +68,7 @@ def test_an_optimizer_keeps_its_own_number_of_moments(name: str):
 
 def test_memory_is_what_the_compiler_says_of_a_tiny_shape():
     """Of one virtual shard's program, on the CPU that is here: parameters, gradients, batch, activations and work."""
-    config, windows, length = TrainConfig(SMALL), 4, 64
+    config, windows, length = TrainConfig(SMALL.replace(n_layers=1)), 4, 64
     params = shapes_of(config).params
     batch = (jax.ShapeDtypeStruct((windows, length), jnp.int32),) * 2
     number = jax.ShapeDtypeStruct((), jnp.int32)
@@ -77,9 +77,9 @@ def test_memory_is_what_the_compiler_says_of_a_tiny_shape():
     assert found is not None
     measured = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
     kept = saved(config, windows, length, cpu=True)
-    planned = 2 * 4 * count_params(SMALL) + 8 * windows * length + kept.activations + kept.temporaries
-    # artifacts/plan.json: within 5 % on shapes like this one, up to 11 % off where a compiler leaves holes
-    assert planned == pytest.approx(measured, rel=0.12)
+    planned = 2 * 4 * count_params(config.model) + 8 * windows * length + kept.activations + kept.temporaries
+    # artifacts/plan.json: 6.2 % off at most, where a compiler packs arrays of other sizes
+    assert planned == pytest.approx(measured, rel=0.07)
 
 
 def test_activations_grow_with_windows_and_nothing_else_does():
