@@ -54,7 +54,7 @@ def cpu(devices: int) -> list[Record]:
     from growjax.mesh import cutting, training
     from growjax.mesh.rules import MeshShape
     from growjax.plan.growth import shapes_of
-    from growjax.plan.memory import Batch, held, leaves, moments
+    from growjax.plan.memory import Batch, held, leaves, phases
     from growjax.plan.saved import saved
 
     rows = []
@@ -71,7 +71,7 @@ def cpu(devices: int) -> list[Record]:
         scalar = jax.ShapeDtypeStruct((), jnp.float32, sharding=alone)
         part = jax.tree.map(partial(_rows, devices, everywhere), (scalar, placed.params))
         batch = Batch(devices * windows, length, devices)
-        plan = {m.name: m for m in moments(state, shape, batch, saved(config, windows, length, cpu=True))}
+        plan = {m.name: m for m in phases(state, shape, batch, saved(config, windows, length, cpu=True))}
         resident = sum(held(list(leaves(state, shape))).values())
         tokens = 8 * batch.tokens
         one, _ = shard_program(config, windows, length)
@@ -84,12 +84,12 @@ def cpu(devices: int) -> list[Record]:
             "sum over the mesh": resident + tokens + _used(lowered.compile()),
             "update": tokens + _used(updated.compile()),
         }  # fmt: skip
-        by_moment = {
+        by_phase = {
             key: {"measured": used, "plan": plan[key].total, "off": plan[key].total / used - 1}
             for key, used in programs.items()
         }
         top = {"measured": max(programs.values()), "plan": max(plan[key].total for key in programs)}
-        rows.append({"shape": name, "mesh": shape._asdict(), "moments": by_moment, **top})
+        rows.append({"shape": name, "mesh": shape._asdict(), "phases": by_phase, **top})
     return rows
 
 

@@ -110,7 +110,7 @@ def _source(given: PlanArguments, own: list[str]) -> TrainConfig:
 def print_training(out: Console, described: Record) -> None:
     """The plan, in tables and lines."""
     best, batch, chip = described["best"], described["batch"], described["chip"]
-    title = f"{named(best['mesh'])}: what a chip holds at most, in {best['moment']}"
+    title = f"{named(best['mesh'])}: what a chip holds at most, in {best['phase']}"
     table = Table("kind", "GB", "", title=title)
     exact = {"activations": "shapes that JAX keeps", "temporaries": "an estimate"}
     for kind, size in best["kinds"].items():

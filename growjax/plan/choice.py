@@ -8,7 +8,7 @@ from growjax.errors import UserError
 from growjax.mesh.rules import MeshShape, meshes, require_divides, require_shards
 from growjax.model.decoder import named_params
 from growjax.plan.chips import Chip
-from growjax.plan.memory import Batch, Moment, moments, peak
+from growjax.plan.memory import Batch, Phase, peak, phases
 from growjax.plan.roofline import Seconds, step_seconds
 from growjax.plan.saved import Saved, saved
 from growjax.train.state import TrainState
@@ -23,7 +23,7 @@ class Option(NamedTuple):
     """One mesh."""
 
     mesh: MeshShape
-    peak: Moment | None
+    peak: Phase | None
     """None where the rules do not allow the mesh."""
     seconds: Seconds | None
     """Of a step; None where it does not run."""
@@ -62,7 +62,7 @@ def _option(state: TrainState, chip: Chip, mesh: MeshShape, batch: Batch, kept: 
         require_divides(mesh, ((path, spec, leaf.shape) for path, spec, leaf in named_params(state.config.model)))
     except UserError as error:
         return Option(mesh, None, None, error.fault)
-    most = peak(moments(state, mesh, batch, kept))
+    most = peak(phases(state, mesh, batch, kept))
     if most.total > USABLE * chip.memory:
         needed, there = most.total / 1e9, USABLE * chip.memory / 1e9
         return Option(mesh, most, None, f"takes {needed:,.1f} GB a chip ({most.name}) of {there:,.1f}")

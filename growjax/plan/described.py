@@ -43,7 +43,7 @@ def described(option: Option) -> Record:
     """A mesh, what a chip holds on it by kind, and what a step takes there."""
     row: Record = {"mesh": option.mesh._asdict(), "why_not": option.why_not}
     if option.peak is not None:
-        row |= {"bytes": option.peak.total, "moment": option.peak.name, "kinds": dict(option.peak.bytes)}
+        row |= {"bytes": option.peak.total, "phase": option.peak.name, "kinds": dict(option.peak.bytes)}
     if option.seconds is not None:
         row |= {"seconds": option.seconds.total, "parts": option.seconds._asdict()}
     return row

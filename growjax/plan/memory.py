@@ -1,4 +1,4 @@
-"""Bytes that one chip holds in training on a mesh (`growjax.mesh.training`), by kind and by moment.
+"""Bytes that one chip holds in training on a mesh (`growjax.mesh.training`), by kind and by phase.
 
 Bytes of arrays are exact: they follow from shapes, dtypes and the rules by which arrays are cut. Activations are the
 shapes that JAX keeps, temporaries an estimate (`growjax.plan.saved`).
@@ -37,8 +37,8 @@ class Leaf(NamedTuple):
     cut: Cut
 
 
-class Moment(NamedTuple):
-    """What a chip holds at one moment of a step."""
+class Phase(NamedTuple):
+    """What a chip holds in one phase of a step."""
 
     name: str
     bytes: dict[str, int]
@@ -101,8 +101,8 @@ def by_entry(state: TrainState) -> bool:
     return all(goes_by_entry(state.config.optim, spec) for spec in specs)
 
 
-def moments(state: TrainState, mesh: MeshShape, batch: Batch, kept: Saved) -> list[Moment]:
-    """What the chip that holds most has at the moments of a step, evaluations included.
+def phases(state: TrainState, mesh: MeshShape, batch: Batch, kept: Saved) -> list[Phase]:
+    """What the chip that holds most has in each phase of a step, evaluations included.
 
     One chip without shards runs `growjax.train.loop`, where nothing is gathered. The tokens of the corpus lie beside
     this, 2 or 4 bytes for each.
@@ -116,33 +116,36 @@ def moments(state: TrainState, mesh: MeshShape, batch: Batch, kept: Saved) -> li
     evaluated = {"temporaries": evaluation_work(state, batch)}
     if mesh.size == batch.shards == 1:
         return [
-            Moment("gradients", own | {"gradients": whole} | found),
-            Moment("evaluation", own | evaluated),
+            Phase("gradients", own | {"gradients": whole} | found),
+            Phase("evaluation", own | evaluated),
         ]
     each = batch.shards // mesh.size
     subtree = each & -each
     parts, sums = each // subtree, each // subtree - 1 + subtree.bit_length() - 1
     gathered = {"gathered parameters": whole}
+    # a sum of two is a third beside them, and stacked rows are copies
     before = {"gradients": parts * whole, "batch": tokens}
     cut = {"gradients": sum(row.piece for row in params), "batch": tokens}
     made = [
-        Moment("gathering", own | gathered | {"temporaries": _turned(params)}),
-        Moment("gradients of a shard", own | gathered | {"gradients": (sums + 1) * whole} | found),
-        Moment("sum over the mesh", own | before | {"temporaries": _summed(params, mesh, parts) + cut["gradients"]}),
-        Moment("norm", own | cut | {"temporaries": largest}),
-        Moment("evaluation", own | gathered | evaluated),
+        Phase("gathering", own | gathered | {"temporaries": _turned(params)}),
+        Phase("gradients of a shard", own | gathered | {"gradients": (sums + 1) * whole} | found),
+        Phase("adding two shards", own | gathered | {"gradients": (sums + 2) * whole * (sums > 0), "batch": tokens}),
+        Phase("stacking", own | {"gradients": 2 * parts * whole * (parts > 1), "batch": tokens}),
+        Phase("sum over the mesh", own | before | {"temporaries": _summed(params, mesh, parts) + cut["gradients"]}),
+        Phase("norm", own | cut | {"temporaries": largest}),
+        Phase("evaluation", own | gathered | evaluated),
     ]
     if by_entry(state):
-        made.append(Moment("update", own | cut | {"temporaries": 2 * max(row.piece for row in params)}))
+        made.append(Phase("update", own | cut | {"temporaries": 2 * max(row.piece for row in params)}))
     else:
         every = sum(row.whole for row in rows)
-        made.append(Moment("update", own | cut | {"temporaries": every + whole + largest}))
+        made.append(Phase("update", own | cut | {"temporaries": every + whole + largest}))
     return made
 
 
-def peak(made: list[Moment]) -> Moment:
-    """The moment at which most is held."""
-    return max(made, key=lambda moment: moment.total)
+def peak(made: list[Phase]) -> Phase:
+    """The phase in which most is held."""
+    return max(made, key=lambda phase: phase.total)
 
 
 def _turned(params: list[Leaf]) -> int:
