@@ -33,8 +33,7 @@ CARD_SHAPES: dict[str, tuple[ModelConfig, int, int]] = {
     "640 wide, 3 layers": (ModelConfig(d_model=640, n_layers=3, n_heads=10, n_kv_heads=10, head_dim=64, d_ff=1920,
                                        vocab_size=16384, max_seq_len=1024, dtype="bfloat16"), 4, 1024),
 }  # fmt: skip
-"""For the card. Estimates are fitted to the first four; the fifth was known to fit them badly, and the last was compiled
-afterwards."""
+"""For the card. Estimates are fitted to the first four; the fifth is known to fit badly, the last came afterwards."""
 
 LLAMAS = {
     "1B": ModelConfig(d_model=2048, n_layers=16, n_heads=32, n_kv_heads=8, head_dim=64, d_ff=8192, vocab_size=128256,
