@@ -114,8 +114,8 @@ def print_training(out: Console, described: Record) -> None:
     table = Table("kind", "GB", "", title=title)
     exact = {"activations": "shapes that JAX keeps", "temporaries": "an estimate"}
     for kind, size in best["kinds"].items():
-        table.add_row(kind, f"{size / 1e9:,.3f}", exact.get(kind, "exact"))
-    table.add_row("in all", f"{best['bytes'] / 1e9:,.3f}", f"of {chip['memory'] / 1e9:,.0f}")
+        table.add_row(kind, f"{size / 1e9:,.4g}", exact.get(kind, "exact"))
+    table.add_row("in all", f"{best['bytes'] / 1e9:,.4g}", f"of {chip['memory'] / 1e9:,.0f}")
     out.print(table)
     rows = Table("mesh", "GB a chip", "seconds a step", "products", "memory", "links", "why not",
                  title=f"every mesh of {described['chips']} {chip['name']}")  # fmt: skip
@@ -123,7 +123,7 @@ def print_training(out: Console, described: Record) -> None:
         parts = (
             [f"{row['parts'][name]:.4g}" for name in ("products", "memory", "links")] if "parts" in row else [""] * 3
         )
-        held = f"{row['bytes'] / 1e9:,.1f}" if "bytes" in row else ""
+        held = f"{row['bytes'] / 1e9:,.3g}" if "bytes" in row else ""
         rows.add_row(named(row["mesh"]), held, f"{row['seconds']:.4g}" if "seconds" in row else "", *parts,
                      row["why_not"], style="bold" if row["mesh"] == best["mesh"] else None)  # fmt: skip
     out.print(rows)
@@ -136,6 +136,16 @@ def named(mesh: dict[str, int]) -> str:
     return " x ".join(f"{axis} {devices}" for axis, devices in mesh.items())
 
 
+def lasting(seconds: float) -> str:
+    """A time in words.
+
+    >>> lasting(9000)
+    '2.5 hours'
+    """
+    unit, size = next((u, s) for u, s in (("hours", 3600), ("minutes", 60), ("s", 1)) if seconds >= 2 * s or s == 1)
+    return f"{seconds / size:,.3g} {unit}"
+
+
 def lines_of(described: Record, batch: Record) -> list[str]:
     """What widening, selecting and training come to; seconds are estimates."""
     growth, race, training = described["widening"], described["selection"], described["training"]
@@ -144,12 +154,12 @@ def lines_of(described: Record, batch: Record) -> list[str]:
     return [
         f"{old:,} to {new:,} parameters; batches of {batch['size']} x {batch['length']} tokens in {batch['shards']} "
         f"shards, {tokens:,.0f} tokens a second; evaluations, compiling and the corpus itself come beside",
-        f"widening reads {growth['read'] / 1e9:,.2f} GB and writes {growth['written'] / 1e9:,.2f}, moves "
-        f"{growth['moved'] / 1e9:,.2f} to each chip in {growth['seconds']:.3g} s, and holds "
-        f"{growth['peak'] / 1e9:,.2f} a chip",
+        f"widening reads {growth['read'] / 1e9:,.3g} GB and writes {growth['written'] / 1e9:,.3g}, moves "
+        f"{growth['moved'] / 1e9:,.3g} to each chip in {lasting(growth['seconds'])}, and holds "
+        f"{growth['peak'] / 1e9:,.3g} a chip",
         f"a selection among {race['candidates']} candidates within {race['steps']:,} steps takes "
-        f"{race['seconds'] / 3600:,.3g} hours, {race['side_by_side']} of them at a time on {race['chips_each']} of "
-        f"{described['chips']} chips ({race['chip_hours']:,.3g} chip hours), and {race['disk'] / 1e9:,.1f} GB on disk",
-        f"training for {training['steps']:,} steps takes {training['seconds'] / 3600:,.3g} hours",
+        f"{lasting(race['seconds'])}, {race['side_by_side']} of them at a time on {race['chips_each']} of "
+        f"{described['chips']} chips ({race['chip_hours']:,.3g} chip hours), and {race['disk'] / 1e9:,.3g} GB on disk",
+        f"training for {training['steps']:,} steps takes {lasting(training['seconds'])}",
         f"figures of {described['chip']['name']}: {described['chip']['source']}",
     ]
