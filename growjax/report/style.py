@@ -119,6 +119,7 @@ thead th{font-weight:600;vertical-align:bottom;border-bottom:2px solid var(--rul
 .n{text-align:right}
 tr.control td{color:var(--soft)}
 tr.group th{padding-top:.9rem;font-weight:600}
+tbody th{white-space:normal;min-width:7rem}
 td.won{background:var(--good);color:var(--goodink);font-weight:600}
 td.prose{white-space:normal;min-width:14rem}
 td small{display:block;color:var(--soft)}
