@@ -29,6 +29,8 @@ class StudyArguments(Common):
 
     out: Path | None = None
     """Run directory; runs/PRESET if not given. The same command goes on with an interrupted run."""
+    reuse: tuple[Path, ...] = ()
+    """Runs whose sources that were not trained here, and whose candidates, are taken where they are this study's."""
     spec: Annotated[StudySpec, tyro.conf.arg(name="")] = StudySpec()
 
 
@@ -59,6 +61,7 @@ def run(argv: list[str]) -> int:
             force=given.force,
             watch=watch,
             keep=runtime.tokens_directory(),
+            others=given.reuse,
         )
         watch.phase("drawing the report", 1, 1)
         summary = with_claims(finished_receipt(directory.path))

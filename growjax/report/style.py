@@ -127,6 +127,7 @@ td.any{white-space:normal;min-width:14rem;overflow-wrap:anywhere}
 .swatch{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.45em}
 @media (max-width:40rem){main{padding:1.25rem .9rem 3rem}h1{font-size:1.5rem}th,td{padding:.28rem .45rem}}
 @media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}.wide{overflow:visible}
+pre{white-space:pre-wrap}
 figure svg{min-width:0}table{font-size:7.5pt}th,td{padding:.15rem .35rem}
 h2,h3{break-after:avoid}figure,tr{break-inside:avoid}td.won{print-color-adjust:exact}}
 """

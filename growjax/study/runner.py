@@ -33,6 +33,7 @@ from growjax.study.growing import extends
 from growjax.study.receipt import check_sources
 from growjax.study.recipes import Extension, Rung, data_recipe
 from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
+from growjax.study.reuse import reuse
 from growjax.study.selection import read_spec
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec
@@ -118,6 +119,7 @@ def run_study(
     sources: Sequence[Path] = (),
     tokenizer: Path | None = None,
     phases: Phases | None = None,
+    others: Sequence[Path] = (),
 ) -> Record:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
 
@@ -126,7 +128,8 @@ def run_study(
     made anew. `workers` processes fill cells side by side (one: this process), or `executor` makes one's own of how
     units are filled; no result depends on either. `sources` and `tokenizer` say where that lies which the specification
     names by digest; one that names paths says so itself. `phases` is what is asked for where results decide that;
-    without it a study's finalists are.
+    without it a study's finalists are. `others` are runs whose sources and candidates are taken where they are this
+    run's (`growjax.study.reuse`).
     """
     watch = watch or Nobody()
     runtime.start()
@@ -152,6 +155,8 @@ def run_study(
         finished = not later or ("inputs" in stands and stands["config"] == head["config"])
         possible = [e.recipe for e in ctx.cells.possible] if later else []
         repaired = repair_cells(run, [*cells.all(), *possible], recorded, watch.say, at_hand=places.sources)
+        for other in others:
+            watch.say(f"{reuse(run, other, head, cells.all())} cells are taken from {other}")
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
