@@ -126,7 +126,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     },
     # of commands: their numbers
     "TrainArguments": {"workers": WORKERS, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},
-    "StudyArguments": {"workers": WORKERS},
+    "StudyArguments": {"workers": WORKERS, "time": Whole(1), "cores": SIZE, "gpus": Maybe(COUNT)},
     "WidenArguments": {"seed": SEED},
     "VerifyArguments": {"workers": WORKERS},
     "ExportArguments": {"max_shard_mb": POSITIVE},
