@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from growjax.errors import UserError
 from growjax.values import (
+    LARGEST,
     MOST_SEED,
     SMALLEST,
     Domain,
@@ -38,6 +39,28 @@ Split = Literal["auto", "file", "paragraph"]
 SIZE, COUNT, STEPS, SEED, FLAG, LENGTH = Whole(1), Whole(0), Whole(1), Whole(0, MOST_SEED), Flag(), Whole(1, 2**24)
 POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
 WORKERS = Whole(0, 4096)
+
+_STUDY: dict[str, Domain] = {
+    "preset": Text(),
+    "model": Part("ModelConfig"),
+    "to": Part("TargetWidths"),
+    "optim": Part("OptimConfig"),
+    "data": Part("DataConfig"),
+    "source_seeds": Several(SEED),
+    "source_steps": Several(COUNT),
+    "operators": Several(Text()),
+    "regimes": Several(Text()),
+    **dict.fromkeys(("stochastic_replicates", "deterministic_replicates", "few_replicates", "finalists"), SIZE),
+    **dict.fromkeys(("probe_lag", "continuation_lag", "eval_every", "source_eval_every"), STEPS),
+    "long_lag": COUNT,
+    "study_seed": SEED,
+    "shards": SIZE,
+    **dict.fromkeys(("pool", "family_regimes", "stream"), Several(Text())),
+    "rates": Several(POSITIVE),
+    "crossed": Part("CrossedLevels"),
+    "match_flops": FLAG,
+    "source": Several(Text(blank=False, hint="give a state, a run directory or a checkpoint")),
+}
 
 DOMAINS: dict[str, dict[str, Domain]] = {
     "ModelConfig": {
@@ -103,31 +126,26 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     },
     "TargetWidths": dict.fromkeys(("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size"), COUNT),
     "CrossedLevels": dict.fromkeys(("order", "dropout", "perturb"), COUNT),
-    "StudySpec": {
-        "preset": Text(),
-        "model": Part("ModelConfig"),
-        "to": Part("TargetWidths"),
-        "optim": Part("OptimConfig"),
-        "data": Part("DataConfig"),
-        "source_seeds": Several(SEED),
-        "source_steps": Several(COUNT),
-        "operators": Several(Text()),
-        "regimes": Several(Text()),
-        **dict.fromkeys(("stochastic_replicates", "deterministic_replicates", "few_replicates", "finalists"), SIZE),
-        **dict.fromkeys(("probe_lag", "continuation_lag", "eval_every", "source_eval_every"), STEPS),
-        "long_lag": COUNT,
-        "study_seed": SEED,
-        "shards": SIZE,
-        **dict.fromkeys(("pool", "family_regimes", "stream"), Several(Text())),
-        "rates": Several(POSITIVE),
-        "crossed": Part("CrossedLevels"),
-        "match_flops": FLAG,
-        "source": Several(Text(blank=False, hint="give a state, a run directory or a checkpoint")),
+    "StudySpec": _STUDY,
+    "Selection": {
+        **_STUDY,
+        "budget": COUNT,
+        "rungs": Several(STEPS),
+        "replicates_at_most": SIZE,
+        "outlooks": Several(Real(-LARGEST)),
+        **dict.fromkeys(("trust", "left_out"), Several(Text())),
     },
     # of commands: their numbers
     "TrainArguments": {"workers": WORKERS, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},
     "StudyArguments": {"workers": WORKERS, "time": Whole(1), "cores": SIZE, "gpus": Maybe(COUNT)},
     "WidenArguments": {"seed": SEED},
+    "SelectArguments": {
+        "workers": WORKERS,
+        "seed": SEED,
+        **dict.fromkeys(("horizon", "budget", "first", "eval_every"), STEPS),
+        "replicates": SIZE,
+        "rates": Several(POSITIVE),
+    },
     "VerifyArguments": {"workers": WORKERS},
     "ExportArguments": {"max_shard_mb": POSITIVE},
     "AuditArguments": {"step": COUNT},

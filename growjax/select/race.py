@@ -81,6 +81,8 @@ class Verdict(NamedTuple):
     spent: int
     left: tuple[Left, ...]
     requests: tuple[Request, ...]
+    behind: Mapping[str, float]
+    """Of those that stayed: the projected AUC less the chosen's."""
 
 
 Outlooks = Callable[[int], Outlook]
@@ -268,4 +270,5 @@ def _verdict(at: _Race, ranked: Sequence[tuple[float, str]], reach: float) -> Ve
         at.spent,
         tuple(at.left),
         tuple(at.requests),
+        {name: value - ranked[0][0] for value, name in ranked if name in at.standing},
     )
