@@ -32,12 +32,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.nodes import CLIENT, Nodes, free_port
+from experiments.nodes import Nodes, free_port
 from growjax import runtime
 from growjax.files import write_text
 
 MOMENT = (0.5, 6.0)
 """Seconds between kills, at least and at most."""
+
+PATHS = {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 COUNTED = """
 import json, sys
@@ -68,6 +70,7 @@ class Study:
 
     work: Path
     words: tuple[str, ...]
+    environment: dict[str, str]
 
     def command(self, out: str, *words: str, log: Path | None = None) -> list[str]:
         program = ["-m", "growjax"] if log is None else ["-c", COUNTED, str(log)]
@@ -81,12 +84,8 @@ class Study:
 
     def run(self, out: str, *words: str) -> dict[str, Any]:
         began = time.monotonic()
-        subprocess.run(self.command(out, *words), env=environment(), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(self.command(out, *words), env=self.environment, check=True, stdout=subprocess.DEVNULL)
         return {"root": self.root(out), "cells": self.filled(out), "seconds": round(time.monotonic() - began, 1)}
-
-
-def environment() -> dict[str, str]:
-    return {**runtime.without_pins(), **CLIENT, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 class Cluster:
@@ -100,12 +99,12 @@ class Cluster:
 
     def begin(self) -> None:
         more = ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
-        self.first = self.nodes.start(["start", "--head", f"--port={self.port}", *more], environment())
+        self.first = self.nodes.start(["start", "--head", f"--port={self.port}", *more], PATHS)
         self.join()
 
     def join(self) -> None:
         words = ["start", f"--address={self.address}", "--num-cpus=1", "--disable-usage-stats"]
-        self.second = self.nodes.start(words, environment())
+        self.second = self.nodes.start(words, PATHS)
 
 
 class Counting:
@@ -120,7 +119,7 @@ class Counting:
     def start(self) -> None:
         words = self.study.command(self.out, *self.cluster.words, log=self.log)
         self.head = subprocess.Popen(
-            words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            words, env=self.study.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         self.wait(lambda: bool(self.lines("sent")))
 
@@ -219,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--skip", nargs="*", default=[], help="executors and rounds that are left out")
     given = parser.parse_args(argv)
     work = given.work or Path(tempfile.mkdtemp())
-    study, moments = Study(work.absolute(), ("--preset", given.preset)), random.Random(given.seed)
+    moments = random.Random(given.seed)
     record: dict[str, Any] = {"preset": given.preset, "cores": runtime.cores(), "executors": {}, "rounds": {}}
 
     def note(part: str, name: str, value: dict[str, Any]) -> None:
@@ -229,6 +228,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with Nodes() as nodes:
         there = Cluster(nodes)
+        own = {**runtime.without_pins(), **PATHS, **nodes.client}
+        study = Study(work.absolute(), ("--preset", given.preset), own)
         for name, words in {
             "one process": ("--workers", "1"),
             "two processes": ("--workers", "2"),

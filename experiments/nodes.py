@@ -1,9 +1,11 @@
-"""Ray nodes of this machine alone, on its loopback, each a process whose end is the end of the node."""
+"""Ray nodes of this machine alone, on its loopback and behind a token, each a process that is a node as long as it
+lives."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -24,9 +26,6 @@ from ray.scripts.scripts import main
 main()
 """
 
-CLIENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""By this variable a client looks for its node on the loopback."""
-
 STARTS = 60.0
 """Seconds that a node may take to start."""
 
@@ -42,6 +41,9 @@ class Nodes:
     """Nodes that are started by the words of a `ray start`, and end with the block."""
 
     def __init__(self) -> None:
+        self._token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.client = {**self._token, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        """Variables of who connects: the token, and that nodes are on the loopback."""
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # paths of sockets may not be long
         self.started: list[subprocess.Popen[bytes]] = []
 
@@ -56,7 +58,7 @@ class Nodes:
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-c", _RAY, *words, *more],
-                env={**runtime.without_pins(), **(env or {})},
+                env={**runtime.without_pins(), **(env or {}), **self._token, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"},
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, growjax, quick_programs, readme_block
 
-from experiments.nodes import CLIENT, Nodes, free_port
+from experiments.nodes import Nodes, free_port
 from growjax.cells import ray, slurm
 from growjax.cells.executor import Delivery
 from growjax.cells.remote import Answer, Files, Order, RemoteUnits, work
@@ -73,9 +74,10 @@ def test_two_nodes_give_the_same_cells_though_a_worker_is_killed(cluster: Cluste
 
     thread = threading.Thread(target=kill)
     thread.start()
-    done = growjax(*cluster.study, *TINY, cwd=tmp_path, env=CLIENT)
+    done = growjax(*cluster.study, *TINY, "--json", cwd=tmp_path, env=cluster.nodes.client)
     thread.join()
-    assert done.code == 0 and killed, done.err
+    assert done.code == 0 and killed and done.err == "", done.err
+    assert json.loads(done.out)["directory"] == str(run.relative_to(tmp_path))
     smoke, cells = cells_of(smoke_run), cells_of(run)
     assert len(cells) > 6 and all(smoke[name] == cell for name, cell in cells.items())
     assert not (run / "partial").exists()
@@ -89,7 +91,7 @@ def test_a_worker_with_another_jaxlib_is_refused(cluster: Cluster, tmp_path: Pat
     paths = os.pathsep.join((str(there.parent), str(ROOT)))
     words = ["start", f"--address={cluster.address}", "--num-cpus=1", "--num-gpus=1", "--disable-usage-stats"]
     cluster.nodes.start(words, env={"PYTHONPATH": paths})
-    done = growjax(*cluster.study, *TINY, "--gpus", "1", cwd=tmp_path, env=CLIENT)
+    done = growjax(*cluster.study, *TINY, "--gpus", "1", cwd=tmp_path, env=cluster.nodes.client)
     assert done.code == 2 and "is not in the run's environment (packages.jaxlib was" in done.err, done.err
     assert len(done.err.splitlines()) == 1 and '"9.9.9"' in done.err
 
@@ -240,6 +242,6 @@ def test_who_does_not_speak_rays_language_is_refused_in_time(tmp_path: Path):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        done = growjax("study", "--executor", "ray", "--address", address, cwd=tmp_path, env=CLIENT)
+        done = growjax("study", "--executor", "ray", "--address", address, cwd=tmp_path)
     assert done.code == 2 and done.err.startswith(f"growjax: no Ray cluster can be used at {address}"), done.err
     assert len(done.err.splitlines()) == 1 and not list(tmp_path.iterdir())

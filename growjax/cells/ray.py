@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import secrets
 import signal
 import socket
 import time
@@ -48,6 +49,8 @@ def connect(address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # by this Ray stays on the loopback
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray = library()
     if ray.is_initialized():
         return
@@ -56,6 +59,7 @@ def connect(address: str) -> None:
         _require_answer(address, hint)
     before = signal.getsignal(signal.SIGTERM)  # Ray takes it
     more = {"include_dashboard": False} if address == "local" else {}
+    _quietly()
     try:
         with warnings.catch_warnings():  # a child that only starts another program may be forked beside threads
             warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
@@ -65,6 +69,11 @@ def connect(address: str) -> None:
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, before)
+
+
+def _quietly() -> None:
+    """Keeps what Ray says of nodes and workers that end from stdout, where results go. It has no option for that."""
+    importlib.import_module("ray._private.worker").print_to_stdstream = lambda *given, **more: None
 
 
 def _require_answer(address: str, hint: str) -> None:
@@ -127,7 +136,7 @@ class Ray(RemoteUnits):
 
     def next(self) -> Delivery:
         while not self._ended:
-            done = self._ray.wait(list(self._units), timeout=POLL)[0] if self._units else []
+            done, _ = self._ray.wait(list(self._units), timeout=POLL)
             if done:
                 return self._read(done[0])
             if self._look():
@@ -139,7 +148,7 @@ class Ray(RemoteUnits):
         try:
             answer: Answer = self._ray.get(reference)
         except (errors.RayTaskError, errors.RaySystemError) as error:
-            fault = refused("a worker could not begin", error)
+            fault = f"a worker could not begin ({str(error).strip().splitlines()[-1]})"
             return Delivery(name, error=UserError(fault, "install on every node what is installed here"))
         except errors.RayError:  # its process or its node has ended, or its memory
             return Delivery(name, lost=True)
@@ -150,7 +159,9 @@ class Ray(RemoteUnits):
         now, before = time.monotonic(), self._room
         if now - self._looked < POLL:
             return False
-        self._looked, self._room = now, slots(self._cores, self._gpus)
+        self._looked = now
+        self._require_first_node()
+        self._room = slots(self._cores, self._gpus)
         self._empty_since = None if self._room else (self._empty_since or now)
         if self._empty_since is not None and now - self._empty_since > PATIENCE:
             raise UserError(
@@ -158,6 +169,18 @@ class Ray(RemoteUnits):
                 "start nodes with `ray start --address`, or ask for less with --cores and --gpus",
             )
         return self._room > before
+
+    def _require_first_node(self) -> None:
+        """Raises `UserError` where it does not answer. Ray would wait for a minute, and then end this process."""
+        host, _, port = self._ray.get_runtime_context().gcs_address.rpartition(":")
+        until = time.monotonic() + ANSWERS
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                socket.create_connection((host, int(port)), timeout=POLL).close()
+                return
+            time.sleep(POLL / 4)
+        self._units.clear()  # nobody is left to cancel them
+        raise UserError("the first node of the Ray cluster has ended", "start the cluster and the same command again")
 
     def _needs(self) -> str:
         return f"{self._cores:g} cores" + (f" and {self._gpus:g} GPUs" if self._gpus else "")

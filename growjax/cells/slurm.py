@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import shutil
 import time
 from pathlib import Path
@@ -59,7 +60,8 @@ class Slurm(RemoteUnits):
         `folder`, which must be new. `cluster` is `slurm`, or `local` for processes of this machine."""
         super().__init__(remote)
         self.capacity, self._folder, self._cluster, self._minutes = most, folder, cluster, minutes
-        self._wanted = {"timeout_min": minutes, "cpus_per_task": cores, "gpus_per_node": gpus}
+        self._wanted: dict[str, Any] = {"timeout_min": minutes, "cpus_per_task": cores}
+        self._wanted |= {"gpus_per_node": gpus} if gpus else {}
         self._wanted |= {"slurm_partition": partition} if partition else {}
         self._waiting: list[tuple[str, Order]] = []
         self._jobs: dict[str, Any] = {}
@@ -74,13 +76,13 @@ class Slurm(RemoteUnits):
 
     def _submit_waiting(self) -> None:
         """All that is ready now, as one array."""
-        jobs = []
+        jobs, errors = [], self._submitit.core.utils
         try:
-            with self._executor.batch():
+            with contextlib.redirect_stderr(io.StringIO()), self._executor.batch():  # it would say the error as well
                 for _, order in self._waiting:
                     folders = {name: str(self._remote.folder(name).absolute()) for name in order.parcels}
                     jobs.append(self._executor.submit(_task, order, folders))
-        except (self._submitit.core.utils.FailedSubmissionError, OSError) as error:
+        except (errors.FailedSubmissionError, errors.FailedJobError, OSError) as error:
             hint = "correct --partition, --time, --cores and --gpus"
             raise UserError(refused("SLURM does not take the jobs", error), hint) from None
         self._jobs |= {name: job for (name, _), job in zip(self._waiting, jobs, strict=True)}
@@ -100,7 +102,8 @@ class Slurm(RemoteUnits):
         try:
             answer: Answer = job.result()
         except self._submitit.core.utils.FailedJobError as error:
-            fault = refused("a job could not begin", error)
+            lines = [line for line in str(error).splitlines() if "Error" in line]
+            fault = f"a job could not begin ({lines[-1] if lines else error})"
             return Delivery(name, error=UserError(fault, "install on every node what is installed here"))
         except self._submitit.core.utils.UncompletedJobError:  # its process or its node has ended
             return Delivery(name, lost=True)
