@@ -73,7 +73,8 @@ def connect(address: str) -> None:
 
 def _quietly() -> None:
     """Keeps what Ray says of nodes and workers that end from stdout, where results go. It has no option for that."""
-    importlib.import_module("ray._private.worker").print_to_stdstream = lambda *given, **more: None
+    inside: Any = importlib.import_module("ray._private.worker")
+    inside.print_to_stdstream = lambda *given, **more: None
 
 
 def _require_answer(address: str, hint: str) -> None:
