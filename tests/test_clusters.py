@@ -236,12 +236,12 @@ def test_a_package_that_is_not_installed_is_named(module: str, extra: str, monke
         look()
 
 
-def test_who_does_not_speak_rays_language_is_refused_in_time(tmp_path: Path):
-    """Something listens there, and says nothing."""
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        done = growjax("study", "--executor", "ray", "--address", address, cwd=tmp_path)
-    assert done.code == 2 and done.err.startswith(f"growjax: no Ray cluster can be used at {address}"), done.err
-    assert len(done.err.splitlines()) == 1 and not list(tmp_path.iterdir())
+@pytest.mark.parametrize(("says", "fault"), [(b"", "TimeoutError"), (b"HTTP/1.1 400 Bad Request", "something else")])
+def test_who_is_not_ray_is_refused_in_time(says: bytes, fault: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ray, "ANSWERS", 0.5)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        threading.Thread(target=lambda: server.accept()[0].sendall(says)).start()
+        with pytest.raises(UserError, match=rf"no Ray cluster answers at 127.0.0.1:\d+ \(.*{fault}"):
+            ray.connect(f"127.0.0.1:{server.getsockname()[1]}")

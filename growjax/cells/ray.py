@@ -12,8 +12,9 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import time
-import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from growjax.cells.executor import AGAIN, Delivery
@@ -21,7 +22,7 @@ from growjax.cells.remote import Answer, Order, Remote, RemoteUnits, refused, wo
 from growjax.errors import UserError
 from growjax.files import contents
 
-ANSWERS = 10.0
+ANSWERS = 5.0
 """Seconds in which a cluster must answer."""
 
 PATIENCE = 120.0
@@ -57,15 +58,16 @@ def connect(address: str) -> None:
     hint = "start one with `ray start --head`, or correct --address"
     if address not in ("auto", "local"):
         _require_answer(address, hint)
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", f"{ANSWERS:.0f}")  # for whom it does not let in
     before = signal.getsignal(signal.SIGTERM)  # Ray takes it
     more = {"include_dashboard": False} if address == "local" else {}
     _quietly()
     try:
-        with warnings.catch_warnings():  # a child that only starts another program may be forked beside threads
-            warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+        with _no_stderr():
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **more)
     except Exception as error:
-        raise UserError(refused(f"no Ray cluster can be used at {address}", error), hint) from None
+        fault = refused(f"no Ray cluster can be used at {address}", error)
+        raise UserError(fault, f"{hint}; this machine must be one of its nodes, and have its token") from None
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, before)
@@ -77,12 +79,35 @@ def _quietly() -> None:
     inside.print_to_stdstream = lambda *given, **more: None
 
 
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Lets go of what a library writes to stderr, whatever language it is written in."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
+
+
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How HTTP/2 begins, by which Ray speaks; who speaks it answers with a frame of type 4."""
+
+
 def _require_answer(address: str, hint: str) -> None:
+    """Raises `UserError` where nobody who could be Ray answers. Ray itself would wait for minutes."""
     host, colon, port = address.rpartition(":")
     if not colon or not host or "/" in host or not port.isdecimal():
         raise UserError(f"{address!r} is no address of a Ray cluster", "give HOST:PORT, auto or local")
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWERS).close()
+        with socket.create_connection((host, int(port)), timeout=ANSWERS) as there:
+            there.sendall(_HELLO)
+            if there.recv(9, socket.MSG_WAITALL)[3:4] != b"\4":
+                raise ConnectionError("something else does")
     except (OSError, OverflowError) as error:
         raise UserError(refused(f"no Ray cluster answers at {address}", error), hint) from None
 
