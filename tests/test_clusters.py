@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -30,6 +31,8 @@ from growjax.study.presets import presets
 from growjax.study.runner import run_study
 from growjax.study.units import Filling
 
+PATHS = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+
 TINY = ("--source-steps", "10", "--operators", "exact_copy", "--stochastic-replicates", "1")
 """A part of the smoke study: every cell is one of its."""
 
@@ -47,7 +50,7 @@ class Cluster:
         port = str(free_port())
         for words in starts:
             assert words[0] == "ray"
-            nodes.start([word.replace("6379", port) for word in words[1:]], env={"PYTHONPATH": str(ROOT)})
+            nodes.start([word.replace("6379", port) for word in words[1:]], env={"PYTHONPATH": PATHS})
         assert study[:3] == ["python", "-m", "growjax"]
         self.study = [word.replace("6379", port) for word in study[3:]]
         self.address = study[study.index("--address") + 1].replace("6379", port)
@@ -94,6 +97,48 @@ def test_a_worker_with_another_jaxlib_is_refused(cluster: Cluster, tmp_path: Pat
     done = growjax(*cluster.study, *TINY, "--gpus", "1", cwd=tmp_path, env=cluster.nodes.client)
     assert done.code == 2 and "is not in the run's environment (packages.jaxlib was" in done.err, done.err
     assert len(done.err.splitlines()) == 1 and '"9.9.9"' in done.err
+
+
+FAULTS = """
+import sys
+from pathlib import Path
+import elsewhere
+from growjax.cells import ray
+from growjax.errors import UserError
+
+address, folder = sys.argv[1], Path(sys.argv[2])
+mark = folder / "mark"
+side = elsewhere.Side(folder / "parcel", one=(elsewhere.killed_once, "one", mark), two=(elsewhere.copied, "two"))
+executor = ray.Ray(side, address=address, most=2)
+executor.start()
+for _ in range(2):
+    executor.submit(elsewhere.unit("one"), {})
+    print(executor.next())
+print(executor.capacity, sorted(side.stored["one"]))
+ray.PATIENCE = 1.5
+for executor in (ray.Ray(side, gpus=9), ray.Ray(side, cores=9)):
+    executor.start()
+    executor.submit(elsewhere.unit("two"), {})
+    try:
+        executor.next()
+    except UserError as error:
+        print(error)
+    executor.stop(failed=True)
+"""
+
+
+def test_what_a_cluster_loses_and_what_it_has_no_room_for(cluster: Cluster, tmp_path: Path):
+    (tmp_path / "parcel").mkdir()
+    (tmp_path / "parcel" / "file").write_text("content")
+    words = [sys.executable, "-c", FAULTS, cluster.address, str(tmp_path)]
+    own = {**os.environ, **cluster.nodes.client, "PYTHONPATH": PATHS}
+    done = subprocess.run(words, env=own, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    lost, whole, held, no_gpus, no_cores = done.stdout.splitlines()
+    assert lost == str(Delivery("one", lost=True)) and whole == str(Delivery("one", [{"id": "one"}]))
+    assert held == "2 ['file']"
+    assert no_gpus.startswith("no node of the Ray cluster has had 1 cores and 9 GPUs for 2 s: start nodes with")
+    assert no_cores.startswith("no node of the Ray cluster has had 9 cores for 2 s: start nodes with")
 
 
 def filled(executor: Any, tmp_path: Path, operators: tuple[str, ...] = ("exact_copy",)) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ import submitit
 from conftest import ROOT
 
 from growjax.cells.executor import Delivery, Running
-from growjax.cells.graph import Graph, Unit
-from growjax.cells.remote import Files, Order
+from growjax.cells.graph import Graph
 from growjax.cells.scheduler import fill
 from growjax.cells.slurm import Slurm
 from growjax.errors import UserError
@@ -57,38 +54,20 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-class Side:
-    """Units whose tasks are given; cells are what came back."""
-
-    def __init__(self, parcel: Path, **tasks: tuple[Any, ...]):
-        self.parcel, self.tasks = parcel, tasks
-        self.stored: dict[str, Files] = {}
-
-    def here(self, unit: Unit, given: Mapping[str, Record]) -> Sequence[Record] | None:
-        return [{"id": unit.name}] if unit.name == "full" else None
-
-    def order(self, unit: Unit, given: Mapping[str, Record]) -> Order:
-        return Order({}, ("parcel",), pickle.dumps(self.tasks[unit.name]))
-
-    def folder(self, name: str) -> Path:
-        return self.parcel
-
-    def store(self, unit: Unit, given: Mapping[str, Record], made: Mapping[str, Files]) -> Sequence[Record]:
-        self.stored |= made
-        return [{"id": unit.name}]
-
-
-def unit(name: str, *needs: str) -> Unit:
-    return Unit(name, "kind", (name,), needs, 1.0, None)
-
-
 def test_what_is_ready_together_is_one_array(cluster: Path, tmp_path: Path):
     """And one unit alone is a job; what is full is none."""
     (tmp_path / "parcel" / "a").mkdir(parents=True)
     (tmp_path / "parcel" / "a" / "file").write_bytes(b"\0content")
-    side = Side(tmp_path / "parcel", **{name: (elsewhere.copied, name) for name in ("one", "two", "three")})
+    side = elsewhere.Side(tmp_path / "parcel", **{name: (elsewhere.copied, name) for name in ("one", "two", "three")})
     found: dict[str, Record] = {}
-    graph = Graph([unit("one", "full"), unit("two", "full"), unit("three", "one", "two"), unit("full")])
+    graph = Graph(
+        [
+            elsewhere.unit("one", "full"),
+            elsewhere.unit("two", "full"),
+            elsewhere.unit("three", "one", "two"),
+            elsewhere.unit("full"),
+        ]
+    )
     with Running(Slurm(side, tmp_path / "jobs", partition="long", minutes=7, cores=2, gpus=1, most=2)) as running:
         fill(graph, running.executor, found)
     assert set(found) == {"one", "two", "three", "full"}
@@ -101,9 +80,9 @@ def test_what_is_ready_together_is_one_array(cluster: Path, tmp_path: Path):
 
 
 def ended(tmp_path: Path, *task: Any) -> Delivery:
-    side = Side(tmp_path, one=task)
+    side = elsewhere.Side(tmp_path, one=task)
     with Running(Slurm(side, tmp_path / "jobs", cluster="local", minutes=7)) as running:
-        running.executor.submit(unit("one"), {})
+        running.executor.submit(elsewhere.unit("one"), {})
         return running.executor.next()
 
 
@@ -121,8 +100,8 @@ def test_how_jobs_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_jobs_that_are_not_taken_are_refused(cluster: Path, tmp_path: Path):
     (cluster / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: x' >&2\nexit 1\n")
-    running = Slurm(Side(tmp_path, one=(elsewhere.copied, "one")), tmp_path / "jobs", partition="x")
+    running = Slurm(elsewhere.Side(tmp_path, one=(elsewhere.copied, "one")), tmp_path / "jobs", partition="x")
     running.start()
-    running.submit(unit("one"), {})
+    running.submit(elsewhere.unit("one"), {})
     with pytest.raises(UserError, match=r"SLURM does not take the jobs .*invalid partition"):
         running.next()
