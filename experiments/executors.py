@@ -1,6 +1,6 @@
 """One study on every executor, and on Ray while workers, nodes and the command itself are killed.
 
-    python -m experiments.executors --out artifacts/executors.json [--preset smoke] [--kills 10] [--work FOLDER]
+    python -m experiments.executors --out artifacts/executors.json [--preset smoke] [--small] [--kills 10] [--work FOLDER]
 
 The study runs in one process, in two, on a Ray cluster of two nodes with one worker each (on this machine's loopback),
 and as jobs of submitit's executor for this machine: the roots must be one. Then on Ray:
@@ -38,6 +38,8 @@ from growjax.files import write_text
 
 MOMENT = (0.5, 6.0)
 """Seconds between kills, at least and at most."""
+
+SMALL = ("--source-steps", "10", "--operators", "exact_copy", "perturbed", "--stochastic-replicates", "1")
 
 PATHS = {"PYTHONPATH": str(Path(__file__).parents[1])}
 
@@ -212,6 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", default="smoke")
+    parser.add_argument("--small", action="store_true", help="one checkpoint and two candidates of the study")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path)
@@ -219,7 +222,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     work = given.work or Path(tempfile.mkdtemp())
     moments = random.Random(given.seed)
-    record: dict[str, Any] = {"preset": given.preset, "cores": runtime.cores(), "executors": {}, "rounds": {}}
+    record: dict[str, Any] = {
+        "preset": given.preset,
+        "small": given.small,
+        "cores": runtime.cores(),
+        "executors": {},
+        "rounds": {},
+    }
 
     def note(part: str, name: str, value: dict[str, Any]) -> None:
         record[part][name] = value
@@ -229,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Nodes() as nodes:
         there = Cluster(nodes)
         own = {**runtime.without_pins(), **PATHS, **nodes.client}
-        study = Study(work.absolute(), ("--preset", given.preset), own)
+        study = Study(work.absolute(), ("--preset", given.preset, *(SMALL if given.small else ())), own)
         for name, words in {
             "one process": ("--workers", "1"),
             "two processes": ("--workers", "2"),
