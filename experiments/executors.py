@@ -1,6 +1,6 @@
 """One study on every executor, and on Ray while workers, nodes and the command itself are killed.
 
-    python -m experiments.executors --out artifacts/executors.json [--preset smoke] [--small] [--kills 10] [--work FOLDER]
+    python -m experiments.executors --out FILE [--preset smoke] [--small] [--kills 10] [--work FOLDER]
 
 The study runs in one process, in two, on a Ray cluster of two nodes with one worker each (on this machine's loopback),
 and as jobs of submitit's executor for this machine: the roots must be one. Then on Ray:
