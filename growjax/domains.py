@@ -137,7 +137,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     },
     # of commands: their numbers
     "TrainArguments": {"workers": WORKERS, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},
-    "StudyArguments": {"workers": WORKERS},
+    "StudyArguments": {"workers": WORKERS, "time": Whole(1), "cores": SIZE, "gpus": Maybe(COUNT)},
     "WidenArguments": {"seed": SEED},
     "SelectArguments": {
         "workers": WORKERS,

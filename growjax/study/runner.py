@@ -158,11 +158,11 @@ def run_study(
         for other in others:
             watch.say(f"{reuse(run, other, head, cells.all())} cells are taken from {other}")
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
-        ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
+        ahead = not full and executor is None and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
         records |= {one.id: fill_given(ctx, one, places.sources.get(one.parameters["state"])) for one in cells.given}
         graph = Graph(study_units(ctx, cells, ahead=ahead), full=records)
-        chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
+        chosen = executor(filling(ctx)) if executor and not full else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
             for further in (phases or finalists_of)(ctx, records) if later else ():
@@ -205,7 +205,8 @@ def _executor(ctx: Context, workers: int) -> Executor:
         return InProcess(ctx, fill_unit)
     devices = jax.local_devices()
     numbers = [devices[number % len(devices)].local_hardware_id or 0 for number in range(workers)]
-    return Processes(numbers, *filling(ctx))
+    given = filling(ctx)
+    return Processes(numbers, given.begin, given.arguments, given.fill)
 
 
 def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: RunDir, watch: Watch) -> Use:
@@ -217,7 +218,9 @@ def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: Run
     def done(unit: Unit) -> None:
         ended[unit.kind] += 1
         if not unit.optional:
-            watch.done(unit.cost, ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items()))
+            cells = ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items())
+            workers = executor.capacity
+            watch.done(unit.cost, cells if workers == 1 else f"{cells} on {workers} workers")
 
     return fill(graph, executor, records, accept=run.check, done=done)
 
