@@ -125,7 +125,16 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "source": Several(Text(blank=False, hint="give a state, a run directory or a checkpoint")),
     },
     # of commands: their numbers
-    "TrainArguments": {"workers": WORKERS, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},
+    "TrainArguments": {
+        "workers": WORKERS,
+        "seed": SEED,
+        "steps": Several(STEPS),
+        "eval_every": STEPS,
+        "shards": SIZE,
+        "processes": Maybe(SIZE),
+        "process_id": Maybe(COUNT),
+        "join_timeout": SIZE,
+    },
     "StudyArguments": {"workers": WORKERS},
     "WidenArguments": {"seed": SEED},
     "VerifyArguments": {"workers": WORKERS},

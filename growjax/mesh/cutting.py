@@ -44,8 +44,10 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
     if min(shape) < 1:
         raise UserError(f"a mesh of {shape} has no devices", "give every axis at least 1")
     if len(there) < shape.size:
+        cores = f"; XLA_FLAGS=--xla_force_host_platform_device_count={shape.size} cuts a CPU into as many"
         raise UserError(
-            f"a mesh of {shape} takes {shape.size} devices, and {len(there)} are there", "choose a smaller mesh"
+            f"a mesh of {shape} takes {shape.size} devices, and {len(there)} are there",
+            "choose a smaller mesh" + (cores if there[0].platform == "cpu" and jax.process_count() == 1 else ""),
         )
     if devices is None and jax.process_count() > 1 and shape.size != len(there):
         raise UserError(

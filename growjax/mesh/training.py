@@ -52,7 +52,7 @@ from growjax.train import shards as virtual
 from growjax.train.check import check_state
 from growjax.train.directions import goes_by_entry
 from growjax.train.loop import Feed, Run, RunKeys, Trace, check_feed, evaluate
-from growjax.train.programs import Programs
+from growjax.train.programs import Programs, text_digest
 from growjax.train.state import TrainState, apply_gradients
 
 Part = tuple[jax.Array, Params]
@@ -234,6 +234,9 @@ def run_on_mesh(
     calls it with the same arguments; `feed` and `run_keys` are whole in each, `state` is whole or cut. The state handed
     in is used up.
 
+    Fingerprint and modules are those of the single-device programs, which it computes cut; modules are compiled and
+    digested where `programs` are given to keep them.
+
     Raises `UserError` where batch, mesh and shards do not divide, or for a state whose arrays are not those of its
     configuration.
     """
@@ -242,7 +245,8 @@ def run_on_mesh(
     if shards < 1 or batch_size % shards:
         raise UserError(f"a batch of {batch_size} has no {shards} equal shards", "choose a divisor of the batch size")
     require_shards(shape_of(mesh), shards)
-    prints = virtual.sharded_fingerprint(state, feed, run_keys, batch_size=batch_size, shards=shards)
+    lowered = virtual.lowered_programs(state, feed, run_keys, batch_size=batch_size, shards=shards)
+    prints = text_digest("".join(one.as_text() for one in lowered))
     at = _Steps(state, feed, run_keys, mesh, batch_size, shards)
     steps, marks = [], [at.mark()]
     with ThreadPoolExecutor(len(at.places)) as pool:
@@ -254,4 +258,5 @@ def run_on_mesh(
     loss, norm, rows = (np.stack(x) for x in zip(*jax.device_get(steps), strict=True))
     of_steps: Any = (loss.astype(np.float32), norm.astype(np.float32), rows)
     of_marks: Any = (np.array(eval_loss, np.float64), np.stack(of_states))
-    return Run(at.state, Trace(*of_steps, *of_marks), prints, "")
+    module = "" if programs is None else programs.modules(prints, lowered)
+    return Run(at.state, Trace(*of_steps, *of_marks), prints, module)

@@ -4,6 +4,7 @@ other surroundings and compares every digest with those of the plain run. No row
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from growjax.errors import CheckFailed
+from growjax.mesh.rules import MeshShape, meshes
 from growjax.proof.bench import POOL, Bench
 from growjax.schema import Record
 
@@ -93,6 +95,15 @@ def _devices(bench: Bench, plain: Record) -> Compared:
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"} if number > 1 else {}
         runs[number] = bench.reference_run(f"{number} devices", {"shards": 8}, env=flags)[0]
         yield f"8 shards on {number} devices", runs[1], runs[number]
+    yield from _meshes(bench, runs[1])
+
+
+def _meshes(bench: Bench, plain: Record) -> Compared:
+    """8 shards on meshes of 8 devices, in several processes; with all meshes and numbers where that is asked for."""
+    asked = list(itertools.product((2, 4), meshes(8))) if bench.thorough else [(2, MeshShape(2, 2, 2))]
+    for processes, mesh in asked:
+        what = f"8 shards on a mesh of {mesh} in {processes} processes"
+        yield what, plain, bench.processes_run(what, {"shards": 8, "mesh": mesh}, processes=processes, devices=8)
 
 
 def _real_devices(bench: Bench, plain: Record) -> Compared:
@@ -142,7 +153,7 @@ ROWS = (
     Row("B2", "killed at any moment, and continued", _killed),
     Row("B3", "the pool: which candidates run beside it, in what order, on how many workers", _pool),
     Row("B4", "cores", _cores),
-    Row("B5", "devices: 1, 2, 4, 8", _devices),
+    Row("B5", "devices: 1, 2, 4, 8, in one process or several, and how a model is cut over them", _devices),
     Row("B6", "states stored and loaded, moved", _stored),
     Row(
         "B7",

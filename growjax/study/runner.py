@@ -25,7 +25,7 @@ from growjax.schema import SCHEMA, Record
 from growjax.source import source_digests
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
-from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.context import Context, Sharded, make_context, prepare_tokens
 from growjax.study.estimate import LONG, estimate
 from growjax.study.finalists import with_finalists
 from growjax.study.given import fill_data, fill_given
@@ -36,6 +36,7 @@ from growjax.study.repair import check_repaired, repair_cells, repair_tokens, sa
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec
 from growjax.study.units import Filling, extension_units, fill_unit, filling, study_units
+from growjax.train.shards import run_sharded
 
 
 class Watch(Protocol):
@@ -105,6 +106,7 @@ def run_study(
     executor: Callable[[Filling], Executor] | None = None,
     sources: Sequence[Path] = (),
     tokenizer: Path | None = None,
+    sharded: Sharded = run_sharded,
 ) -> Record:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
 
@@ -112,7 +114,8 @@ def run_study(
     they are not where the specification has them. `keep` is a folder of tokens kept between runs; without it they are
     made anew. `workers` processes fill cells side by side (one: this process), or `executor` makes one's own of how
     units are filled; no result depends on either. `sources` and `tokenizer` say where that lies which the specification
-    names by digest; one that names paths says so itself.
+    names by digest; one that names paths says so itself. `sharded` runs virtual shards where this process fills cells
+    (`growjax.study.on_mesh.OnMesh`).
     """
     watch = watch or Nobody()
     runtime.start()
@@ -131,7 +134,7 @@ def run_study(
         repair_tokens(
             run, data_recipe(spec), recorded, watch.say, can=not spec.data.tokenizer or places.tokenizer is not None
         )
-        ctx = _opened(spec, run, watch, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
+        ctx = _opened(spec, run, watch, sharded, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = spec.long_lag > 0 and only is None
         finished = not later or "inputs" in run.receipt()
@@ -165,7 +168,14 @@ def _recorded(run: RunDir) -> set[str]:
 
 
 def _opened(
-    spec: StudySpec, run: RunDir, watch: Watch, *, corpus: str | None, keep: Path | None, tokenizer: Path | None
+    spec: StudySpec,
+    run: RunDir,
+    watch: Watch,
+    sharded: Sharded,
+    *,
+    corpus: str | None,
+    keep: Path | None,
+    tokenizer: Path | None,
 ) -> Context:
     """The tokens, and what cells are computed from; a directory that gets no tokens is left as if nothing had been."""
     new = not (run.data / "tokens.json").exists()
@@ -173,7 +183,7 @@ def _opened(
         watch.phase("reading and tokenizing stories", 1, 1)
         tokens = prepare_tokens(run.data, spec, corpus, keep=keep, tokenizer=tokenizer)
         watch.done(1)
-        return make_context(spec, run, tokens)
+        return make_context(spec, run, tokens, sharded)
     except UserError:
         if new:
             run.forget()  # so that it is not in the way of the same command with another corpus
