@@ -83,14 +83,22 @@ class Bench:
     def processes_run(self, what: str, options: Record, *, processes: int, devices: int) -> Record:
         """The digests of one reference run in several processes, which have so many devices in all. Raises
         `CheckFailed` where one of them does not come to its end, or where they differ."""
+        found = self.each_of_processes(what, "growjax.proof.reference_run", options, processes, devices)
+        if any(other != found[0] for other in found):
+            raise CheckFailed(f"{what}: the processes differ from each other")
+        return found[0]
+
+    def each_of_processes(self, what: str, module: str, options: Record, processes: int, devices: int) -> list[Any]:
+        """What every process of a group says that runs a module together, given options as JSON."""
         self.watch(what)
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         env = self.environment({"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices // processes}"})
-        begun, words = [], [*self.program, "growjax.proof.reference_run"]
+        begun, words = [], [*self.program, module]
         with contextlib.ExitStack() as ends:
             for number in range(processes):
-                own = json.dumps({**options, "processes": [address, processes, number]})
+                joined = {"processes": [address, processes, number]} if processes > 1 else {}
+                own = json.dumps({**options, **joined})
                 out, err = (ends.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
                 process = subprocess.Popen([*words, own], env=env, cwd=self.folder, stdout=out, stderr=err)
                 ends.callback(process.kill)
@@ -103,9 +111,7 @@ class Bench:
                     raise CheckFailed(f"{what}: a process ended with {code}: {_last_line(err.read())}")
                 out.seek(0)
                 said.append(json.loads(out.read().splitlines()[-1])[0])
-        if any(other != said[0] for other in said):
-            raise CheckFailed(f"{what}: the processes differ from each other")
-        return said[0]
+        return said
 
     def _run(
         self, what: str, words: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path | None = None

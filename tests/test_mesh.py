@@ -1,0 +1,119 @@
+"""One model over many devices and processes: the bits of one device, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from growjax.cli import main
+from growjax.cli.on_mesh import on_mesh
+from growjax.errors import UserError
+from growjax.mesh import processes
+from growjax.mesh.processes import Processes, found, given
+from growjax.proof import doctor
+from growjax.proof.bench import Bench
+
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+"""Other programs, compiled in a part of the time: what is compared has the same."""
+
+
+def test_eight_devices_have_the_bits_of_one(tmp_path: Path):
+    """Trained, widened piece by piece, gone on under dropout, stored, and read on 8, 2 and 1 devices."""
+    program = [sys.executable, str(ROOT / "tests" / "mesh_of_eight.py"), str(tmp_path / "state")]
+    env = Bench(tmp_path).environment({"XLA_FLAGS": "--xla_force_host_platform_device_count=8", QUICKLY: "true"})
+    done = subprocess.run(program, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert 1 <= said.pop("bytes") < 1.05
+    assert said == {
+        "trained": [True, True], "state": [True, True], "stored": True,
+        "on 2": [True, 2], "on 8": [True, 8], "on 1": [True, 1],
+        **{name: [True, True, True] for name in ("asymmetric_reset+rewarm:steps=4", "net2net", "perturbed")},
+    }  # fmt: skip
+
+
+def test_two_processes_have_the_bits_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Row B5's own comparison; and with a sum whose order follows the number of processes it fails."""
+    monkeypatch.setenv(QUICKLY, "true")
+    bench = Bench(tmp_path)
+    plain = bench.reference_run("8 shards", {"shards": 8})[0]
+    ((what, expected, here),) = doctor._meshes(bench, plain)
+    assert what == "8 shards on a mesh of data 1 x fsdp 2 x tensor 1 in 2 processes" and here == expected
+    faulty = Bench(tmp_path, program=(sys.executable, str(ROOT / "tests" / "planted.py"), "B5-processes"))
+    ((_, expected, here),) = doctor._meshes(faulty, plain)
+    assert here["source"] != expected["source"] and here["programs"] == expected["programs"]
+
+
+TRAIN = ("train", "--shards", "8", "--model.d-model", "32", "--model.n-heads", "2")
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--mesh.fsdp", "64"), "takes 64 devices, and 1 are there"),
+        (("--mesh.data", "0"), "mesh"),
+        (("--mesh.data", "1", "--shards", "1"), "--shards is 1"),
+        (("--coordinator", "127.0.0.1:1"), "--processes is missing"),
+        (("--coordinator", "nowhere", "--processes", "2", "--process-id", "0"), "no address of a coordinator"),
+        (("--coordinator", "127.0.0.1:9", "--processes", "2", "--process-id", "2"), "no process 2 of 2"),
+        (("--coordinator", "127.0.0.1:9", "--processes", "two", "--process-id", "0"), "--processes is 'two'"),
+        (
+            ("--coordinator", "127.0.0.1:9", "--processes", "2", "--process-id", "1", "--join-timeout", "1"),
+            "no process 0 came at 127.0.0.1:9 in time",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    words: tuple[str, ...], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    code = main([*TRAIN, "--out", str(tmp_path / "run"), *words])
+    said = capsys.readouterr().err
+    assert code == 2 and fault in said and len(said.splitlines()) == 1, said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        return there.getsockname()[1]
+
+
+def test_processes_that_do_not_come_are_named(free_port: int):
+    own = Processes(f"127.0.0.1:{free_port}", 3, 0)
+    said: list[str] = []
+
+    def other(number: int, of: int) -> None:
+        with pytest.raises(UserError) as refused:
+            processes._report(Processes(own.coordinator, of, number), processes.time.monotonic() + 5)
+        said.append(refused.value.fault)
+
+    for number, of, fault in ((2, 3, "of 3 processes 2 came in time; missing: 1"), (1, 2, "number 1 of 2")):
+        thread = threading.Thread(target=other, args=(number, of))
+        thread.start()
+        with pytest.raises(UserError, match=fault):
+            processes._meet(own, processes.time.monotonic() + 1)
+        thread.join()
+    assert all("did not go on" in fault for fault in said) and len(said) == 2
+
+
+def test_processes_are_found_from_what_started_them(monkeypatch: pytest.MonkeyPatch):
+    slurm = {"SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_JOB_ID": "4097", "SLURM_STEP_NODELIST": "n[07-09,12],m1"}
+    assert found(slurm) == Processes("n07:61441", 4, 3)
+    assert found({**slurm, "SLURM_STEP_NODELIST": "alone"}) == Processes("alone:61441", 4, 3)
+    ray = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "2000"}
+    assert found(ray) == Processes("10.0.0.1:2000", 2, 1)
+    assert found({}) is None and found({"SLURM_NTASKS": "1", "WORLD_SIZE": "1"}) is None
+    for name, value in ray.items():
+        monkeypatch.setenv(name, value)
+    assert given(None, None, None) == found(ray)
+    assert given("10.0.0.2:1", None, 0) == Processes("10.0.0.2:1", 2, 0)
+    assert given(None, 1, None) is None
+    with on_mesh(["--shards", "8"]) as here:  # a process of such a job that asks for no mesh is one of its own
+        assert not here.asked and not here.following
