@@ -39,6 +39,7 @@ SIZE, COUNT, STEPS, SEED, FLAG, LENGTH = Whole(1), Whole(0), Whole(1), Whole(0, 
 POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
 WORKERS = Whole(0, 4096)
 
+ON_MESH: dict[str, Domain] = {"processes": Maybe(SIZE), "process_id": Maybe(COUNT), "join_timeout": SIZE}
 DOMAINS: dict[str, dict[str, Domain]] = {
     "ModelConfig": {
         **dict.fromkeys(("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size"), SIZE),
@@ -131,12 +132,10 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "steps": Several(STEPS),
         "eval_every": STEPS,
         "shards": SIZE,
-        "processes": Maybe(SIZE),
-        "process_id": Maybe(COUNT),
-        "join_timeout": SIZE,
+        **ON_MESH,
     },
     "StudyArguments": {"workers": WORKERS},
-    "WidenArguments": {"seed": SEED},
+    "WidenArguments": {"seed": SEED, **ON_MESH},
     "VerifyArguments": {"workers": WORKERS},
     "ExportArguments": {"max_shard_mb": POSITIVE},
     "AuditArguments": {"step": COUNT},

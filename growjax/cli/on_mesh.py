@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from growjax import runtime
 from growjax.cli.arguments import option_value
@@ -15,8 +15,11 @@ from growjax.mesh.processes import TIMEOUT, Processes, given, join
 from growjax.mesh.rules import AXES, MeshShape, require_shards
 from growjax.values import shown
 
+if TYPE_CHECKING:
+    from growjax.study.on_mesh import OnMesh
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OnMeshArguments:
     """What says on how many devices, in how many processes, a model is cut."""
 
@@ -55,15 +58,19 @@ class MeshHere:
         """What `run_study` is given for it. Raises `UserError` where devices, mesh and shards do not go together."""
         if not self.asked:
             return {}
+        work = self.at_work(shape)
+        hint = f"choose --shards among the multiples of {max(2, shape.size)}"
+        require(shards > 1, "a mesh computes virtual shards of a batch, and --shards is 1", hint)
+        require_shards(shape, shards)
+        return {"sharded": work}
+
+    def at_work(self, shape: MeshShape) -> OnMesh:
+        """All processes on a mesh. Raises `UserError` where it takes other devices than there are."""
         from growjax.mesh.cutting import make_mesh
         from growjax.study.on_mesh import OnMesh
 
         runtime.start()
-        mesh = make_mesh(shape)
-        hint = f"choose --shards among the multiples of {max(2, shape.size)}"
-        require(shards > 1, "a mesh computes virtual shards of a batch, and --shards is 1", hint)
-        require_shards(shape, shards)
-        return {"sharded": OnMesh(mesh, self._connections)}
+        return OnMesh(make_mesh(shape), self._connections)
 
 
 @contextlib.contextmanager

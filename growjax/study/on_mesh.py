@@ -11,21 +11,26 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from growjax.config import TrainConfig
+from growjax.config import ModelConfig, TrainConfig
 from growjax.digests import named_leaves
 from growjax.errors import CheckFailed, UserError
+from growjax.grow.plan import dealt_plan
+from growjax.grow.widen import widen
 from growjax.mesh.cutting import make_mesh, on_host, shape_of, shardings
 from growjax.mesh.rules import MeshShape
 from growjax.mesh.training import run_on_mesh
-from growjax.record.store import as_tree, from_tree, shapes_of
+from growjax.record.store import as_tree, from_tree, load_state, save_state, shapes_of
 from growjax.schema import Record
+from growjax.streams import root_key
+from growjax.train.check import check_finite
 from growjax.train.loop import Feed, Run, RunKeys
 from growjax.train.programs import Programs
 from growjax.train.state import TrainState
@@ -33,8 +38,19 @@ from growjax.train.state import TrainState
 _KEY = "threefry2x32"
 
 
+class Widening(NamedTuple):
+    """What is to be widened, of folders that every process sees."""
+
+    source: str
+    target: Record
+    """The target's model."""
+    operator: str
+    seed: int
+    out: str
+
+
 class OnMesh:
-    """Trains as `growjax.train.shards.run_sharded` does, on a mesh."""
+    """Work on a mesh, in all processes of it. Called, it trains as `growjax.train.shards.run_sharded` does."""
 
     def __init__(self, mesh: Mesh, others: Sequence[socket.socket] = ()):
         """`others`: the connections of process 0 to the other processes."""
@@ -65,6 +81,12 @@ class OnMesh:
         cut = jax.tree.map(self._scattered, host, shardings(host, self.mesh))
         done = run_on_mesh(cut, feed, run_keys, mesh=self.mesh, programs=programs, **grid)  # pyright: ignore[reportArgumentType]
         return done._replace(state=jax.tree.map(jnp.asarray, on_host(done.state, self.mesh)))
+
+    def widen(self, asked: Widening) -> str:
+        """Widens a stored state piece by piece, and stores it; returns its digest."""
+        for other in self.others:
+            _send(other, {"widen": asked._asdict(), "mesh": list(shape_of(self.mesh))}, [])
+        return _widened(asked, self.mesh)
 
     def _scattered(self, leaf: np.ndarray, there: NamedSharding) -> jax.Array:
         pieces = there.devices_indices_map(leaf.shape)
@@ -99,17 +121,28 @@ def follow(head: socket.socket) -> int:
             if "fault" in said:
                 raise UserError(said["fault"], said["hint"])
             return said["end"]
+        shape = MeshShape(*said["mesh"])
+        mesh = meshes.setdefault(shape, make_mesh(shape))
+        if "widen" in said:
+            _widened(Widening(**said["widen"]), mesh)
+            continue
         keys = {name: jax.random.wrap_key_data(jnp.asarray(arrays.pop(0)), impl=_KEY) for name in said["keys"]}
         live = RunKeys(keys.get("order"), keys.get("dropout"), jnp.asarray(arrays.pop(0)))
         if said["feed"]:
             feed = Feed(*map(jnp.asarray, arrays))
         assert feed is not None
-        shape = MeshShape(*said["mesh"])
-        mesh = meshes.setdefault(shape, make_mesh(shape))
         state = from_tree(shapes_of(said["leaves"]), TrainConfig.from_dict(said["config"]))
         own = jax.tree.map(lambda leaf, there: _own(head, leaf, there), state, shardings(state, mesh))
         done = run_on_mesh(own, feed, live, mesh=mesh, **said["grid"])
         on_host(done.state, mesh)
+
+
+def _widened(asked: Widening, mesh: Mesh) -> str:
+    state = load_state(Path(asked.source), mesh=mesh)
+    check_finite(state)
+    plan = dealt_plan(state.config.model, ModelConfig.from_dict(asked.target))
+    wide = widen(state, plan, operator=asked.operator, key=root_key(asked.seed, "study"))
+    return save_state(Path(asked.out), wide)
 
 
 def _own(head: socket.socket, leaf: Any, there: NamedSharding) -> jax.Array:
