@@ -9,16 +9,20 @@ import sys
 import threading
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from growjax.cli import main
 from growjax.cli.on_mesh import on_mesh
-from growjax.errors import UserError
+from growjax.errors import CheckFailed, UserError
 from growjax.mesh import processes
 from growjax.mesh.processes import Processes, found, given
 from growjax.proof import doctor
 from growjax.proof.bench import Bench
+from growjax.study import on_mesh as on_mesh_
+from growjax.study.on_mesh import follow, leading
 
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Other programs, compiled in a part of the time: what is compared has the same."""
@@ -117,3 +121,34 @@ def test_processes_are_found_from_what_started_them(monkeypatch: pytest.MonkeyPa
     assert given(None, 1, None) is None
     with on_mesh(["--shards", "8"]) as here:  # a process of such a job that asks for no mesh is one of its own
         assert not here.asked and not here.following
+
+
+def test_processes_end_together_and_as_the_first_one_ends():
+    """What process 0 refuses the others say too; where it ends without a word, so do they."""
+    for ended, expected in ((UserError("no such corpus", "name another"), UserError), (KeyError("x"), None)):
+        first, other = socket.socketpair()
+        with pytest.raises(type(ended)), leading([first]):
+            raise ended
+        if expected is None:
+            assert follow(other) == 1
+        else:
+            with pytest.raises(expected, match="no such corpus: name another"):
+                follow(other)
+    first, other = socket.socketpair()
+    with leading([first]):
+        pass
+    assert follow(other) == 0
+    first, other = socket.socketpair()
+    first.close()
+    with pytest.raises(CheckFailed, match="process 0 ended"):
+        follow(other)
+
+
+def test_messages_hold_arrays_of_every_kind():
+    first, other = socket.socketpair()
+    sent = [np.arange(6, dtype=np.uint16).reshape(2, 3), np.float32(-0.0).reshape(()), np.zeros((0, 2), np.int32)]
+    sent.append(np.asarray(jnp.asarray([1.5, -2], jnp.bfloat16)))
+    on_mesh_._send(first, {"said": [1]}, sent)
+    said, arrays = on_mesh_._receive(other)
+    assert said == {"said": [1]}
+    assert [(x.dtype, x.shape, x.tobytes()) for x in arrays] == [(x.dtype, x.shape, x.tobytes()) for x in sent]

@@ -96,6 +96,7 @@ def join(own: Processes, *, timeout: float = TIMEOUT) -> list[socket.socket]:
     deadline = time.monotonic() + timeout
     there = _meet(own, deadline) if own.number == 0 else [_report(own, deadline)]
     jax.distributed.initialize(own.coordinator, own.of, own.number, initialization_timeout=max(10, int(timeout)))
+    jax.devices()  # all must say at the same time which they have
     return there
 
 
