@@ -57,6 +57,12 @@ def half_written(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in folder.rglob(".*.tmp")]
 
 
+def flipped(data: bytes) -> bytes:
+    """With one bit flipped, in the middle; an empty file stays empty."""
+    middle = len(data) // 2
+    return data[:middle] + bytes(byte ^ 4 for byte in data[middle : middle + 1]) + data[middle + 1 :]
+
+
 class Experiment:
     """A folder with an honest run; rows of what was seen."""
 
@@ -172,9 +178,8 @@ class Experiment:
         ways: dict[str, Callable[[bytes], bytes]] = {
             "cut": lambda data: data[: len(data) // 2],
             "emptied": lambda data: b"",
-            "with a bit flipped": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 4])
-            + data[len(data) // 2 + 1 :],
-        }  # fmt: skip
+            "with a bit flipped": flipped,
+        }
         for way, change in ways.items():
             copy = self.work / "damaged-cache"
             shutil.rmtree(copy, ignore_errors=True)

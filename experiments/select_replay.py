@@ -93,7 +93,7 @@ def replay(receipt: Receipt, trust: Record) -> list[Record]:
     for grid in grids(receipt):
         horizon, names = grid.steps[-1], sorted(grid.curves)
         full = sum(len(several) for several in grid.curves.values()) * horizon
-        areas = {name: grid.area(name, horizon) for name in names}
+        areas = grid.areas(horizon)
         best = min(areas.values())
         first = ladder(horizon, grid.steps[1], FIRST)
         for part in PARTS:

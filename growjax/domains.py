@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from growjax.errors import UserError
 from growjax.values import (
+    LARGEST,
     MOST_SEED,
     SMALLEST,
     Domain,
@@ -40,6 +41,28 @@ POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
 WORKERS = Whole(0, 4096)
 
 ON_MESH: dict[str, Domain] = {"processes": Maybe(SIZE), "process_id": Maybe(COUNT), "join_timeout": SIZE}
+_STUDY: dict[str, Domain] = {
+    "preset": Text(),
+    "model": Part("ModelConfig"),
+    "to": Part("TargetWidths"),
+    "optim": Part("OptimConfig"),
+    "data": Part("DataConfig"),
+    "source_seeds": Several(SEED),
+    "source_steps": Several(COUNT),
+    "operators": Several(Text()),
+    "regimes": Several(Text()),
+    **dict.fromkeys(("stochastic_replicates", "deterministic_replicates", "few_replicates", "finalists"), SIZE),
+    **dict.fromkeys(("probe_lag", "continuation_lag", "eval_every", "source_eval_every"), STEPS),
+    "long_lag": COUNT,
+    "study_seed": SEED,
+    "shards": SIZE,
+    **dict.fromkeys(("pool", "family_regimes", "stream"), Several(Text())),
+    "rates": Several(POSITIVE),
+    "crossed": Part("CrossedLevels"),
+    "match_flops": FLAG,
+    "source": Several(Text(blank=False, hint="give a state, a run directory or a checkpoint")),
+}
+
 DOMAINS: dict[str, dict[str, Domain]] = {
     "ModelConfig": {
         **dict.fromkeys(("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size"), SIZE),
@@ -104,26 +127,14 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     },
     "TargetWidths": dict.fromkeys(("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff", "vocab_size"), COUNT),
     "CrossedLevels": dict.fromkeys(("order", "dropout", "perturb"), COUNT),
-    "StudySpec": {
-        "preset": Text(),
-        "model": Part("ModelConfig"),
-        "to": Part("TargetWidths"),
-        "optim": Part("OptimConfig"),
-        "data": Part("DataConfig"),
-        "source_seeds": Several(SEED),
-        "source_steps": Several(COUNT),
-        "operators": Several(Text()),
-        "regimes": Several(Text()),
-        **dict.fromkeys(("stochastic_replicates", "deterministic_replicates", "few_replicates", "finalists"), SIZE),
-        **dict.fromkeys(("probe_lag", "continuation_lag", "eval_every", "source_eval_every"), STEPS),
-        "long_lag": COUNT,
-        "study_seed": SEED,
-        "shards": SIZE,
-        **dict.fromkeys(("pool", "family_regimes", "stream"), Several(Text())),
-        "rates": Several(POSITIVE),
-        "crossed": Part("CrossedLevels"),
-        "match_flops": FLAG,
-        "source": Several(Text(blank=False, hint="give a state, a run directory or a checkpoint")),
+    "StudySpec": _STUDY,
+    "Selection": {
+        **_STUDY,
+        "budget": COUNT,
+        "rungs": Several(STEPS),
+        "replicates_at_most": SIZE,
+        "outlooks": Several(Real(-LARGEST)),
+        **dict.fromkeys(("trust", "left_out"), Several(Text())),
     },
     # of commands: their numbers
     "TrainArguments": {
@@ -136,6 +147,13 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     },
     "StudyArguments": {"workers": WORKERS},
     "WidenArguments": {"seed": SEED, **ON_MESH},
+    "SelectArguments": {
+        "workers": WORKERS,
+        "seed": SEED,
+        **dict.fromkeys(("horizon", "budget", "first", "eval_every"), STEPS),
+        "replicates": SIZE,
+        "rates": Several(POSITIVE),
+    },
     "VerifyArguments": {"workers": WORKERS},
     "ExportArguments": {"max_shard_mb": POSITIVE},
     "AuditArguments": {"step": COUNT},

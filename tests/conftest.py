@@ -145,7 +145,7 @@ EXAMPLES = [
 
 OURS = {
     **dict.fromkeys(("widen", "audit", "operators", "doctor", "import", "export"), ("--json",)),
-    **dict.fromkeys(("study", "verify"), ("--workers", "1", "--json")),
+    **dict.fromkeys(("study", "verify", "select"), ("--workers", "1", "--json")),
     "train": ("--workers", "1"),
 }
 """What a test adds to a verb."""

@@ -70,7 +70,10 @@ BAD += [np.float32("nan"), np.int64(-1), np.zeros(2), 3e38 * 10]
 def test_what_is_no_such_number_is_refused(cls: Any, name: str, domain: Any):
     """In one line that names the field, whatever it is; by a copy with the change too."""
     bad = [*BAD, *([0.5, 1.5, 2**63, np.uint64(2**64 - 1)] if isinstance(of_kind(domain), Whole) else [])]
+    least = getattr(of_kind(domain), "least", 0)
     for value in bad:
+        if value == -1 and least <= -1:
+            continue
         for one in ((value,),) if isinstance(domain, Several) else (value,):
             with pytest.raises(UserError, match=name) as caught:
                 cls().replace(**{name: one})

@@ -56,6 +56,14 @@ def test_a_clear_winner_is_separated_at_once():
     assert verdict.spent == 3 * 16
 
 
+def test_who_diverges_leaves_and_somebody_must_stay():
+    lost = [math.inf] * (HORIZON // EVERY + 1)
+    verdict = played(lambda n, r: lost if n == "a" else line(2.0)(r), ["a", "b"], rules(10_000))
+    assert verdict.order == ("b", "a") and verdict.left[0].why == "diverged"
+    with pytest.raises(UserError, match="every candidate diverged by lag 16"):
+        played(lambda n, r: lost, ["a", "b"], rules(10_000))
+
+
 def test_drift_keeps_who_may_still_win():
     """The late winner is behind at the first rung by less than the order still changes."""
 
@@ -121,7 +129,8 @@ def test_any_race_keeps_its_budget_and_names_everyone(
     def curve(name: str, replicate: int) -> list[float]:
         rng = np.random.default_rng([seed, int(name[1:]), replicate])
         curve = 2 + np.cumsum(rng.normal(size=HORIZON // EVERY + 1)) * noise
-        return [math.inf if rng.random() < 0.02 else float(x) for x in curve]
+        lost = 0.02 if name != "c0" else 0.0  # somebody must stay
+        return [math.inf if rng.random() < lost else float(x) for x in curve]
 
     given = rules(least_budget(names, ladder(HORIZON, EVERY, 16)) + more)
     outlooks = lambda lag: Outlook(slope, drift if lag < HORIZON else 0.0, noise)  # noqa: E731

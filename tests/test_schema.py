@@ -19,7 +19,7 @@ from growjax.record.integrity import read_receipt
 from growjax.record.store import load_state, save_state
 from growjax.schema import DEFAULTS, SCHEMA, VERSIONS, reads
 from growjax.streams import Streams, root_key
-from growjax.study import spec
+from growjax.study import selection, spec
 from growjax.study.presets import presets
 from growjax.study.recipes import study_cells
 from growjax.study.spec import StudySpec
@@ -27,7 +27,7 @@ from growjax.train.state import init_state
 
 CLASSES: dict[str, Any] = {
     name: found
-    for module in (config, spec)
+    for module in (config, spec, selection)
     for name, found in vars(module).items()
     if isinstance(found, type) and issubclass(found, Config) and found is not Config
 }

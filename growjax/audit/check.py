@@ -17,17 +17,17 @@ from growjax.config import json_digest
 from growjax.data.tokens import INFO
 from growjax.draws import Ledger, key_hex
 from growjax.errors import CheckFailed, UserError
-from growjax.record.cells import GOES_ON, Recipe, ledger_of
+from growjax.record.cells import CONTINUED, GOES_ON, Recipe, ledger_of
 from growjax.record.integrity import finished_receipt, recorded_tokens
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.receipt_types import Receipt
 from growjax.record.rundir import RunDir
 from growjax.schema import SCHEMA, Record, reads
+from growjax.select.racing import asked_for, check_ended
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
-from growjax.study.finalists import with_finalists
 from growjax.study.ledgers import candidate_ledger, trained_ledger
-from growjax.study.receipt import check_corpus, check_whole, spec_of
+from growjax.study.receipt import check_corpus, spec_of
 from growjax.study.runner import check
 
 Notify = Callable[[str], None]
@@ -56,7 +56,7 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
             f"audit it with {reads(receipt['schema'])}",
         )
     spec = spec_of(receipt)
-    check_whole(receipt, spec)
+    check_ended(receipt, spec)
     check(spec)
     run.check_own("report")
     if (run.data / INFO).exists():
@@ -68,7 +68,9 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
     if tokens.digest != receipt["inputs"]["tokens"]:
         raise CheckFailed(f"the tokens in {run.data} are not those that the receipt names")
     ctx = make_context(spec, run, tokens)
-    return receipt, dataclasses.replace(ctx, cells=with_finalists(ctx.cells, spec, receipt["cells"]))
+    return receipt, dataclasses.replace(
+        ctx, cells=asked_for(ctx.cells, spec, receipt["cells"], ctx.config.model.vocab_size)
+    )
 
 
 class Ledgers(NamedTuple):
@@ -199,7 +201,8 @@ def _chosen(cells: dict[str, Record], recipes: dict[str, Recipe], rerun: str) ->
         cell = cells[name]
         # every operator once; of what trains, each regime at the source's width and at the target's
         what = cell["operator"] if cell["kind"] == "candidate" else (cell["regime"], cell["operator"] == "unwidened")
-        if (cell["kind"], what) not in seen and cell["kind"] not in GOES_ON:
+        goes_on = cell["kind"] in GOES_ON and cells[cell["parents"][0]]["kind"] in CONTINUED
+        if (cell["kind"], what) not in seen and not goes_on:
             chosen.append(name)
-        seen.add((cell["kind"], what))
+            seen.add((cell["kind"], what))
     return chosen

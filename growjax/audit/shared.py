@@ -80,7 +80,8 @@ def common_keys(cells: Iterable[Record]) -> tuple[int, list[str]]:
             run_keys = cell["replicate"]
             if cell["kind"] == "crossed":  # its number counts the randomness of widening as well
                 run_keys = tuple(sorted(cell["parameters"]["exchanged"].items()))
-            groups.setdefault((cell["kind"], cell["source"], cell["regime"], run_keys), []).append(cell)
+            part = cell["lag"] if cell["kind"] == "rung" else None  # others go equally far, but for the unwidened
+            groups.setdefault((cell["kind"], cell["source"], cell["regime"], run_keys, part), []).append(cell)
     faults = []
     for found in groups.values():
         found.sort(key=lambda cell: cell["id"])

@@ -23,6 +23,7 @@ VERBS = {
     "import": "bring in a Hugging Face checkpoint as a state",
     "export": "write a state as a Hugging Face checkpoint",
     "study": "the whole experiment: sources, candidates, probes, continuations, rankings, report",
+    "select": "the best wide start for a source, found within a budget of training steps",
     "operators": "list the ways to widen, with what each preserves, measured here",
     "audit": "account for every random draw of a run, without trusting JAX",
     "report": "rebuild tables, figures and the page of a run",

@@ -28,6 +28,7 @@ from growjax.study.finalists import with_finalists
 from growjax.study.growing import MAY_GROW
 from growjax.study.receipt import cells_of, spec_of
 from growjax.study.runner import programs_of
+from growjax.study.selection import Selection
 from growjax.study.spec import StudySpec
 
 
@@ -87,6 +88,8 @@ def _half(path: Path) -> _Half:
     receipt = open_receipt(path)
     if receipt["schema"] != SCHEMA:
         raise UserError(f"{path} has receipt schema {receipt['schema']}", f"merge it with {reads(receipt['schema'])}")
+    if isinstance(spec_of(receipt), Selection):
+        raise UserError(f"{path} holds a selection", "merge runs of one study")
     if not (run.data / INFO).exists() or not run.cells.is_dir():
         raise UserError(f"{path} is no run directory with its cells", "name the directory that the study filled")
     recorded = {cell["id"]: cell for cell in receipt["cells"]}

@@ -245,6 +245,13 @@ class ExtensionCell(_Run):
     metrics: CurveMetrics
 
 
+class RungCell(_Run):
+    """A candidate in a race, up to one of its lags; it goes on from the rung before."""
+
+    kind: Literal["rung"]
+    metrics: CurveMetrics
+
+
 class CrossedCell(_Run):
     """A candidate trained to the longest lag under one level of each stream."""
 
@@ -252,6 +259,6 @@ class CrossedCell(_Run):
     metrics: CrossedMetrics
 
 
-RunCell = ProbeCell | ContinuationCell | ExtensionCell | CrossedCell
+RunCell = ProbeCell | ContinuationCell | ExtensionCell | RungCell | CrossedCell
 CellRecord = DataCell | GivenCell | SourceCell | CandidateCell | RunCell
 """A filled cell, as in `result.json` and in the receipt."""

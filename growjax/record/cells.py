@@ -15,8 +15,9 @@ from growjax.record.checksums import exact, readable, with_checksum
 from growjax.record.types import Ledger, Tree
 from growjax.schema import Record
 
-GOES_ON = ("continuation", "extension")
-"""Kinds of cells that go on where their parent ends: a probe, a continuation."""
+GOES_ON = ("continuation", "extension", "rung")
+"""Kinds of cells that go on where their parent ends: a probe, a continuation, a rung (the first one where its candidate
+begins)."""
 
 CONTINUED = ("probe", "crossed", *GOES_ON)
 """Kinds of cells that go on from a candidate (or from the source, unwidened)."""
@@ -33,7 +34,7 @@ class Recipe:
     """How a cell is made."""
 
     kind: str
-    """data, given, source, candidate, probe, continuation, extension or crossed."""
+    """data, given, source, candidate, probe, continuation, extension, rung or crossed."""
     parameters: Record
     """Plain JSON data: all that the result depends on, apart from the parents."""
     parents: tuple[str, ...] = ()

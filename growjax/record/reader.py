@@ -165,6 +165,7 @@ PARENTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "probe": tuple(of for kind in ("candidate", "given", "source") for of in ((kind,), (kind, "probe"))),
     "continuation": (("probe",),),
     "extension": (("continuation",),),
+    "rung": (("candidate",), ("rung",)),
     "crossed": (("candidate",),),
 }
 """Of a cell of each kind: the kinds that its parents may have."""

@@ -140,7 +140,7 @@ class RunDir:
             (self.path / "receipt.json").unlink(missing_ok=True)
 
     def _clear(self) -> None:
-        known = {"receipt.json", "cells", "data", "report", "partial", LOCK}
+        known = {"receipt.json", "cells", "data", "report", "partial", "chosen", LOCK}
         found = {p.name for p in self.path.iterdir()} if self.path.is_dir() else {str(self.path)}
         if not found <= known:
             stranger = sorted(found - known)[0]

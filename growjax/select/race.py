@@ -81,6 +81,8 @@ class Verdict(NamedTuple):
     spent: int
     left: tuple[Left, ...]
     requests: tuple[Request, ...]
+    behind: Mapping[str, float]
+    """Of those that stayed: the projected AUC less the chosen's."""
 
 
 Outlooks = Callable[[int], Outlook]
@@ -238,7 +240,7 @@ def race(candidates: Sequence[str], rules: Rules, outlooks: Outlooks) -> Generat
     """Runs a race. Yields what to run, is sent its curves, returns the verdict.
 
     Raises:
-        UserError: the budget does not take every candidate to the first rung.
+        UserError: the budget does not take every candidate to the first rung, or every candidate diverged.
     """
     at = _Race(candidates, rules, outlooks)
     request: Request | None = at.request(at.standing, 0, at.replicates)
@@ -250,6 +252,8 @@ def race(candidates: Sequence[str], rules: Rules, outlooks: Outlooks) -> Generat
         reach = chance.half()
         at.leave(ranked, reach)
         request = at.advance(ranked, reach, chance.noisy) if len(at.standing) > 1 else None
+    if not at.standing:
+        raise UserError(f"every candidate diverged by lag {at.lag}", "lower the learning rate, or name other operators")
     return _verdict(at, ranked, reach)
 
 
@@ -268,4 +272,5 @@ def _verdict(at: _Race, ranked: Sequence[tuple[float, str]], reach: float) -> Ve
         at.spent,
         tuple(at.left),
         tuple(at.requests),
+        {name: value - ranked[0][0] for value, name in ranked if name in at.standing},
     )

@@ -17,10 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc
 from growjax.record.receipt_types import Receipt
 from growjax.schema import Record
-from growjax.study.ranking import Table, mean
+from growjax.study.ranking import Table, adjusted_means, mean
 from growjax.study.spec import StudySpec
 
 RATIOS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -36,10 +37,12 @@ class Grid(NamedTuple):
     curves: Mapping[str, Sequence[Sequence[float]]]
     """By candidate: one curve for each replicate."""
 
-    def area(self, candidate: str, lag: int) -> float:
-        """Mean AUC up to a lag."""
+    def areas(self, lag: int) -> dict[str, float]:
+        """Mean AUC up to a lag, by candidate; of those with fewer replicates as if they had all."""
         count = self.steps.index(lag) + 1
-        return mean(auc(self.steps[:count], curve[:count]) for curve in self.curves[candidate])
+        return adjusted_means(
+            {name: [auc(self.steps[:count], c[:count]) for c in several] for name, several in self.curves.items()}
+        )
 
 
 def grids(receipt: Receipt) -> list[Grid]:
@@ -47,9 +50,10 @@ def grids(receipt: Receipt) -> list[Grid]:
     spec = StudySpec.from_dict(receipt["config"])
     table = Table(receipt["cells"])
     found = []
-    sources = sorted({cell["source"] for cell in table.cells if cell["kind"] == "source" and cell["source"]})
+    sources = sorted({cell["source"] for cell in receipt["cells"] if cell["kind"] == "candidate"})
+    names = [name for name in spec.pool_of_all if not parse_operator(name).operator.control]
     for source, regime in itertools.product(sources, spec.regimes):
-        rows = {name: table.rows("continuation", source, regime, name) for name in spec.operators if name != "scratch"}
+        rows = {name: table.rows("continuation", source, regime, name) for name in names}
         curves = {
             name: [[math.inf if x is None else x for x in cell["metrics"]["eval_loss"]] for cell in cells]
             for name, cells in rows.items()
@@ -88,7 +92,8 @@ def differences(grid: Grid, ratio: float) -> list[Difference]:
             found[name] = [(c[at] * (1 - part), auc(upto, c[: at + 1]) * part, auc(grid.steps, c)) for c in several]
     made = []
     for one, other in itertools.combinations(found.values(), 2):
-        by_replicate = [[y - x for x, y in zip(*both, strict=True)] for both in zip(one, other, strict=True)]
+        both_have = zip(one, other, strict=False)
+        by_replicate = [[y - x for x, y in zip(*both, strict=True)] for both in both_have]
         made.append(Difference(*zip(*by_replicate, strict=True)))
     return made
 

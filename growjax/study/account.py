@@ -68,7 +68,7 @@ def account(recipe: Recipe, known: Mapping[str, Recipe]) -> Account:
     return Account(
         origin=origin,
         begun=0,
-        first=parent.parameters["lag"] if recipe.kind in GOES_ON else 0,
+        first=parent.parameters.get("lag", 0) if recipe.kind in GOES_ON else 0,
         last=parameters["lag"],
         every=parameters["eval_every"],
         wide=recipe.label["operator"] != UNWIDENED,

@@ -7,6 +7,7 @@ import itertools
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 from growjax.limits import require_room, require_room_for_stories
+from growjax.study.selection import Selection
 from growjax.study.spec import REGIMES, StudySpec
 
 
@@ -38,16 +39,16 @@ def require_samples(spec: StudySpec, n_windows: int) -> None:
         ("order", one_window, n_windows < 2), ("dropout", no_dropout, spec.model.dropout == 0)) if lacks}  # fmt: skip
     held = {name: f"--stream holds {name}" for name in spec.exchanged()}
     for regime in spec.all_regimes:
-        live, count = REGIMES[regime], max(spec.entrants(regime).values())
+        live, count = REGIMES[regime], max([spec.replicates(regime), *spec.entrants(regime).values()])
         reasons = [why for name in live if (why := {**without, **held}.get(name))]
         # where no stream distinguishes replicates, their fixed order does, if it is in use
         orders = 1 if "order" in live else n_windows
         if len(reasons) == len(live) and count > orders:
             reason = "; ".join([*reasons, *([] if "order" in live else [f"there are {n_windows} fixed orders"])])
-            option = "stochastic" if live else "deterministic"
+            option = "" if isinstance(spec, Selection) else "stochastic-" if live else "deterministic-"
             raise UserError(
                 f"{count} replicates of regime {regime} repeat each other bit for bit ({reason})",
-                f"give --{option}-replicates {orders} at most, or change what they draw from",
+                f"give --{option}replicates {orders} at most, or change what they draw from",
             )
     for name, why in without.items():
         if (levels := getattr(spec.crossed, name)) > 1:

@@ -26,6 +26,7 @@ from growjax.streams import Streams, root_key
 from growjax.study.account import Account, account
 from growjax.study.checks import require_samples, require_vocabulary
 from growjax.study.recipes import StudyCells, study_cells
+from growjax.study.selection import Selection
 from growjax.study.spec import StudySpec, trace_sizes
 from growjax.train.loop import Feed, Run, RunKeys, run, run_keys
 from growjax.train.programs import Programs
@@ -60,7 +61,7 @@ class Context:
     def sizes(self) -> dict[str, int]:
         """Sizes of the traces (`trace_sizes`)."""
         spec, lag = self.spec, max((t.final_lag for t in self.cells.trajectories), default=0)
-        lag = max(lag, spec.long_lag)
+        lag = max(lag, spec.long_lag, spec.horizon if isinstance(spec, Selection) else 0)
         lag = max(lag, spec.continuation_lag) if self.cells.crossed else lag
         return trace_sizes(spec, lag)
 

@@ -14,11 +14,12 @@ from growjax.grow.plan import make_plan
 from growjax.model.decoder import flops_per_token
 from growjax.study.context import unwidened_lag
 from growjax.study.recipes import StudyCells, study_cells
+from growjax.study.selection import Selection
 from growjax.study.spec import UNWIDENED, StudySpec
 
-SHARE = 0.55
-"""Of the rate of products alone, what a study reaches with its measures, digests and compiling (0.5 to 0.6 at a
-width of 128)."""
+SHARE = 0.45
+"""Of the rate of products alone, what a study reaches with its measures, digests and compiling (0.45 to 0.6 at a width
+of 128, the less the more programs there are)."""
 
 FORWARD = 1 / 3
 """Of a training step's FLOPs, those of the loss alone."""
@@ -76,6 +77,8 @@ def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
     for recipe in ends:
         if recipe.id not in full:
             add(recipe.label["operator"] != UNWIDENED, recipe.parameters["lag"], spec.eval_every)
+    if isinstance(spec, Selection):
+        add(True, spec.budget, spec.eval_every)
     for _ in range(_extensions(spec, cells, full)):
         add(True, spec.long_lag, spec.eval_every)
     return steps
@@ -83,6 +86,8 @@ def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
 
 def _extensions(spec: StudySpec, cells: StudyCells, full: set[str]) -> int:
     """How many cells of the long lag are left, whoever the finalists will be."""
+    if isinstance(spec, Selection):
+        return 0
     places = spec.states() * len(spec.regimes)
     most = min(len(cells.possible), places * spec.finalists * spec.few_replicates)
     return max(0, most - sum(e.recipe.id in full for e in cells.possible))

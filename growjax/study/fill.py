@@ -30,7 +30,7 @@ from growjax.study.recipes import Extension, Trajectory
 from growjax.study.replay import train_in_parts
 from growjax.study.spec import UNWIDENED
 from growjax.study.traces import divergence, trace_digests, trace_lines
-from growjax.train.loop import RunKeys, Trace, copy_state
+from growjax.train.loop import Run, RunKeys, Trace, copy_state
 from growjax.train.state import TrainState
 
 
@@ -153,7 +153,7 @@ def fill_trajectory(
     if probe is not None:
         if trajectory.continuation is None:
             return [probe]
-        goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
+        goes_on = ctx.run.find(trajectory.continuation, goes_on_from(ctx, probe))
         if goes_on is not None:
             return [probe, goes_on]
     start, run = stored_state(ctx, trajectory.candidate.id), ctx.account(trajectory.probe)
@@ -169,24 +169,27 @@ def fill_trajectory(
         raise CheckFailed(f"cell {trajectory.probe.id} does not come out as it was recorded: start anew with --force")
     if trajectory.continuation is None:
         return [probe]
-    goes_on = ctx.run.find(trajectory.continuation, _continuation_inputs(ctx, probe))
+    goes_on = ctx.run.find(trajectory.continuation, goes_on_from(ctx, probe))
     if goes_on is not None:  # the probe alone was missing
         return [probe, goes_on]
     cloned = candidate["metrics"].get("clones_identical", False)
-    goes_on = _gone_on(ctx, trajectory.continuation, trajectory.candidate, state, probe, live, start.params, source_id,
-                       cloned=cloned, lag=ctx.spec.continuation_lag)  # fmt: skip
+    run = ctx.account(trajectory.continuation)
+    done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
+    goes_on = gone_on(ctx, trajectory.continuation, trajectory.candidate, done, probe, live, start.params, source_id,
+                      cloned=cloned, lag=ctx.spec.continuation_lag)  # fmt: skip
     return [probe, goes_on]
 
 
-def _continuation_inputs(ctx: Context, before: Record) -> dict[str, str]:
+def goes_on_from(ctx: Context, before: Record) -> dict[str, str]:
+    """The inputs of a cell that goes on where another ends."""
     return {"tokens": ctx.tokens.digest, "parent": before["digests"]["state"]}
 
 
-def _gone_on(
+def gone_on(
     ctx: Context,
     recipe: Recipe,
     candidate: Recipe,
-    state: TrainState,
+    done: Run,
     before: Record,
     live: RunKeys,
     first: Params,
@@ -195,13 +198,14 @@ def _gone_on(
     cloned: bool,
     lag: int,
 ) -> Record:
-    """Trains on from where the cell `before` ends, and measures the whole curve up to a lag."""
+    """Stores a cell that was trained on from where the cell `before` ends (a candidate, or a run of it), and measures
+    the whole curve up to a lag."""
     run = ctx.account(recipe)
-    done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
     state, trace, program, module = done
-    steps = [*before["metrics"]["eval_steps"], *range(run.first + run.every, run.last + 1, run.every)]
-    earlier = (float("nan") if x is None else x for x in before["metrics"]["eval_loss"])
-    losses = [*earlier, *(float(x) for x in trace.eval_loss[1:])]
+    earlier = before["metrics"] if run.first else {}
+    steps = [*earlier.get("eval_steps", [0]), *range(run.first + run.every, run.last + 1, run.every)]
+    losses = [float("nan") if x is None else x for x in earlier.get("eval_loss", [float(trace.eval_loss[0])])]
+    losses += [float(x) for x in trace.eval_loss[1:]]
     shared = steps.index(lag) + 1
     given = _measured(
         ctx,
@@ -212,7 +216,7 @@ def _gone_on(
         continued=lambda: None,
         curve=Curve(tuple(steps[:shared]), tuple(losses[:shared])),
     )
-    diverged = {name: value for name, value in before["metrics"].items() if name == "diverged"}
+    diverged = {name: value for name, value in earlier.items() if name == "diverged"}
     metrics: Record = {"eval_steps": steps, "eval_loss": losses, **take("continuation", given)}
     metrics |= diverged or divergence(trace, run.first, run.every)
     if cloned:
@@ -220,7 +224,7 @@ def _gone_on(
     lines = trace_lines(trace, state, run.first, run.every)
     ledger = trained_ledger(ctx, run, live)
     digests = {"state": state_digest(state), **trace_digests(lines, trace, program), "ledger": ledger}
-    cell = Cell(recipe, _continuation_inputs(ctx, before), digests, metrics, module)
+    cell = Cell(recipe, goes_on_from(ctx, before), digests, metrics, module)
     return ctx.run.write(cell, lines)
 
 
@@ -228,7 +232,7 @@ def fill_extension(ctx: Context, extension: Extension, candidate: Record, contin
     """A continuation that goes on to the long lag. Its own end is not stored, so what lies before is run again, and
     checked to come out as it was recorded."""
     recipe = extension.recipe
-    found = ctx.run.find(recipe, _continuation_inputs(ctx, continuation))
+    found = ctx.run.find(recipe, goes_on_from(ctx, continuation))
     if found is not None:
         return found
     run, start = ctx.account(recipe), stored_state(ctx, candidate["id"])
@@ -237,8 +241,9 @@ def fill_extension(ctx: Context, extension: Extension, candidate: Record, contin
     if state_digest(state) != continuation["digests"]["state"]:
         raise CheckFailed(f"cell {continuation['id']} does not come out as it was recorded: start anew with --force")
     source_id, cloned = extension.candidate.parents[0], candidate["metrics"].get("clones_identical", False)
-    return _gone_on(ctx, recipe, extension.candidate, state, continuation, live, start.params, source_id,
-                    cloned=cloned, lag=run.last)  # fmt: skip
+    done = ctx.train(state, live, start=run.first, steps=run.last - run.first, every=run.every)
+    return gone_on(ctx, recipe, extension.candidate, done, continuation, live, start.params, source_id,
+                   cloned=cloned, lag=run.last)  # fmt: skip
 
 
 def _probe_metrics(

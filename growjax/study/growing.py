@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from growjax.errors import UserError
+from growjax.study.selection import Selection
 from growjax.study.spec import StudySpec, trace_sizes
 
 MAY_GROW = ("preset", "source", "source_seeds", "source_steps", "operators", "pool", "regimes", "family_regimes",
@@ -10,11 +11,17 @@ MAY_GROW = ("preset", "source", "source_seeds", "source_steps", "operators", "po
             "stream", "crossed")  # fmt: skip
 """Fields that say which cells there are, and nothing of what any of them is."""
 
+RACE_MAY_GROW = ("budget", "rungs", "replicates_at_most", "outlooks", "trust", "left_out")
+"""Such fields of a selection."""
+
 
 def extends(spec: StudySpec, before: StudySpec) -> bool:
     """Whether the cells of an earlier study are those of this one wherever both have them: it asks for more, or for
     less, of the same. Raises `UserError` where only the longest run is another: programs are sized for it."""
-    same = {name: getattr(spec, name) for name in MAY_GROW}
+    if type(spec) is not type(before):
+        return False
+    names = (*MAY_GROW, *(RACE_MAY_GROW if isinstance(spec, Selection) else ()))
+    same = {name: getattr(spec, name) for name in names}
     if before.replace(**same) != spec or bool(before.all_regimes) != bool(spec.all_regimes):
         return False
     old, new = (trace_sizes(s, s.longest_lag if s.all_regimes or s.crossed else 0) for s in (before, spec))

@@ -15,10 +15,13 @@ from growjax.record.receipt_types import Begun, Receipt
 from growjax.study.context import unwidened_lag
 from growjax.study.finalists import with_finalists
 from growjax.study.recipes import StudyCells, study_cells
+from growjax.study.selection import Selection, read_spec
 from growjax.study.spec import StudySpec
 
 LEVELS = 100_000
 """Most combinations of crossed streams that are summed up."""
+
+_FAULT, _HINT = "the receipt's cells are not those of its own configuration", "report on the directory of a whole run"
 
 
 def spec_of(receipt: Receipt | Begun) -> StudySpec:
@@ -27,7 +30,7 @@ def spec_of(receipt: Receipt | Begun) -> StudySpec:
     if not all(isinstance(config.get(part, {}), dict) for part in ("model", "to", "optim", "data", "crossed")):
         raise UserError("the receipt's configuration is none", "take the file that growjax wrote")
     try:
-        return StudySpec.from_dict(config)
+        return read_spec(config)
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"the receipt's configuration is none ({error})", "take the file that growjax wrote") from None
 
@@ -102,23 +105,36 @@ def _expected(recipe: Recipe) -> tuple[object, ...]:
 
 
 def check_whole(receipt: Receipt, spec: StudySpec) -> None:
-    """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has."""
-    fault = "the receipt's cells are not those of its own configuration"
-    hint = "report on the directory of a whole run"
+    """Raises `UserError` where a receipt's cells are not, one by one, those that its configuration has, or where it is
+    that of a selection."""
+    if isinstance(spec, Selection):
+        raise UserError("this is the receipt of a selection, and of no study", "read it with report")
     states, crossed = spec.states(), spec.crossed
     runs = sum(2 * sum(spec.entrants(regime).values()) for regime in spec.all_regimes)
     runs += len(spec.operators) * crossed.order * crossed.dropout
     fewest = 1 + states * (1 + len(spec.candidates) + runs)  # counted before any is named
     if fewest > len(receipt["cells"]):
-        raise UserError(f"{fault}: there are {len(receipt['cells'])}, and it has {fewest} or more", hint)
+        raise UserError(f"{_FAULT}: there are {len(receipt['cells'])}, and it has {fewest} or more", _HINT)
     if crossed.order * crossed.dropout * crossed.perturb > LEVELS:
-        raise UserError(f"the receipt crosses more than {LEVELS} levels of a stream", hint)
+        raise UserError(f"the receipt crosses more than {LEVELS} levels of a stream", _HINT)
     cells = cells_of(receipt, spec)
+    if cells.possible:  # whose finalists follow from cells that must all be there
+        _check_there(receipt, cells)
+    check_cells(receipt, with_finalists(cells, spec, receipt["cells"]))
+
+
+def _check_there(receipt: Receipt, cells: StudyCells) -> None:
+    """Raises `UserError` where a receipt lacks one of these cells."""
+    found = {_label(cell) for cell in receipt["cells"]}
+    if any(_expected(recipe) not in found for recipe in cells.all()):
+        raise UserError(f"{_FAULT}: one is missing, or stands twice", _HINT)
+
+
+def check_cells(receipt: Receipt, cells: StudyCells) -> None:
+    """Raises `UserError` where a receipt's cells are not, one by one, these."""
     found = {_label(cell): cell["id"] for cell in receipt["cells"]}
-    if cells.possible and any(_expected(recipe) not in found for recipe in cells.all()):
-        raise UserError(f"{fault}: one is missing, or stands twice", hint)
-    expected = {_expected(recipe) for recipe in with_finalists(cells, spec, receipt["cells"]).all()}
+    expected = {_expected(recipe) for recipe in cells.all()}
     for label in found.keys() - expected:
-        raise UserError(f"{fault}: it has no cell {found[label]}", hint)
+        raise UserError(f"{_FAULT}: it has no cell {found[label]}", _HINT)
     if len(found) < max(len(expected), len(receipt["cells"])):
-        raise UserError(f"{fault}: one is missing, or stands twice", hint)
+        raise UserError(f"{_FAULT}: one is missing, or stands twice", _HINT)

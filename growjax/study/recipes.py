@@ -12,7 +12,9 @@ from functools import cached_property
 
 from growjax.grow.registry import parse_operator
 from growjax.record.cells import Recipe
+from growjax.schema import Record
 from growjax.study.names import Given, source_name
+from growjax.study.selection import Selection
 from growjax.study.spec import CROSSED, GROWTH_STREAMS, REGIMES, UNWIDENED, StudySpec
 
 
@@ -51,6 +53,16 @@ class Extension:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rung:
+    """A candidate in a race, from one of its lags to the next."""
+
+    candidate: Recipe
+    before: Recipe | None
+    """The rung that it goes on from; None for the first."""
+    recipe: Recipe
+
+
+@dataclasses.dataclass(frozen=True)
 class StudyCells:
     """All recipes of a study, in the order in which they can be filled."""
 
@@ -65,10 +77,10 @@ class StudyCells:
     """The unwidened control's first: other probes are measured against it."""
     crossed: list[Crossed]
     """Empty where no streams are crossed."""
-    possible: list[Extension] = dataclasses.field(default_factory=list)
-    """Of every candidate that might turn out to be a finalist."""
-    extensions: list[Extension] = dataclasses.field(default_factory=list)
-    """Those of the finalists, as soon as they are known (`growjax.study.finalists`)."""
+    possible: list[Extension | Rung] = dataclasses.field(default_factory=list)
+    """Of every candidate that might turn out to be a finalist, or to stay in a race."""
+    extensions: list[Extension | Rung] = dataclasses.field(default_factory=list)
+    """Those that results asked for, as soon as they are known (`growjax.study.finalists`, `growjax.select.racing`)."""
 
     @cached_property
     def known(self) -> dict[str, Recipe]:
@@ -119,7 +131,8 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
     sources = _chains(spec, data, given)
     states = given if spec.source and 0 in spec.source_steps else []
     states = [*states, *(source for chain in sources.values() for source in chain)]
-    candidates, trajectories, crossed, possible = [], [], [], []
+    candidates, trajectories, crossed = [], [], []
+    possible: list[Extension | Rung] = []
     entrants = {regime: spec.entrants(regime) for regime in spec.all_regimes}
     for source in states:
         pool = [(UNWIDENED, source)]
@@ -127,6 +140,8 @@ def study_cells(spec: StudySpec, unwidened_lag: int) -> StudyCells:
             recipe = _candidate(spec, source, operator, _exchanged(spec, parse_operator(operator).streams))
             candidates.append(recipe)
             pool.append((operator, recipe))
+            if isinstance(spec, Selection):
+                possible += [rung for k in range(spec.replicates_at_most) for rung in _rungs(spec, recipe, k)]
             if spec.crossed and operator in spec.operators:
                 levels = _growth_levels(spec, source, recipe)
                 candidates += [one for one in levels if one is not recipe]
@@ -237,18 +252,34 @@ def _shards(spec: StudySpec) -> dict[str, int]:
 def _trajectory(
     spec: StudySpec, candidate: Recipe, control: Recipe | None, operator: str, regime: str, replicate: int, lag: int
 ) -> Trajectory:
-    run_keys = {
-        "streams": list(REGIMES[regime]),
-        "replicate": replicate,
-        "study_seed": spec.study_seed,
-        **_exchanged(spec, REGIMES[regime]),
-    }
+    run_keys = _run_keys(spec, regime, replicate)
     label = {"source": candidate.label["source"], "operator": operator, "regime": regime, "replicate": replicate}
     parents = (candidate.id,) if control is None else (candidate.id, control.id)
     grid = {"eval_every": spec.eval_every, **_shards(spec)}
     probe = Recipe("probe", {**run_keys, **grid, "lag": spec.probe_lag}, parents, {**label, "lag": spec.probe_lag})
     continuation = Recipe("continuation", {**run_keys, **grid, "lag": lag}, (probe.id,), {**label, "lag": lag})
     return Trajectory(candidate, probe, continuation, regime, replicate, lag)
+
+
+def _rungs(spec: Selection, candidate: Recipe, replicate: int) -> list[Rung]:
+    """A candidate's way through a race in one replicate, should it stay to the end."""
+    (regime,), way = spec.all_regimes, list[Rung]()
+    for lag in spec.rungs:
+        before = way[-1].recipe if way else None
+        parameters = {**_run_keys(spec, regime, replicate), "eval_every": spec.eval_every, **_shards(spec), "lag": lag}
+        label = {**candidate.label, "regime": regime, "replicate": replicate, "lag": lag}
+        way.append(Rung(candidate, before, Recipe("rung", parameters, ((before or candidate).id,), label)))
+    return way
+
+
+def _run_keys(spec: StudySpec, regime: str, replicate: int) -> Record:
+    """What the randomness of a run follows from."""
+    return {
+        "streams": list(REGIMES[regime]),
+        "replicate": replicate,
+        "study_seed": spec.study_seed,
+        **_exchanged(spec, REGIMES[regime]),
+    }
 
 
 def _possible(spec: StudySpec, run: Trajectory) -> list[Extension]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,8 +31,9 @@ from growjax.study.finalists import with_finalists
 from growjax.study.given import fill_data, fill_given
 from growjax.study.growing import extends
 from growjax.study.receipt import check_sources
-from growjax.study.recipes import data_recipe
+from growjax.study.recipes import Extension, Rung, data_recipe
 from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
+from growjax.study.selection import read_spec
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec
 from growjax.study.units import Filling, extension_units, fill_unit, filling, study_units
@@ -53,6 +54,17 @@ class Watch(Protocol):
 
     def say(self, text: str) -> None:
         """What the user has to know, in a line."""
+
+
+Phases = Callable[[Context, dict[str, Record]], Iterable[Sequence[Extension | Rung]]]
+"""Of a study at work and the records of its full cells: what to run next, again and again. Records of what was asked
+for stand there before the next is asked."""
+
+
+def finalists_of(ctx: Context, records: dict[str, Record]) -> Iterator[Sequence[Extension | Rung]]:
+    """The one phase behind a study's own cells: its finalists, to the long lag."""
+    if ctx.spec.long_lag:
+        yield with_finalists(ctx.cells, ctx.spec, records.values()).extensions
 
 
 class Nobody:
@@ -106,6 +118,7 @@ def run_study(
     executor: Callable[[Filling], Executor] | None = None,
     sources: Sequence[Path] = (),
     tokenizer: Path | None = None,
+    phases: Phases | None = None,
     sharded: Sharded = run_sharded,
 ) -> Record:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
@@ -114,7 +127,8 @@ def run_study(
     they are not where the specification has them. `keep` is a folder of tokens kept between runs; without it they are
     made anew. `workers` processes fill cells side by side (one: this process), or `executor` makes one's own of how
     units are filled; no result depends on either. `sources` and `tokenizer` say where that lies which the specification
-    names by digest; one that names paths says so itself. `sharded` runs virtual shards where this process fills cells
+    names by digest; one that names paths says so itself. `phases` is what is asked for where results decide that;
+    without it a study's finalists are. `sharded` runs virtual shards where this process fills cells
     (`growjax.study.on_mesh.OnMesh`).
     """
     watch = watch or Nobody()
@@ -126,7 +140,7 @@ def run_study(
             check_sources(spec, {*places.sources, *_recorded(run)})
         head = header(spec)
         recorded = {} if force else run.recorded()
-        run.begin(head, force=force, follows=lambda c: extends(spec, StudySpec.from_dict(c)), say=watch.say)
+        run.begin(head, force=force, follows=lambda c: extends(spec, read_spec(c)), say=watch.say)
         if only is None:
             expected = estimate(spec, run.path, workers=workers)
             if expected.seconds > LONG:
@@ -136,10 +150,11 @@ def run_study(
         )
         ctx = _opened(spec, run, watch, sharded, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
-        later = spec.long_lag > 0 and only is None
-        finished = not later or "inputs" in run.receipt()
-        further = [e.recipe for e in ctx.cells.possible] if later else []
-        repaired = repair_cells(run, [*cells.all(), *further], recorded, watch.say, at_hand=places.sources)
+        later = only is None and bool(ctx.cells.possible)
+        stands = run.receipt()
+        finished = not later or ("inputs" in stands and stands["config"] == head["config"])
+        possible = [e.recipe for e in ctx.cells.possible] if later else []
+        repaired = repair_cells(run, [*cells.all(), *possible], recorded, watch.say, at_hand=places.sources)
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
@@ -148,9 +163,8 @@ def run_study(
         chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
-            if later:
-                more = extension_units(with_finalists(cells, spec, records.values()).extensions)
-                watch.used(_fill(Graph(more, full=records), chosen, records, run, watch))
+            for further in (phases or finalists_of)(ctx, records) if later else ():
+                watch.used(_fill(Graph(extension_units(further), full=records), chosen, records, run, watch))
         check_repaired(repaired, records, recorded)
         say_of_report(run, watch.say)
         info = ctx.tokens.info

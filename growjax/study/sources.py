@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -17,10 +17,10 @@ import numpy as np
 from growjax.checkpoints import Extras, kept, load
 from growjax.checkpoints.registry import family_of
 from growjax.checkpoints.stored import read_json
-from growjax.config import TrainConfig
+from growjax.config import DataConfig, TrainConfig
 from growjax.data.tokenizer import FILE, file_digest, is_digest, read_file, read_tokenizer, vocabulary
-from growjax.errors import UserError
-from growjax.record.integrity import finished_receipt, is_going
+from growjax.errors import CheckFailed, UserError
+from growjax.record.integrity import finished_receipt, is_going, read_receipt
 from growjax.record.receipt_types import SourceHint
 from growjax.record.store import load_state, read_info, state_digest
 from growjax.record.tokens_of import own_tokenizer, recorded_origin
@@ -74,10 +74,11 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def find_state(path: Path) -> Path:
-    """The folder of the state that a path names: itself, or the last source state of a run directory. Raises
-    `UserError` where there is none."""
-    if (path / "state.json").exists():
-        return path
+    """The folder of the state that a path names: itself, what a selection has chosen, or the last source state of a run
+    directory. Raises `UserError` where there is none."""
+    for folder in (path, path / "chosen"):
+        if (folder / "state.json").exists():
+            return folder
     if (path / "receipt.json").exists() or is_going(path):
         cells = finished_receipt(path)["cells"]
         sources = [c for c in cells if c["kind"] == "source"] or [c for c in cells if c["kind"] == "given"]
@@ -123,7 +124,20 @@ def _tokenizer(folder: Path) -> tuple[Path | None, str | None]:
     return None, recorded
 
 
-def with_sources(spec: StudySpec, paths: Sequence[Path]) -> StudySpec:
+def own_data(path: Path) -> DataConfig | None:
+    """What the run that a source lies in trained on; None where it lies in none."""
+    folder = path if is_checkpoint(path) else find_state(path)
+    try:
+        found = read_receipt(folder.parent.parent)["config"].get("data", {}) if folder.parent.name == "cells" else None
+        return DataConfig.from_dict(found) if isinstance(found, dict) else None
+    except (UserError, CheckFailed, OSError, KeyError, TypeError):  # what lies above a state need not be its run
+        return None
+
+
+Spec = TypeVar("Spec", bound=StudySpec)
+
+
+def with_sources(spec: Spec, paths: Sequence[Path]) -> Spec:
     """A study of sources that were not trained here, each taken as it is: their model, the first one's optimizer and
     tokenizer, and windows no longer than their positions."""
     config = source_config(paths[0])

@@ -22,8 +22,10 @@ from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context
 from growjax.study.crossing import fill_crossed
 from growjax.study.fill import fill_candidate, fill_extension, fill_source, fill_trajectory
-from growjax.study.recipes import Crossed, Extension, StudyCells, Trajectory
-from growjax.study.spec import REGIMES, UNWIDENED, StudySpec
+from growjax.study.recipes import Crossed, Extension, Rung, StudyCells, Trajectory
+from growjax.study.rungs import fill_rung
+from growjax.study.selection import read_spec
+from growjax.study.spec import REGIMES, UNWIDENED
 from growjax.train.loop import compile_run
 from growjax.train.state import init_state
 
@@ -72,13 +74,20 @@ def study_units(ctx: Context, cells: StudyCells, *, ahead: bool) -> list[Unit]:
     return units
 
 
-def extension_units(extensions: Iterable[Extension]) -> list[Unit]:
-    """One unit for each; it runs again what lies before its own first step."""
-    return [
-        Unit(f"extend {e.recipe.id}", "extended", (e.recipe.id,), (e.candidate.id, e.continuation.id),
-             e.recipe.parameters["lag"], e)
-        for e in extensions
-    ]  # fmt: skip
+def extension_units(extensions: Iterable[Extension | Rung]) -> list[Unit]:
+    """One unit for each. One to the long lag runs again what lies before its own first step."""
+    units = []
+    for e in extensions:
+        if isinstance(e, Rung):
+            needs = (e.candidate.id, *([e.before.id] if e.before else []))
+            steps = e.recipe.parameters["lag"] - (e.before.parameters["lag"] if e.before else 0)
+            units.append(Unit(f"race {e.recipe.id}", "raced", (e.recipe.id,), needs, steps, e))
+        else:
+            needs = (e.candidate.id, e.continuation.id)
+            units.append(
+                Unit(f"extend {e.recipe.id}", "extended", (e.recipe.id,), needs, e.recipe.parameters["lag"], e)
+            )
+    return units
 
 
 def _source(ctx: Context, recipe: Recipe, narrow: float) -> Unit:
@@ -108,6 +117,9 @@ def fill_unit(ctx: Context, argument: Any, given: Mapping[str, Record]) -> list[
         return [fill_crossed(ctx, argument, given[argument.candidate.id])]
     if isinstance(argument, Extension):
         return [fill_extension(ctx, argument, given[argument.candidate.id], given[argument.continuation.id])]
+    if isinstance(argument, Rung):
+        before = argument.before and given[argument.before.id]
+        return [fill_rung(ctx, argument, given[argument.candidate.id], before)]
     if isinstance(argument, Trajectory):
         return _fill_trajectory(ctx, argument, given)
     fill = {"source": fill_source, "candidate": fill_candidate}[argument.kind]
@@ -139,4 +151,4 @@ def begin_worker(spec: Record, path: str, measures: list[Measure]) -> Context:
     runtime.start()
     registry.adopt(measures)
     run = RunDir(Path(path))
-    return make_context(StudySpec.from_dict(spec), run, open_tokens(run.data))
+    return make_context(read_spec(spec), run, open_tokens(run.data))

@@ -1,0 +1,113 @@
+"""The types of a selection's summary, as in `--json`. Losses, gaps and reaches are in nats per token."""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict
+
+from growjax.study.rows import RunFacts, SourceRow
+
+
+class Question(TypedDict):
+    """What was asked."""
+
+    source: str
+    regime: str
+    horizon: int
+    budget: int
+    candidates: int
+    """Those that raced."""
+
+
+class Answer(TypedDict):
+    """What came of it."""
+
+    chosen: str
+    cell: str
+    """Id of the cell that holds its full state."""
+    state: str
+    """Digest of that state."""
+    runner_up: str | None
+    gap: float | None
+    """The runner-up's projected AUC at the horizon less the chosen's, at the last rung that both ran."""
+    reach: float | None
+    """How far noise and drift reach for such a gap, at 95 % over all comparisons of the rung."""
+    separated: bool
+    """Whether every other candidate left because it was further behind than that."""
+    lag: int
+    replicates: int
+    spent: int
+    """Training steps of the target."""
+
+
+class Standing(TypedDict):
+    """A candidate of the race."""
+
+    candidate: str
+    place: int
+    lag: int
+    """How far it ran."""
+    replicates: int
+    behind: float | None
+    """Its projected AUC less the leader's when it left, or at the end; None where it diverged."""
+    reach: float | None
+    why: str
+    """Why it left: `separated`, `budget`, `diverged`; `chosen` or `stayed` for those that did not."""
+    kl: float | None
+    """At step 0, against the source."""
+    loss: float | None
+    """At step 0."""
+    curve: list[tuple[int, float | None]]
+    """Mean validation loss over its replicates, as far as all of them went."""
+    low: list[float | None]
+    high: list[float | None]
+
+
+class Left(TypedDict):
+    """A candidate that did not race."""
+
+    candidate: str
+    why: str
+
+
+class RungRow(TypedDict):
+    """One request of the race."""
+
+    lag: int
+    candidates: int
+    replicates: int
+    steps: int
+    slope: float
+    drift: float
+    noise: float
+    """What the published studies say of this lag (`growjax.select.trust`)."""
+
+
+class Rule(TypedDict):
+    """A plain rule, and what it would have taken."""
+
+    rule: str
+    candidate: str
+    place: int
+    """Of that candidate in the race."""
+
+
+class SelectionSummary(TypedDict):
+    """All of it."""
+
+    title: str
+    question: Question
+    answer: Answer
+    certain: list[str]
+    """What the race shows, in sentences."""
+    uncertain: list[str]
+    standings: list[Standing]
+    left_out: list[Left]
+    rungs: list[RungRow]
+    rules: list[Rule]
+    trust: list[str]
+    run: RunFacts
+    source: SourceRow
+    cells: dict[str, int]
+    """By kind."""
+    programs: int
+    """Distinct training programs."""

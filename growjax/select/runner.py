@@ -1,0 +1,101 @@
+"""Runs a selection: from a source and a budget to a chosen state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from growjax import runtime
+from growjax.errors import UserError
+from growjax.grow.plan import make_plan
+from growjax.grow.registry import parse_operator
+from growjax.record.integrity import finished_receipt
+from growjax.record.rundir import RunDir
+from growjax.schema import Record
+from growjax.select.chosen import write_chosen
+from growjax.select.race import ladder, least_budget
+from growjax.select.racing import race_phases
+from growjax.select.rows import SelectionSummary
+from growjax.select.summary import summarise_selection
+from growjax.select.trust import outlook, published
+from growjax.streams import Streams, root_key
+from growjax.study.presets import PUBLISHED
+from growjax.study.runner import Watch, run_study
+from growjax.study.selection import Selection
+from growjax.study.spec import PAPER_OPERATORS
+
+FIRST = 16
+"""The first rung, in steps, if nothing else is asked for: the lag of a study's probe."""
+
+
+def pool() -> tuple[str, ...]:
+    """The candidates if none are named: the paper's families and every other published operator that keeps something
+    of the source."""
+    named = (*PAPER_OPERATORS, *PUBLISHED)
+    return tuple(name for name in named if not parse_operator(name).operator.control)
+
+
+def planned(spec: Selection, *, horizon: int, first: int = FIRST, table: Record | None = None) -> Selection:
+    """A selection with its rungs, and with what the published studies say of each; operators that cannot follow the
+    plan are left out, by name.
+
+    Raises:
+        UserError: a horizon or first rung that evaluations do not fall on, no operator that can follow the plan, or a
+            budget that does not take every candidate to the first rung, with the least that does.
+    """
+    if horizon % spec.eval_every or first % spec.eval_every or not 0 < first <= horizon:
+        raise UserError(
+            f"horizon {horizon} and first rung {first} do not fit evaluations every {spec.eval_every} steps",
+            "choose multiples of --eval-every, the horizon no less than the first rung",
+        )
+    source = spec.train_config(spec.data.vocab_size).model
+    plan, streams = make_plan(source, spec.to.of(source)), Streams(root_key(spec.study_seed, "study"))
+    able, left_out, why = [], [], ""
+    for operator in spec.operators:
+        try:
+            parse_operator(operator).follow(plan, spec.optim, streams=streams)
+            able.append(operator)
+        except UserError as error:
+            left_out.append(operator)
+            why = str(error)
+    if not able:
+        raise UserError(f"no operator can follow the plan ({why})", "name other operators, or other widths")
+    rungs, found = ladder(horizon, spec.eval_every, first), table or published()
+    (regime,) = spec.regimes
+    seen = tuple(number for lag in rungs for number in outlook(found, regime, lag, horizon))
+    spec = spec.replace(
+        operators=tuple(able), left_out=tuple(left_out), rungs=rungs, outlooks=seen, trust=tuple(found["roots"])
+    )
+    least = least_budget(spec.candidates, rungs)
+    if spec.budget < least:
+        raise UserError(
+            f"a budget of {spec.budget} steps does not take {len(spec.candidates)} candidates to lag {rungs[0]}",
+            f"give at least {least}, name fewer operators, or a lower --first",
+        )
+    return spec
+
+
+def run_selection(
+    spec: Selection,
+    run: RunDir,
+    *,
+    workers: int = 1,
+    force: bool = False,
+    watch: Watch | None = None,
+    corpus: str | None = None,
+    keep: Path | None = None,
+    sources: Sequence[Path] = (),
+    tokenizer: Path | None = None,
+) -> SelectionSummary:
+    """Fills the run directory with the race's cells and writes the chosen state into its folder `chosen`; full cells
+    are taken as they are, so a selection that was interrupted goes on. Options are those of
+    `growjax.study.runner.run_study`. The race takes `spec.budget` training steps of the target at most; what a killed
+    process had begun and not kept is run again beyond that.
+    """
+    runtime.start()
+    run_study(spec, run, workers=workers, force=force, watch=watch, corpus=corpus, keep=keep, sources=sources,
+              tokenizer=tokenizer, phases=race_phases)  # fmt: skip
+    receipt = finished_receipt(run.path)
+    summary = summarise_selection(receipt)
+    write_chosen(run, receipt, summary)
+    return summary

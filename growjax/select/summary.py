@@ -1,0 +1,190 @@
+"""What a selection came to, from its receipt alone. Computes nothing anew."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from growjax.errors import UserError
+from growjax.record.cell_types import CandidateCell, RungCell
+from growjax.record.receipt_types import Receipt
+from growjax.select.race import Request, Verdict
+from growjax.select.racing import check_ended, entrants, outlook_of, played
+from growjax.select.rows import Left, Rule, RungRow, SelectionSummary, Standing
+from growjax.study.facts import run_facts, source_row
+from growjax.study.ranking import mean
+from growjax.study.receipt import cells_of, data_of, models, spec_of
+from growjax.study.selection import Selection
+
+PLAIN = ("least zero-step KL", "lowest probe loss", "exact copy")
+"""The rules that a selection is compared with: what many would do without one."""
+
+
+def selection_of(receipt: Receipt) -> Selection:
+    """The specification of a selection's receipt. Raises `UserError` for another's."""
+    spec = spec_of(receipt)
+    if not isinstance(spec, Selection):
+        raise UserError("this is the receipt of a study, and of no selection", "name a directory that select wrote")
+    return spec
+
+
+def summarise_selection(receipt: Receipt) -> SelectionSummary:
+    """The summary of a selection that has ended. Raises `UserError` where a cell is missing."""
+    spec = selection_of(receipt)
+    check_ended(receipt, spec)
+    data, (narrow, wide) = data_of(receipt), models(receipt)
+    known = {cell["id"]: cell for cell in receipt["cells"]}
+    verdict = played(spec, cells_of(receipt, spec), known, data["vocab_size"]).verdict
+    candidates = {cell["operator"]: cell for cell in receipt["cells"] if cell["kind"] == "candidate"}
+    rungs = _runs([cell for cell in receipt["cells"] if cell["kind"] == "rung"])
+    chosen, left_out = verdict.order[0], entrants(spec, candidates, data["vocab_size"])[1]
+    source = next(c for c in receipt["cells"] if c["id"] == candidates[chosen]["parents"][0])
+    assert source["kind"] == "given" or source["kind"] == "source"
+    (regime,) = spec.all_regimes
+    return {
+        "title": f"Which wide start? {spec.data.corpus}, {narrow.d_model} to {wide.d_model}",
+        "question": {
+            "source": source["source"],
+            "regime": regime,
+            "horizon": spec.horizon,
+            "budget": spec.budget,
+            "candidates": len(verdict.order),
+        },
+        "answer": {
+            "chosen": chosen,
+            "cell": candidates[chosen]["id"],
+            "state": candidates[chosen]["digests"]["state"],
+            "runner_up": verdict.order[1] if len(verdict.order) > 1 else None,
+            "gap": verdict.gap,
+            "reach": verdict.reach,
+            "separated": verdict.separated,
+            "lag": verdict.lag,
+            "replicates": verdict.replicates,
+            "spent": verdict.spent,
+        },
+        "certain": _certain(verdict),
+        "uncertain": _uncertain(spec, verdict),
+        "standings": [_standing(name, verdict, candidates[name], rungs[name], spec) for name in verdict.order],
+        "left_out": [
+            *(Left(candidate=name, why="it cannot follow the plan") for name in spec.left_out),
+            *(Left(candidate=one.candidate, why=one.why) for one in left_out),
+        ],
+        "rungs": [_rung(spec, request) for request in verdict.requests],
+        "rules": _rules(spec, verdict, candidates, rungs),
+        "trust": list(spec.trust),
+        "run": run_facts(receipt, spec, data, narrow, wide),
+        "source": source_row(source, data),
+        "cells": dict(sorted(Counter(cell["kind"] for cell in receipt["cells"]).items())),
+        "programs": len({cell["digests"]["program"] for cell in receipt["cells"] if cell["kind"] == "rung"}),
+    }
+
+
+Runs = dict[int, RungCell]
+"""By replicate: the rung that a candidate ended with."""
+
+
+def _runs(cells: Sequence[RungCell]) -> dict[str, Runs]:
+    found: dict[str, Runs] = {}
+    for cell in sorted(cells, key=lambda cell: cell["lag"]):
+        found.setdefault(cell["operator"], {})[cell["replicate"]] = cell
+    return found
+
+
+def _standing(name: str, verdict: Verdict, candidate: CandidateCell, runs: Runs, spec: Selection) -> Standing:
+    gone = {one.candidate: one for one in verdict.left}
+    out, place = gone.get(name), verdict.order.index(name)
+    behind = verdict.behind.get(name) if out is None else out.behind
+    every = [[math.inf if x is None else x for x in cell["metrics"]["eval_loss"]] for cell in runs.values()]
+    together = list(zip(*every, strict=False))  # as far as all of them went
+
+    def plain(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "candidate": name,
+        "place": place + 1,
+        "lag": max(cell["lag"] for cell in runs.values()),
+        "replicates": len(runs),
+        "behind": None if behind is None else plain(behind),
+        "reach": verdict.reach if out is None else out.reach,
+        "why": out.why if out else "stayed" if place else "chosen",
+        "kl": candidate["metrics"].get("kl"),
+        "loss": candidate["metrics"].get("loss"),
+        "curve": [
+            (spec.eval_every * i, mean(at) if all(map(math.isfinite, at)) else None) for i, at in enumerate(together)
+        ],
+        "low": [plain(min(at)) for at in together],
+        "high": [plain(max(at)) for at in together],
+    }
+
+
+def _rung(spec: Selection, request: Request) -> RungRow:
+    names = {name for name, _ in request.places}
+    seen = outlook_of(spec, request.lag)
+    return {
+        "lag": request.lag,
+        "candidates": len(names),
+        "replicates": 1 + max(replicate for _, replicate in request.places),
+        "steps": request.steps,
+        "slope": seen.slope,
+        "drift": seen.drift,
+        "noise": seen.noise,
+    }
+
+
+def _rules(
+    spec: Selection, verdict: Verdict, candidates: Mapping[str, CandidateCell], rungs: Mapping[str, Runs]
+) -> list[Rule]:
+    """What each plain rule would have taken among those that raced, by what the race has seen anyway."""
+    names = sorted(verdict.order)
+    kl = {name: candidates[name]["metrics"].get("kl") for name in names}
+    at = spec.rungs[0] // spec.eval_every
+    probe = {name: rungs[name][0]["metrics"]["eval_loss"][at] for name in names}
+
+    def least(scores: Mapping[str, float | None]) -> str | None:
+        known = {name: score for name, score in scores.items() if score is not None}
+        return min(known, key=lambda name: (known[name], name), default=None)
+
+    taken = dict(zip(PLAIN, (least(kl), least(probe), "exact_copy" if "exact_copy" in names else None), strict=True))
+    return [
+        {"rule": rule, "candidate": name, "place": verdict.order.index(name) + 1}
+        for rule, name in taken.items()
+        if name is not None
+    ]
+
+
+def _certain(verdict: Verdict) -> list[str]:
+    """What the race shows."""
+    found = []
+    for why, text in (
+        ("separated", "were further behind than noise and drift reach"),
+        ("diverged", "diverged"),
+    ):
+        names = [one.candidate for one in verdict.left if one.why == why]
+        if names:
+            found.append(f"{', '.join(names)} {text if len(names) > 1 else text.replace('were', 'was')}.")
+    if verdict.separated:
+        found.append(f"{verdict.order[0]} is ahead of every other candidate by more than that.")
+    return found
+
+
+def _uncertain(spec: Selection, verdict: Verdict) -> list[str]:
+    """What it leaves open."""
+    found = []
+    if len(verdict.order) > 1 and not verdict.separated and verdict.gap is not None:
+        found.append(
+            f"{verdict.order[0]} is ahead of {verdict.order[1]} by {verdict.gap:.4f} nats per token, and noise and "
+            f"drift reach {verdict.reach:.4f}: either may be the better one."
+        )
+    short = [one.candidate for one in verdict.left if one.why == "budget"]
+    if short:
+        found.append(f"{', '.join(short)} left because the budget did not take all that stood any further.")
+    if verdict.lag < spec.horizon:
+        found.append(
+            f"The race ended at lag {verdict.lag} of {spec.horizon}. How the order changes from there is known from "
+            "published studies of small models alone."
+        )
+    if verdict.replicates == 1:
+        found.append("Each candidate ran once: the noise between replicates is that of the published studies.")
+    return found
