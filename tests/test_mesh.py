@@ -15,10 +15,12 @@ import pytest
 from conftest import ROOT
 
 from growjax.cli import main
-from growjax.cli.on_mesh import on_mesh
+from growjax.cli.on_mesh import MeshHere, on_mesh
+from growjax.config import ModelConfig
 from growjax.errors import CheckFailed, UserError
 from growjax.mesh import processes
 from growjax.mesh.processes import Processes, found, given
+from growjax.mesh.rules import MeshShape
 from growjax.proof import doctor
 from growjax.proof.bench import Bench
 from growjax.study import on_mesh as on_mesh_
@@ -55,14 +57,14 @@ def test_two_processes_have_the_bits_of_one(tmp_path: Path, monkeypatch: pytest.
     assert here["source"] != expected["source"] and here["programs"] == expected["programs"]
 
 
-TRAIN = ("train", "--shards", "8", "--model.d-model", "32", "--model.n-heads", "2")
+TRAIN = ("train", "--shards", "8")
 
 
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
         (("--mesh.fsdp", "64"), "takes 64 devices, and 1 are there"),
-        (("--mesh.data", "0"), "mesh"),
+        (("--mesh.data", "0"), "a mesh of data 0 x fsdp 1 x tensor 1 has no devices"),
         (("--mesh.data", "1", "--shards", "1"), "--shards is 1"),
         (("--coordinator", "127.0.0.1:1"), "--processes is missing"),
         (("--coordinator", "nowhere", "--processes", "2", "--process-id", "0"), "no address of a coordinator"),
@@ -87,6 +89,15 @@ def test_what_cannot_be_is_refused_in_one_line(
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as there:
         return there.getsockname()[1]
+
+
+def test_a_mesh_that_does_not_divide_is_refused_before_anything_is_read():
+    here = MeshHere(True)
+    here.at_work = lambda shape: None  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(UserError, match="6 virtual shards of a batch do not divide over the 4 devices"):
+        here.runs(MeshShape(fsdp=4), 6, ModelConfig())
+    with pytest.raises(UserError, match="a mesh of data 1 x fsdp 7 x tensor 1 does not divide"):
+        here.runs(MeshShape(fsdp=7), 14, ModelConfig())
 
 
 def test_processes_that_do_not_come_are_named(free_port: int):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from growjax import runtime
 from growjax.cli.arguments import option_value
+from growjax.config import ModelConfig
 from growjax.errors import UserError, require
 from growjax.mesh.processes import TIMEOUT, Processes, given, join
 from growjax.mesh.rules import AXES, MeshShape, require_shards
@@ -54,14 +55,18 @@ class MeshHere:
         runtime.start()
         return follow(self._connections[0])
 
-    def runs(self, shape: MeshShape, shards: int) -> dict[str, Any]:
-        """What `run_study` is given for it. Raises `UserError` where devices, mesh and shards do not go together."""
+    def runs(self, shape: MeshShape, shards: int, model: ModelConfig) -> dict[str, Any]:
+        """What `run_study` is given for it. Raises `UserError` where devices, mesh, shards and model do not go
+        together."""
         if not self.asked:
             return {}
+        from growjax.mesh.cutting import require_model
+
         work = self.at_work(shape)
         hint = f"choose --shards among the multiples of {max(2, shape.size)}"
         require(shards > 1, "a mesh computes virtual shards of a batch, and --shards is 1", hint)
         require_shards(shape, shards)
+        require_model(shape, model)
         return {"sharded": work}
 
     def at_work(self, shape: MeshShape) -> OnMesh:

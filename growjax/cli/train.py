@@ -76,6 +76,7 @@ def _train(argv: list[str], mesh: MeshHere) -> int:
         shards=given.shards,
     )
     directory = RunDir(given.out)
+    on = mesh.runs(given.mesh, given.shards, spec.train_config(spec.data.vocab_size).model)
     with ProgressWatch() as watch:
         run_study(
             spec,
@@ -84,7 +85,7 @@ def _train(argv: list[str], mesh: MeshHere) -> int:
             force=given.force,
             watch=watch,
             keep=runtime.tokens_directory(),
-            **mesh.runs(given.mesh, given.shards),
+            **on,
         )
     receipt = finished_receipt(directory.path)
     summary = summarise(receipt)

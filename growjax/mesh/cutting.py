@@ -62,11 +62,16 @@ def shape_of(mesh: Mesh) -> MeshShape:
     return MeshShape(*mesh.devices.shape)
 
 
+def require_model(shape: MeshShape, model: ModelConfig) -> None:
+    """Raises `UserError` where a mesh does not divide a model."""
+    require_divides(shape, ((path, spec, leaf.shape) for path, spec, leaf in named_params(model)))
+
+
 def param_cuts(model: ModelConfig, mesh: Mesh) -> Any:
     """The partition of every parameter, as a tree of the parameters' structure. Raises `UserError` where the mesh does
     not divide the model."""
     shape = shape_of(mesh)
-    require_divides(shape, ((path, spec, leaf.shape) for path, spec, leaf in named_params(model)))
+    require_model(shape, model)
     specs, shapes = param_specs(model), param_shapes(model)
     return map_specs(lambda spec, leaf: P(*cut_of(names_of(spec), leaf.shape, shape)), specs, shapes)
 

@@ -52,7 +52,7 @@ from growjax.train import shards as virtual
 from growjax.train.check import check_state
 from growjax.train.directions import goes_by_entry
 from growjax.train.loop import Feed, Run, RunKeys, Trace, check_feed, evaluate
-from growjax.train.programs import Programs, text_digest
+from growjax.train.programs import Programs
 from growjax.train.state import TrainState, apply_gradients
 
 Part = tuple[jax.Array, Params]
@@ -209,6 +209,17 @@ class _Steps:
             rows = cut_digests(jax.tree.leaves(self.state.params), mesh=self.mesh, cuts=self.of_params)
         return local(loss)[0], local(norm)[0], local(rows)[0]
 
+    def lowered(self) -> list[jax.stages.Lowered]:
+        """The single-device programs whose bits these are."""
+        return virtual.lowered_programs(
+            self.state,
+            self.feed,
+            self.run_keys,
+            batch_size=self.batch_size,
+            shards=self.shards,
+            device=self.places[0][0],
+        )
+
     def mark(self) -> tuple[Any, Any]:
         """(held-out loss, digests of the whole state)."""
         rows = cut_digests(jax.tree.leaves(self.state), mesh=self.mesh, cuts=self.cuts)
@@ -245,8 +256,7 @@ def run_on_mesh(
     if shards < 1 or batch_size % shards:
         raise UserError(f"a batch of {batch_size} has no {shards} equal shards", "choose a divisor of the batch size")
     require_shards(shape_of(mesh), shards)
-    lowered = virtual.lowered_programs(state, feed, run_keys, batch_size=batch_size, shards=shards)
-    prints = text_digest("".join(one.as_text() for one in lowered))
+    prints = virtual.sharded_fingerprint(state, feed, run_keys, batch_size=batch_size, shards=shards)
     at = _Steps(state, feed, run_keys, mesh, batch_size, shards)
     steps, marks = [], [at.mark()]
     with ThreadPoolExecutor(len(at.places)) as pool:
@@ -258,5 +268,5 @@ def run_on_mesh(
     loss, norm, rows = (np.stack(x) for x in zip(*jax.device_get(steps), strict=True))
     of_steps: Any = (loss.astype(np.float32), norm.astype(np.float32), rows)
     of_marks: Any = (np.array(eval_loss, np.float64), np.stack(of_states))
-    module = "" if programs is None else programs.modules(prints, lowered)
+    module = "" if programs is None else programs.modules(prints, at.lowered())
     return Run(at.state, Trace(*of_steps, *of_marks), prints, module)
