@@ -11,8 +11,10 @@ meshes:
     Muon        orthogonalises whole matrices: the state is gathered for its update, and cut again
 
 So no product is cut: a device holds, while it computes a shard, all parameters and all gradients, and at other times
-its piece alone. (A product cut over its output columns has other bits than the columns of the whole product, where
-its kernel is chosen by its shape; see artifacts/README.md.)
+its piece alone. On a CPU a product cut over its output columns has the bits of the whole product's columns. One that is
+cut over what it contracts has not (seven to nine entries of ten differ), and every layer has such products: forwards
+after heads and hidden units, backwards before them. Sums over fixed cuts would be another program, with other bits than
+one device's.
 """
 
 from __future__ import annotations
