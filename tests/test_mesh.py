@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -28,6 +29,12 @@ from growjax.study.on_mesh import follow, leading
 
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Other programs, compiled in a part of the time: what is compared has the same."""
+
+
+@pytest.fixture(autouse=True)
+def _flags_as_they_were(monkeypatch: pytest.MonkeyPatch):
+    """What a command on a mesh sets in its own process is no other test's."""
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])
 
 
 def test_eight_devices_have_the_bits_of_one(tmp_path: Path):

@@ -12,7 +12,7 @@ from growjax import runtime
 from growjax.cli.arguments import option_value
 from growjax.config import ModelConfig
 from growjax.errors import UserError, require
-from growjax.mesh.processes import TIMEOUT, Processes, given, join
+from growjax.mesh.processes import TIMEOUT, Processes, be_patient, given, join
 from growjax.mesh.rules import AXES, MeshShape, require_shards
 from growjax.values import shown
 
@@ -88,6 +88,7 @@ def on_mesh(argv: list[str]) -> Iterator[MeshHere]:
     of, number = (_number(argv, name) for name in ("--processes", "--process-id"))
     own = given(option_value(argv, "--coordinator"), of, number)
     if own is None:
+        be_patient()
         yield MeshHere(True)
         return
     connections = join(own, timeout=_number(argv, "--join-timeout") or TIMEOUT)

@@ -104,7 +104,7 @@ def place(tree: Tree, cuts: Tree, mesh: Mesh) -> Tree:
 
 def placed(state: TrainState, mesh: Mesh) -> TrainState:
     """A state on the mesh; one that is there already stays as it is."""
-    if all(isinstance(x.sharding, NamedSharding) and x.sharding.mesh == mesh for x in jax.tree.leaves(state)):
+    if all(mesh_of(leaf) == mesh for leaf in jax.tree.leaves(state)):
         return state
     return place(state, state_cuts(state, mesh), mesh)
 

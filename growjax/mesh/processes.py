@@ -21,8 +21,8 @@ TIMEOUT = 120
 _RETRY, _NAME, _GO = 0.2, "growjax", b"go\n"
 
 WAITING = ("--xla_cpu_collective_timeout_seconds=3600", "--xla_cpu_collective_call_terminate_timeout_seconds=3600")
-"""Flags of XLA: how long processes wait for each other in what they do together. One that compiles keeps the others
-waiting for longer than the half minute that XLA gives them. Set where they are not, and changing no bit."""
+"""Flags of XLA: how long devices and processes wait for each other in what they do together. One that compiles keeps
+the others waiting for longer than the half minute that XLA gives them. They change no bit."""
 
 
 class Processes(NamedTuple):
@@ -85,14 +85,19 @@ def _host_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def be_patient() -> None:
+    """Sets `WAITING` for this process, before jax has a backend."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = " ".join([flags, *(f for f in WAITING if f.partition("=")[0] not in flags)])
+
+
 def join(own: Processes, *, timeout: float = TIMEOUT) -> list[socket.socket]:
     """Makes this process one of several, before jax has a backend. Returns its connections: process 0 has one to each
     of the others, in their order, and they have theirs to it. Raises `UserError` where the others do not come in time,
     or do not agree on how many they are."""
     import jax
 
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = " ".join([flags, *(f for f in WAITING if f.partition("=")[0] not in flags)])
+    be_patient()
     deadline = time.monotonic() + timeout
     there = _meet(own, deadline) if own.number == 0 else [_report(own, deadline)]
     jax.distributed.initialize(own.coordinator, own.of, own.number, initialization_timeout=max(10, int(timeout)))
