@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OnMeshArguments:
+class MeshOptions:
     """What says on how many devices, in how many processes, a model is cut."""
 
     mesh: MeshShape = MeshShape()

@@ -11,7 +11,7 @@ import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import Common, option_value, parse
-from growjax.cli.on_mesh import MeshHere, OnMeshArguments, on_mesh
+from growjax.cli.on_mesh import MeshHere, MeshOptions, on_mesh
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console, print_sources
 from growjax.config import DataConfig, ModelConfig, OptimConfig
@@ -24,7 +24,7 @@ _QUICK = presets()["quick"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainArguments(OnMeshArguments, Common):
+class TrainArguments(MeshOptions, Common):
     """Train a source model in the stochastic regime; its states can be widened, or taken up by a study.
 
     With --from, go on with a state, on any corpus and under any schedule: model and optimizer are the state's own, and

@@ -13,7 +13,7 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.described import dry_run, print_plan, promise, said_of
-from growjax.cli.on_mesh import OnMeshArguments, on_mesh
+from growjax.cli.on_mesh import MeshOptions, on_mesh
 from growjax.cli.straight import run_straight
 from growjax.cli.tables import console
 from growjax.cli.widen_on_mesh import run_on_mesh
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class WidenArguments(OnMeshArguments):
+class WidenArguments(MeshOptions):
     """Make a wide start from a trained state: weights, moments, counters and schedule."""
 
     source: Annotated[Path, tyro.conf.Positional]
