@@ -7,6 +7,7 @@ pairs of sums modulo 2^32 of mixed words; a sum of integers has no order, so any
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -35,17 +36,27 @@ def named_leaves(tree: object) -> list[tuple[str, Any]]:
 
 def digest(tree: object) -> str:
     """SHA-256, in hexadecimal, over (path, dtype, shape, bytes) of every leaf in path order."""
-    sha = hashlib.sha256()
-    for path, leaf in sorted(named_leaves(tree), key=lambda pair: pair[0]):
-        dtype, shape, data = leaf_bytes(leaf)
-        for part in (path.encode(), dtype.encode(), repr(shape).encode(), data):
-            sha.update(len(part).to_bytes(8, "little") + part)
-    return sha.hexdigest()
+    return digests(tree)[0]
 
 
 def digest_by_leaf(tree: object) -> dict[str, str]:
     """The digest of every leaf by its path."""
-    return {path: digest({path: leaf}) for path, leaf in named_leaves(tree)}
+    return digests(tree)[1]
+
+
+def digests(tree: object, *, whole: Callable[[Any], Any] = lambda leaf: leaf) -> tuple[str, dict[str, str]]:
+    """The digest of a tree, and that of every leaf by its path. `whole` makes one leaf at a time what can be read."""
+    of_tree, by_leaf = hashlib.sha256(), {}
+    leaves = named_leaves(tree)
+    for path, leaf in sorted(leaves, key=lambda pair: pair[0]):
+        alone = hashlib.sha256()
+        dtype, shape, data = leaf_bytes(whole(leaf))
+        for part in (path.encode(), dtype.encode(), repr(shape).encode(), data):
+            for sha in (of_tree, alone):
+                sha.update(len(part).to_bytes(8, "little"))
+                sha.update(part)
+        by_leaf[path] = alone.hexdigest()
+    return of_tree.hexdigest(), {path: by_leaf[path] for path, _ in leaves}
 
 
 def _words(leaf: jax.Array) -> jax.Array:
@@ -89,6 +100,20 @@ def leaf_digests(tree: object) -> jax.Array:
         second = jnp.sum(mix(mixed + SECOND), dtype=jnp.uint32)
         rows.append(jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), second]))
     return jnp.stack(rows)
+
+
+def piece_digests(leaf: jax.Array, number: int, shape: Sequence[int], starts: Sequence[jax.Array | int]) -> jax.Array:
+    """uint32[2]: what a piece of leaf `number`, an array of that whole shape, adds to its row of `leaf_digests`. The
+    piece begins at `starts`, one for each axis. Pieces that make up the whole add up to the row."""
+    position, stride = jnp.zeros(leaf.shape, jnp.uint32), 1
+    for axis in reversed(range(leaf.ndim)):
+        along = jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis) + jnp.asarray(starts[axis], jnp.uint32)
+        position, stride = position + along * np.uint32(stride & 0xFFFFFFFF), stride * shape[axis]
+    words = _words(leaf)
+    each = words.size // leaf.size if leaf.size else 1  # of 8 bytes are two words
+    position = position.reshape(-1, 1) * np.uint32(each) + jnp.arange(each, dtype=jnp.uint32)
+    mixed = mix(words ^ mix(position.reshape(-1) + salt(number)))
+    return jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), jnp.sum(mix(mixed + SECOND), dtype=jnp.uint32)])
 
 
 def total(leaves: np.ndarray) -> np.ndarray:

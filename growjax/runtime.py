@@ -79,7 +79,7 @@ FLAG_HABITS: dict[str, str] = {
 
 # Beginnings of names of whatever else may be set: where work runs, what is reported, kept and copied of it, and no
 # more. Any other flag of XLA and setting of jax can change bits (JAX_DISABLE_MOST_OPTIMIZATIONS does).
-HARMLESS_FLAGS = ("--xla_dump_", "--xla_force_host_platform_device_count", *FLAG_HABITS)
+HARMLESS_FLAGS = ("--xla_dump_", "--xla_force_host_platform_device_count", "--xla_cpu_collective_", *FLAG_HABITS)
 HARMLESS_ENV = ("JAX_PLATFORM", "JAX_CUDA_VISIBLE_DEVICES", "JAX_NUM_CPU_DEVICES", "JAX_COORDINATOR_", "JAX_PROCESS_ID",
                 "JAX_NUM_PROCESSES", "JAX_LOG", "JAX_DUMP_IR", "JAX_EXPLAIN_", "JAX_TRACEBACK_", "JAX_DEBUG_KEY_REUSE",
                 "JAX_COMPILATION_CACHE_", "JAX_ENABLE_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE_",

@@ -67,6 +67,15 @@ def a_sum_in_the_order_of_devices() -> None:
     shards.tree_sum = by_device
 
 
+def a_sum_in_the_order_of_processes() -> None:
+    """B5, over processes: each sums the gradients of its own shards one after the other."""
+    from functools import reduce
+
+    from growjax.mesh import training
+
+    training._subtrees = lambda parts, size: [reduce(training._added, parts)]
+
+
 def a_store_of_half_the_bits() -> None:
     """B6: what is stored is rounded to bfloat16, honestly digested afterwards."""
     import jax
@@ -116,6 +125,7 @@ PLANTS = {
     "B3": keys_of_the_pool,
     "B4": a_pool_of_all_cores,
     "B5": a_sum_in_the_order_of_devices,
+    "B5-processes": a_sum_in_the_order_of_processes,
     "B6": a_store_of_half_the_bits,
     "B7": names_by_hash,
     "B8": a_worker_without_its_pin,

@@ -16,6 +16,8 @@ import numpy as np
 from growjax.grow.law import LeafLaw, is_law, law_tree, leaf_law
 from growjax.grow.leafwise import each_leaf
 from growjax.grow.plan import AxisMap, WidthPlan
+from growjax.mesh.copying import copy_cut
+from growjax.mesh.cutting import mesh_of
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import Params, param_specs
 
@@ -31,6 +33,11 @@ def leaf_maps(spec: ParamSpec, plan: WidthPlan) -> Maps:
 def wide_shape(shape: tuple[int, ...], spec: ParamSpec, plan: WidthPlan) -> tuple[int, ...]:
     """The shape that a parameter, or a part of it, comes to."""
     return tuple(n if m is None else m.new for n, m in zip(shape, leaf_maps(spec, plan), strict=True))
+
+
+def new_shape(spec: ParamSpec, plan: WidthPlan) -> tuple[int, ...]:
+    """The target's parameter's shape."""
+    return tuple(plan.maps[dim.axis].new for dim in spec.dims)
 
 
 @partial(jax.jit, static_argnames="maps")
@@ -49,6 +56,8 @@ def copy_leaf(leaf: jax.Array, spec: ParamSpec, plan: WidthPlan, times: np.ndarr
     if leaf.ndim == 0:
         return leaf
     factor = None if times is None or np.all(times == 1) else jnp.asarray(times, leaf.dtype)
+    if mesh_of(leaf) is not None:
+        return copy_cut(leaf, spec, [m and m.index for m in leaf_maps(spec, plan)], new_shape(spec, plan), factor)
     return _copied(leaf, factor, maps=leaf_maps(spec, plan))
 
 

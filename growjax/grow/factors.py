@@ -26,9 +26,11 @@ import numpy as np
 
 from growjax.config import OptimConfig
 from growjax.errors import UserError
-from growjax.grow.copying import new_entries
+from growjax.grow.copying import leaf_maps, new_entries, new_shape
 from growjax.grow.law import leaf_law, stretch
 from growjax.grow.plan import WidthPlan
+from growjax.mesh.copying import copy_cut
+from growjax.mesh.cutting import mesh_of
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
 from growjax.train.directions import muon_shape_factor
@@ -80,6 +82,10 @@ def copy_factors(factors: LawFactors, plan: WidthPlan) -> LawFactors:
     """The factors a state has already, copied along the plan like the parameters they belong to."""
 
     def one(spec: ParamSpec, factor: jax.Array) -> jax.Array:
+        if mesh_of(factor) is not None:
+            maps = zip(leaf_maps(spec, plan), factor.shape, strict=True)
+            index = [m.index if m is not None and size > 1 else None for m, size in maps]
+            return copy_cut(factor, spec, index, new_shape(spec, plan), None)
         for position, dim in enumerate(spec.dims):
             if factor.shape[position] > 1:
                 factor = jnp.take(factor, plan.maps[dim.axis].index, axis=position)

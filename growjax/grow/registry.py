@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 from growjax.config import OptimConfig
 from growjax.draws import Sites
 from growjax.errors import UserError, require
+from growjax.grow.building import cloned
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.operator import (
     Check,
@@ -30,6 +31,7 @@ from growjax.grow.operator import (
     Promise,
     as_given,
     check_nothing,
+    untouched,
 )
 from growjax.grow.operators.bert2bert import AKI
 from growjax.grow.operators.families import OWN_OPERATORS
@@ -201,6 +203,11 @@ class Composition:
                 )
             _checked(part, own, optim, options)
         return own
+
+    @property
+    def copies(self) -> bool:
+        """Whether arrays are only copied, multiplied entry by entry and begun anew: what can be done to a piece."""
+        return self.operator.leafwise is cloned and all(part.leafwise is untouched for part, _ in self.parts)
 
     def leafwise(self, plan: WidthPlan, *, streams: Streams) -> Leafwise | None:
         """What `apply` does to parameters one by one, by the plan that is really followed; None where the operator

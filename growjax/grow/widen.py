@@ -14,6 +14,7 @@ from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, check_same, vocabulary_grown
 from growjax.grow.registry import parse_operator
 from growjax.grow.vocab import grow_vocab, new_tokens
+from growjax.mesh.cutting import mesh_of, on_host, settled
 from growjax.model.decoder import param_shapes
 from growjax.streams import Streams
 from growjax.train.check import check_state
@@ -37,6 +38,11 @@ def widen(
     operators that train; `exchanged` gives streams by name the randomness of a replicate. Raises `UserError` for an
     unknown operator, a plan for another source or one that changes more than widths, what the operator cannot follow,
     or a state whose arrays are not those of its configuration.
+
+    A state that lies cut on a mesh (`growjax.mesh`) gives a candidate that does, the same bits. Operators that only
+    copy, `exact_copy`, `lockstep`, `asymmetric_reset`, `net2net` and `hypercloning`, and parts that change no weights,
+    make it piece by piece, so that no array is ever whole. For others, and for new tokens, every process widens the
+    whole state, and keeps its pieces.
     """
     if plan.source != state.config.model:
         raise UserError("the plan is for another source model", "make the plan from this state's own configuration")
@@ -45,8 +51,12 @@ def widen(
     source, streams = state, Streams(key, exchanged)
     made = parse_operator(operator)
     own = made.follow(plan, state.config.optim, streams=streams)
+    mesh = mesh_of(state.step)
+    if mesh is not None and not (made.copies and not own.maps["vocab"].grown):
+        state = jax.tree.map(jnp.asarray, on_host(state, mesh))
     state, own = grow_vocab(state, own)
-    return _own(made.apply(state, own, streams=streams, data=data), source)
+    new = made.apply(state, own, streams=streams, data=data)
+    return _own(new if mesh is None else settled(new, mesh), source)
 
 
 def _own(new: TrainState, source: TrainState) -> TrainState:

@@ -5,6 +5,7 @@ other surroundings and compares every digest with those of the plain run. No row
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import random
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from growjax.errors import CheckFailed
+from growjax.mesh.rules import MeshShape, meshes
 from growjax.proof.bench import POOL, Bench
 from growjax.schema import Record
 
@@ -94,6 +96,16 @@ def _devices(bench: Bench, plain: Record) -> Compared:
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"} if number > 1 else {}
         runs[number] = bench.reference_run(f"{number} devices", {"shards": 8}, env=flags)[0]
         yield f"8 shards on {number} devices", runs[1], runs[number]
+    yield from _meshes(bench, runs[1])
+
+
+def _meshes(bench: Bench, plain: Record) -> Compared:
+    """8 shards on a mesh in two processes; where it is asked for, on every mesh of 8 devices, in 1, 2 and 4."""
+    every = list(itertools.product((1, 2, 4), meshes(8)))
+    for processes, mesh in every if bench.thorough else [(2, MeshShape(fsdp=2))]:
+        what = f"8 shards on a mesh of {mesh} in {processes} processes"
+        options = {"shards": 8, "mesh": mesh}
+        yield what, plain, bench.processes_run(what, options, processes=processes, devices=mesh.size)
 
 
 def _real_devices(bench: Bench, plain: Record) -> Compared:
@@ -160,7 +172,7 @@ ROWS = (
     Row("B2", "killed at any moment, and continued", _killed),
     Row("B3", "the pool: which candidates run beside it, in what order, on how many workers", _pool),
     Row("B4", "cores", _cores),
-    Row("B5", "devices: 1, 2, 4, 8", _devices),
+    Row("B5", "devices: 1, 2, 4, 8, in one process or several, and how a model is cut over them", _devices),
     Row("B6", "states stored and loaded, moved", _stored),
     Row(
         "B7",

@@ -6,23 +6,28 @@ of the leaves, never of the files.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from growjax.config import TrainConfig, canonical_json
-from growjax.digests import digest, digest_by_leaf, named_leaves
+from growjax.digests import digests, named_leaves
 from growjax.errors import UserError
 from growjax.files import carry_checkpoint, explain, plain_name, write_text
 from growjax.limits import require_room
+from growjax.mesh.cutting import mesh_of, on_host, shardings
+from growjax.mesh.processes import first, together
 from growjax.model.decoder import param_shapes
 from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.file_types import Leaf, StateInfo, Widened
@@ -64,8 +69,30 @@ def from_tree(tree: StateTree, config: TrainConfig) -> TrainState:
 
 
 def state_digest(state: TrainState) -> str:
-    """SHA-256 that names a state: every leaf of it, not its configuration."""
-    return digest(as_tree(state))
+    """SHA-256 that names a state: every leaf of it, not its configuration. However it is cut, leaf by leaf."""
+    return digests(as_tree(state), whole=_whole)[0]
+
+
+def _whole(leaf: jax.Array) -> object:
+    """A leaf as a process can read it."""
+    mesh = mesh_of(leaf)
+    return leaf if mesh is None else on_host(leaf, mesh)
+
+
+@contextlib.contextmanager
+def _orbax(directory: Path, *, alone: bool) -> Iterator[Path]:
+    """A folder as Orbax takes it, in every process that calls it the same; `alone`: none does but this one."""
+    from orbax.checkpoint import v1 as ocp
+
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as entered:
+        if jax.process_count() == 1 or alone:
+            number = jax.process_index()
+            own = ocp.options.MultiprocessingOptions(primary_host=number, active_processes={number})
+            if jax.process_count() > 1:
+                entered.enter_context(ocp.Context(multiprocessing_options=own))
+            yield entered.enter_context(plain_name(directory))  # Orbax takes names for patterns, and no relative path
+        else:
+            yield directory.absolute()
 
 
 def _quietly() -> None:
@@ -94,56 +121,73 @@ def _hush_late_reads() -> None:
 
 def save_state(directory: Path, state: TrainState, *, beside: Path | None = None) -> str:
     """Writes `state/` and `state.json` into a folder that exists; returns the state's digest. What came with the
-    checkpoint that the state in the folder `beside` is of goes with it."""
+    checkpoint that the state in the folder `beside` is of goes with it.
+
+    Of a state on a mesh every process calls this, and writes its own pieces to a folder that all of them see.
+    """
     from orbax.checkpoint import v1 as ocp
 
     _quietly()
     tree = as_tree(state)
-    with _ONE_AT_A_TIME, plain_name(directory) as folder:  # Orbax takes names for patterns, and no relative path
+    mesh = mesh_of(state.step)
+    with _orbax(directory, alone=mesh is None) as folder:
         ocp.save(str(folder / "state"), tree)
-    digests = digest_by_leaf(tree)
-    leaves = {path: [str(leaf.dtype), list(leaf.shape), digests[path]] for path, leaf in named_leaves(tree)}
-    name = state_digest(state)
+    name, by_leaf = digests(tree, whole=_whole)
+    leaves = {path: [str(leaf.dtype), list(leaf.shape), by_leaf[path]] for path, leaf in named_leaves(tree)}
     info = with_checksum({"config": state.config.to_dict(), "state": name, "leaves": leaves})
-    write_text(directory / "state.json", canonical_json(info) + "\n")
-    if beside is not None:
-        carry_checkpoint(beside, directory)
+    if mesh is None or first():
+        write_text(directory / "state.json", canonical_json(info) + "\n")
+        if beside is not None:
+            carry_checkpoint(beside, directory)
+    if mesh is not None:
+        together("a state is stored")
     return name
 
 
-def _abstract(leaves: Mapping[str, Leaf]) -> StateTree:
-    """The nested dicts of shapes that a flat table of leaves describes."""
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+def shapes_of(leaves: Mapping[str, Sequence[Any]]) -> StateTree:
+    """The nested dicts of shapes that a flat table of leaves, [dtype, shape, …] by path, describes."""
     tree: StateTree = {}
-    for path, (dtype, shape, _) in leaves.items():
+    for path, (dtype, shape, *_) in leaves.items():
         node = tree
         *parents, last = path.split("/")
         for name in parents:
             node = node.setdefault(name, {})
-        node[last] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=device)
+        node[last] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
     return tree
 
 
-def load_state(directory: Path) -> TrainState:
-    """The state of a folder, checked against its recorded digests. Raises `UserError` where it is no state, cannot be
-    read, or is not what was written, with the leaf where one is damaged."""
+def _abstract(leaves: Mapping[str, Leaf], config: TrainConfig, mesh: Mesh | None) -> StateTree:
+    """`shapes_of` leaves, each with where it is to be."""
+    tree = shapes_of(leaves)
+    if mesh is None:
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return jax.tree.map(lambda leaf: leaf.update(sharding=device), tree)
+    state = from_tree(tree, config)
+    return as_tree(jax.tree.map(lambda leaf, there: leaf.update(sharding=there), state, shardings(state, mesh)))
+
+
+def load_state(directory: Path, *, mesh: Mesh | None = None) -> TrainState:
+    """The state of a folder, checked against its recorded digests; on a mesh, whatever it was stored from, if there is
+    one, and then in every process of it. Raises `UserError` where it is no state, cannot be read, or is not what was
+    written, with the leaf where one is damaged."""
     _quietly()
     info = read_info(directory)
     config = TrainConfig.from_dict(info["config"])
-    require_room(config)
+    if mesh is None:
+        require_room(config)
     damaged = UserError(f"{directory}/state.json describes no state of its own configuration", _RESTORE)
     if not _plausible(info["leaves"], config):
         raise damaged
     try:
-        tree = _read_leaves(directory, _abstract(info["leaves"]))
+        tree = _read_leaves(directory, _abstract(info["leaves"], config, mesh), alone=mesh is None)
         state = from_tree(tree, config)
     except (KeyError, TypeError, AttributeError):
         raise damaged from None
-    found = digest_by_leaf(tree)
+    name, found = digests(tree, whole=_whole)
     for path, (_, _, recorded) in info["leaves"].items():
         if found[path] != recorded:
             raise UserError(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
-    if state_digest(state) != info["state"]:
+    if name != info["state"]:
         raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
     return state
 
@@ -189,11 +233,11 @@ def read_widened(directory: Path) -> Widened | None:
         raise UserError(f"{path} is no record of a widening", _RESTORE) from None
 
 
-def _read_leaves(directory: Path, abstract: StateTree) -> StateTree:
+def _read_leaves(directory: Path, abstract: StateTree, *, alone: bool) -> StateTree:
     from orbax.checkpoint import v1 as ocp
 
     try:
-        with _ONE_AT_A_TIME, plain_name(directory) as folder:
+        with _orbax(directory, alone=alone) as folder:
             return ocp.load(str(folder / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
         described = explain(error)

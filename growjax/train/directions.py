@@ -27,6 +27,11 @@ def keeps_nu(config: OptimConfig, spec: ParamSpec) -> bool:
     return config.name == "adamw" or (config.name == "muon" and not spec.is_matrix)
 
 
+def goes_by_entry(config: OptimConfig, spec: ParamSpec) -> bool:
+    """Whether each entry of this parameter is updated by its own gradient and moments, whatever the others are."""
+    return config.name != "muon" or not spec.is_matrix
+
+
 def _adamw(config: OptimConfig, spec: ParamSpec, g: Array, m: Array, v: Array, c: Array, eps: Factor) -> Moved:
     """Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 2."""
     m = optax.tree.update_moment(g, m, config.b1, 1)

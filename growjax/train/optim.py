@@ -75,7 +75,7 @@ def transformation(config: OptimConfig, specs: SpecTree) -> optax.GradientTransf
     """The optimizer of a configuration, with decoupled decay (decay times the rate, as in Optax).
 
     `specs` is the tree of `ParamSpec`: it says which parameters decay, and which are matrices. `update` takes `law`,
-    a `LawFactors` or None.
+    a `LawFactors` or None, and `norm`, the global norm of gradients of which it is given only a part.
     """
     rate, direction = schedule(config), DIRECTIONS[config.name]
 
@@ -93,10 +93,11 @@ def transformation(config: OptimConfig, specs: SpecTree) -> optax.GradientTransf
         params: chex.ArrayTree | None = None,
         *,
         law: LawFactors | None = None,
+        norm: jax.Array | None = None,
         **_: object,
     ) -> tuple[chex.ArrayTree, OptState]:
         if config.clip_norm > 0:
-            norm = global_norm(grads, law.clip if law else None)
+            norm = global_norm(grads, law.clip if law else None) if norm is None else norm
             shrink = jnp.where(norm < config.clip_norm, jnp.ones_like(norm), config.clip_norm / norm)
             grads = jax.tree.map(lambda g: g * shrink.astype(g.dtype), grads)
         count = jax.tree.map(lambda c: c + 1, state.count)

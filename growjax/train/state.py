@@ -83,9 +83,14 @@ def train_step(
     return apply_gradients(state, loss, grads)
 
 
-def apply_gradients(state: TrainState, loss: jax.Array, grads: Params) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The second half of a step: the update that a batch's loss and gradients ask for."""
-    updates, opt_state = optimizer(state.config).update(grads, state.opt_state, state.params, law=state.law)
+def apply_gradients(
+    state: TrainState, loss: jax.Array, grads: Params, *, norm: jax.Array | None = None
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The second half of a step: the update that a batch's loss and gradients ask for. `norm` is their global norm,
+    where `state` and `grads` are a part of all."""
+    updates, opt_state = optimizer(state.config).update(grads, state.opt_state, state.params, law=state.law, norm=norm)
     params = optax.apply_updates(state.params, updates)
-    metrics = {"loss": loss, "grad_norm": global_norm(grads, state.law.clip if state.law else None)}
+    if norm is None:
+        norm = global_norm(grads, state.law.clip if state.law else None)
+    metrics = {"loss": loss, "grad_norm": norm}
     return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
