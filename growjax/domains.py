@@ -154,6 +154,11 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "replicates": SIZE,
         "rates": Several(POSITIVE),
     },
+    "PlanArguments": {
+        **dict.fromkeys(("chips", "eval_windows"), SIZE),
+        **dict.fromkeys(("batch_size", "shards", "candidates", "seq_len"), COUNT),
+        **dict.fromkeys(("horizon", "budget", "first", "eval_every"), STEPS),
+    },
     "VerifyArguments": {"workers": WORKERS},
     "ExportArguments": {"max_shard_mb": POSITIVE},
     "AuditArguments": {"step": COUNT},
