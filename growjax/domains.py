@@ -40,6 +40,7 @@ SIZE, COUNT, STEPS, SEED, FLAG, LENGTH = Whole(1), Whole(0), Whole(1), Whole(0, 
 POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
 WORKERS = Whole(0, 4096)
 
+ON_MESH: dict[str, Domain] = {"processes": Maybe(SIZE), "process_id": Maybe(COUNT), "join_timeout": SIZE}
 _STUDY: dict[str, Domain] = {
     "preset": Text(),
     "model": Part("ModelConfig"),
@@ -136,9 +137,16 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         **dict.fromkeys(("trust", "left_out"), Several(Text())),
     },
     # of commands: their numbers
-    "TrainArguments": {"workers": WORKERS, "seed": SEED, "steps": Several(STEPS), "eval_every": STEPS, "shards": SIZE},
-    "StudyArguments": {"workers": WORKERS},
-    "WidenArguments": {"seed": SEED},
+    "TrainArguments": {
+        "workers": WORKERS,
+        "seed": SEED,
+        "steps": Several(STEPS),
+        "eval_every": STEPS,
+        "shards": SIZE,
+        **ON_MESH,
+    },
+    "StudyArguments": {"workers": WORKERS, "time": Whole(1), "cores": SIZE, "gpus": Maybe(COUNT)},
+    "WidenArguments": {"seed": SEED, **ON_MESH},
     "SelectArguments": {
         "workers": WORKERS,
         "seed": SEED,

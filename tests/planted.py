@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import runpy
 import sys
@@ -66,6 +67,15 @@ def a_sum_in_the_order_of_devices() -> None:
     shards.tree_sum = by_device
 
 
+def a_sum_in_the_order_of_processes() -> None:
+    """B5, over processes: each sums the gradients of its own shards one after the other."""
+    from functools import reduce
+
+    from growjax.mesh import training
+
+    training._subtrees = lambda parts, size: [reduce(training._added, parts)]
+
+
 def a_store_of_half_the_bits() -> None:
     """B6: what is stored is rounded to bfloat16, honestly digested afterwards."""
     import jax
@@ -89,6 +99,14 @@ def names_by_hash() -> None:
     streams.name_tag = lambda name: hash(name) & 0xFFFFFFFF  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def a_worker_without_its_pin() -> None:
+    """B8: workers shift every seed; here nobody does."""
+    if multiprocessing.parent_process() is not None:
+        os.environ["JAX_RANDOM_SEED_OFFSET"] = "1"
+    honest = runtime.carried
+    runtime.carried = lambda: {**honest(), "JAX_RANDOM_SEED_OFFSET": "1"}
+
+
 def evaluations_use_up_keys() -> None:
     """B9: every evaluation moves the dropout stream on by one step: a key is drawn twice, or left out."""
     from growjax.train import loop
@@ -107,8 +125,10 @@ PLANTS = {
     "B3": keys_of_the_pool,
     "B4": a_pool_of_all_cores,
     "B5": a_sum_in_the_order_of_devices,
+    "B5-processes": a_sum_in_the_order_of_processes,
     "B6": a_store_of_half_the_bits,
     "B7": names_by_hash,
+    "B8": a_worker_without_its_pin,
     "B9": evaluations_use_up_keys,
 }
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from growjax.cli.tables import console
 from growjax.config import DataConfig, ModelConfig, OptimConfig
 from growjax.schema import Record
 
 if TYPE_CHECKING:
     import jax
 
+    from growjax.cli.widen import WidenArguments
     from growjax.grow.plan import WidthPlan
 
 
@@ -101,3 +104,20 @@ def said_of(zero: Record) -> str:
         f"at step 0, on {zero['measured_on']}: KL {zero['kl']:.3g} nats per token, largest logit difference "
         f"{zero['logit_max']:.3g}, loss {zero['loss']:.4f} ({zero['loss_gap']:+.2g})"
     )
+
+
+def dry_run(given: WidenArguments) -> int:
+    """What is known of the road through memory before an array is read."""
+    from growjax.checkpoints.folder import open_checkpoint
+    from growjax.grow.plan import make_plan
+    from growjax.streams import root_key
+    from growjax.study.sources import is_checkpoint, source_config
+
+    if is_checkpoint(given.source):
+        with open_checkpoint(given.source):
+            pass  # all but its values is checked
+    config = source_config(given.source)
+    plan = make_plan(config.model, given.to.of(config.model))
+    described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
+    print(json.dumps(described, sort_keys=True)) if given.json else print_before(console(), described)
+    return 0

@@ -100,6 +100,7 @@ def run(argv: list[str]) -> int:
         summary = run_selection(spec, directory, workers=given.workers or runtime.workers(1), force=given.force,
                                 watch=watch, keep=runtime.tokens_directory(), others=given.reuse)  # fmt: skip
         watch.phase("drawing the report", 1, 1)
+        directory.check_own("report", "report/figures", "report/tables")
         write_selection(directory.report, summary)
         watch.done(1)
     if given.json:

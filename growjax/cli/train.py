@@ -11,6 +11,7 @@ import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import Common, option_value, parse
+from growjax.cli.on_mesh import MeshHere, MeshOptions, on_mesh
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console, print_sources
 from growjax.config import DataConfig, ModelConfig, OptimConfig
@@ -23,7 +24,7 @@ _QUICK = presets()["quick"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainArguments(Common):
+class TrainArguments(MeshOptions, Common):
     """Train a source model in the stochastic regime; its states can be widened, or taken up by a study.
 
     With --from, go on with a state, on any corpus and under any schedule: model and optimizer are the state's own, and
@@ -47,7 +48,12 @@ class TrainArguments(Common):
 
 
 def run(argv: list[str]) -> int:
-    """Runs the verb; returns its exit code."""
+    """Runs the verb; returns its exit code. Processes other than the first only compute for it."""
+    with on_mesh(argv) as mesh:
+        return mesh.follow() if mesh.following else _train(argv, mesh)
+
+
+def _train(argv: list[str], mesh: MeshHere) -> int:
     from growjax.study.runner import run_study
     from growjax.study.summary import summarise
 
@@ -70,14 +76,16 @@ def run(argv: list[str]) -> int:
         shards=given.shards,
     )
     directory = RunDir(given.out)
+    on = mesh.runs(given.mesh, given.shards, spec.train_config(spec.data.vocab_size).model)
     with ProgressWatch() as watch:
         run_study(
             spec,
             directory,
-            workers=given.workers or runtime.workers(given.shards),
+            workers=1 if mesh.asked else given.workers or runtime.workers(given.shards),
             force=given.force,
             watch=watch,
             keep=runtime.tokens_directory(),
+            **on,
         )
     receipt = finished_receipt(directory.path)
     summary = summarise(receipt)

@@ -12,9 +12,11 @@ import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import parse
-from growjax.cli.described import before, print_before, print_plan, promise, said_of
+from growjax.cli.described import dry_run, print_plan, promise, said_of
+from growjax.cli.on_mesh import MeshOptions, on_mesh
 from growjax.cli.straight import run_straight
 from growjax.cli.tables import console
+from growjax.cli.widen_on_mesh import run_on_mesh
 from growjax.config import DataConfig, ModelConfig
 from growjax.errors import CheckFailed, UserError
 from growjax.files import require_path, whole_directory, write_text
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class WidenArguments:
+class WidenArguments(MeshOptions):
     """Make a wide start from a trained state: weights, moments, counters and schedule."""
 
     source: Annotated[Path, tyro.conf.Positional]
@@ -62,7 +64,14 @@ class WidenArguments:
 
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
-    given = parse(WidenArguments, argv, verb="widen")
+    with on_mesh(argv) as mesh:
+        if mesh.following:
+            return mesh.follow()
+        given = parse(WidenArguments, argv, verb="widen")
+        return run_on_mesh(given, mesh) if mesh.asked and not given.dry_run else _widen(given)
+
+
+def _widen(given: WidenArguments) -> int:
     runtime.start()
     from growjax.cli.moments import read_with_moments, whole_state
     from growjax.grow.plan import make_plan
@@ -81,7 +90,7 @@ def run(argv: list[str]) -> int:
             line = f"{given.operator} does not say what becomes of single tensors: all of the model is in memory"
             console().print(line, highlight=False, soft_wrap=True)
     if given.dry_run:
-        return _dry_run(given)
+        return dry_run(given)
     source, state, extras = read_with_moments(given.source, given.moments, given.tokens)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
@@ -126,23 +135,6 @@ def run(argv: list[str]) -> int:
 
 HF = {"holds": "config.json", "kind": "Hugging Face folder"}
 """What `check_out` asks of a Hugging Face folder."""
-
-
-def _dry_run(given: WidenArguments) -> int:
-    """What is known of the road through memory before an array is read."""
-    from growjax.checkpoints.folder import open_checkpoint
-    from growjax.grow.plan import make_plan
-    from growjax.streams import root_key
-    from growjax.study.sources import is_checkpoint, source_config
-
-    if is_checkpoint(given.source):
-        with open_checkpoint(given.source):
-            pass  # all but its values is checked
-    config = source_config(given.source)
-    plan = make_plan(config.model, given.to.of(config.model))
-    described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
-    print(json.dumps(described, sort_keys=True)) if given.json else print_before(console(), described)
-    return 0
 
 
 def read_source(path: Path, moments: str = "auto") -> tuple[Path, Any, Any]:

@@ -44,8 +44,10 @@ def make_mesh(shape: MeshShape, devices: Sequence[Any] | None = None) -> Mesh:
     if min(shape) < 1:
         raise UserError(f"a mesh of {shape} has no devices", "give every axis at least 1")
     if len(there) < shape.size:
+        cores = f"; XLA_FLAGS=--xla_force_host_platform_device_count={shape.size} cuts a CPU into as many"
         raise UserError(
-            f"a mesh of {shape} takes {shape.size} devices, and {len(there)} are there", "choose a smaller mesh"
+            f"a mesh of {shape} takes {shape.size} devices, and {len(there)} are there",
+            "choose a smaller mesh" + (cores if there[0].platform == "cpu" and jax.process_count() == 1 else ""),
         )
     if devices is None and jax.process_count() > 1 and shape.size != len(there):
         raise UserError(
@@ -60,11 +62,16 @@ def shape_of(mesh: Mesh) -> MeshShape:
     return MeshShape(*mesh.devices.shape)
 
 
+def require_model(shape: MeshShape, model: ModelConfig) -> None:
+    """Raises `UserError` where a mesh does not divide a model."""
+    require_divides(shape, ((path, spec, leaf.shape) for path, spec, leaf in named_params(model)))
+
+
 def param_cuts(model: ModelConfig, mesh: Mesh) -> Any:
     """The partition of every parameter, as a tree of the parameters' structure. Raises `UserError` where the mesh does
     not divide the model."""
     shape = shape_of(mesh)
-    require_divides(shape, ((path, spec, leaf.shape) for path, spec, leaf in named_params(model)))
+    require_model(shape, model)
     specs, shapes = param_specs(model), param_shapes(model)
     return map_specs(lambda spec, leaf: P(*cut_of(names_of(spec), leaf.shape, shape)), specs, shapes)
 
@@ -97,7 +104,7 @@ def place(tree: Tree, cuts: Tree, mesh: Mesh) -> Tree:
 
 def placed(state: TrainState, mesh: Mesh) -> TrainState:
     """A state on the mesh; one that is there already stays as it is."""
-    if all(isinstance(x.sharding, NamedSharding) and x.sharding.mesh == mesh for x in jax.tree.leaves(state)):
+    if all(mesh_of(leaf) == mesh for leaf in jax.tree.leaves(state)):
         return state
     return place(state, state_cuts(state, mesh), mesh)
 

@@ -6,6 +6,7 @@ the coordinator's address, and only when all are there does jax begin.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -15,13 +16,13 @@ from typing import NamedTuple
 
 from growjax.errors import UserError
 
-TIMEOUT = 120.0
+TIMEOUT = 120
 """Seconds in which all processes are to come."""
-_RETRY = 0.2
+_RETRY, _NAME, _GO = 0.2, "growjax", b"go\n"
 
 WAITING = ("--xla_cpu_collective_timeout_seconds=3600", "--xla_cpu_collective_call_terminate_timeout_seconds=3600")
-"""Flags of XLA: how long processes wait for each other in what they do together. One that compiles keeps the others
-waiting for longer than the half minute that XLA gives them. Set where they are not, and changing no bit."""
+"""Flags of XLA: how long devices and processes wait for each other in what they do together. One that compiles keeps
+the others waiting for longer than the half minute that XLA gives them. They change no bit."""
 
 
 class Processes(NamedTuple):
@@ -84,16 +85,31 @@ def _host_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def join(own: Processes, *, timeout: float = TIMEOUT) -> None:
-    """Makes this process one of several, before jax has a backend. Raises `UserError` where the others do not come in
-    time, or do not agree on how many they are."""
-    import jax
-
+def be_patient() -> None:
+    """Sets `WAITING` for this process, before jax has a backend."""
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = " ".join([flags, *(f for f in WAITING if f.partition("=")[0] not in flags)])
-    began = time.monotonic()
-    (_meet if own.number == 0 else _report)(own, began + timeout)
+
+
+def join(own: Processes, *, timeout: float = TIMEOUT) -> list[socket.socket]:
+    """Makes this process one of several, before jax has a backend. Returns its connections: process 0 has one to each
+    of the others, in their order, and they have theirs to it. Raises `UserError` where the others do not come in time,
+    or do not agree on how many they are."""
+    import jax
+
+    be_patient()
+    deadline = time.monotonic() + timeout
+    there = _meet(own, deadline) if own.number == 0 else [_report(own, deadline)]
     jax.distributed.initialize(own.coordinator, own.of, own.number, initialization_timeout=max(10, int(timeout)))
+    jax.devices()  # all must say at the same time which they have
+    return there
+
+
+def first() -> bool:
+    """Whether this is the process that writes what there is once."""
+    import jax
+
+    return jax.process_index() == 0
 
 
 def together(name: str) -> None:
@@ -105,69 +121,65 @@ def together(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def _meet(own: Processes, deadline: float) -> None:
+def _meet(own: Processes, deadline: float) -> list[socket.socket]:
     """Process 0: waits for all others, then lets them go on together."""
-    _, port = _host_port(own.coordinator)
     there: dict[int, socket.socket] = {}
     try:
-        server = socket.create_server(("", port))
+        server = socket.create_server(("", _host_port(own.coordinator)[1]))
     except OSError as error:
-        fault = f"port {port} of the coordinator cannot be had ({error.strerror})"
+        fault = f"the port of the coordinator {own.coordinator} cannot be had ({error.strerror})"
         raise UserError(fault, "choose another --coordinator") from None
-    with server:
-        try:
-            while len(there) < own.of - 1:
-                number, connection = _next(server, own, deadline)
-                if number is None:
-                    missing = ", ".join(str(n) for n in range(1, own.of) if n not in there)
-                    raise UserError(
-                        f"of {own.of} processes {len(there) + 1} came in time; missing: {missing}",
-                        f"start them with --coordinator {own.coordinator}",
-                    )
-                if connection is not None:
-                    there[number] = connection
-            for connection in there.values():
-                connection.sendall(b"go\n")
-        finally:
-            for connection in there.values():
-                connection.close()
+    with server, contextlib.ExitStack() as unless_all_came:
+        while len(there) < own.of - 1:
+            server.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                connection = server.accept()[0]
+                unless_all_came.callback(connection.close)
+                number = _number(connection, own, deadline)
+            except TimeoutError:
+                missing = ", ".join(str(n) for n in range(1, own.of) if n not in there)
+                fault = f"of {own.of} processes {len(there) + 1} came in time; missing: {missing}"
+                raise UserError(fault, f"start them with --coordinator {own.coordinator}") from None
+            if number is not None:
+                there[number] = connection
+        unless_all_came.pop_all()
+    for connection in there.values():
+        connection.settimeout(None)
+        connection.sendall(_GO)
+    return [there[number] for number in sorted(there)]
 
 
-def _next(server: socket.socket, own: Processes, deadline: float) -> tuple[int | None, socket.socket | None]:
-    """The next process that comes; None where none comes in time."""
-    server.settimeout(max(0.01, deadline - time.monotonic()))
-    try:
-        connection = server.accept()[0]
-        connection.settimeout(max(0.01, deadline - time.monotonic()))
-        words = connection.makefile().readline(100).split()
-    except TimeoutError:
-        return None, None
-    if len(words) != 3 or words[0] != "growjax" or not (words[1] + words[2]).isdecimal():
-        connection.close()  # some other program's
-        return 0, None
-    number, count = int(words[1]), int(words[2])
-    if count != own.of:
-        raise UserError(
-            f"process {number} takes itself for one of {count}, not of {own.of}", "give all the same --processes"
-        )
-    return number, connection
+def _number(connection: socket.socket, own: Processes, deadline: float) -> int | None:
+    """Which process has come; None where it is some other program."""
+    connection.settimeout(max(0.01, deadline - time.monotonic()))
+    with connection.makefile() as lines:
+        words = lines.readline(100).split()
+    if len(words) != 3 or words[0] != _NAME or not (words[1] + words[2]).isdecimal():
+        connection.close()
+        return None
+    number, of = int(words[1]), int(words[2])
+    if of != own.of or not 0 < number < of:
+        fault = f"a process takes itself for number {number} of {of}, and this one for 0 of {own.of}"
+        raise UserError(fault, "give all the same --processes")
+    return number
 
 
-def _report(own: Processes, deadline: float) -> None:
+def _report(own: Processes, deadline: float) -> socket.socket:
     """Another process: says that it is there, and waits for the word to go on."""
-    fault = UserError(f"no coordinator came at {own.coordinator}", "start process 0 there, with the same --processes")
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection(_host_port(own.coordinator), max(0.1, deadline - time.monotonic())) as there:
-                there.settimeout(max(0.1, deadline - time.monotonic()))
-                there.sendall(f"growjax {own.number} {own.of}\n".encode())
-                if there.recv(3) == b"go\n":
-                    return
-                raise UserError(
-                    f"the coordinator at {own.coordinator} ended before all were there", "see what process 0 said"
-                )
-        except TimeoutError:
-            break
-        except OSError:
+            there = socket.create_connection(_host_port(own.coordinator), max(0.1, deadline - time.monotonic()))
+        except OSError:  # not there yet, or no such host yet
             time.sleep(_RETRY)
-    raise fault
+            continue
+        there.settimeout(max(0.1, deadline - time.monotonic()))
+        with contextlib.suppress(OSError):
+            there.sendall(f"{_NAME} {own.number} {own.of}\n".encode())
+            if there.recv(len(_GO)) == _GO:
+                there.settimeout(None)
+                return there
+        there.close()
+        raise UserError(
+            f"process 0 at {own.coordinator} did not go on with {own.of} processes", "see what it said, and start again"
+        )
+    raise UserError(f"no process 0 came at {own.coordinator} in time", "start it there, with the same --processes")

@@ -11,8 +11,10 @@ meshes:
     Muon        orthogonalises whole matrices: the state is gathered for its update, and cut again
 
 So no product is cut: a device holds, while it computes a shard, all parameters and all gradients, and at other times
-its piece alone. (A product cut over its output columns has other bits than the columns of the whole product, where
-its kernel is chosen by its shape; see artifacts/README.md.)
+its piece alone. On a CPU a product cut over its output columns has the bits of the whole product's columns. One that is
+cut over what it contracts has not (seven to nine entries of ten differ), and every layer has such products: forwards
+after heads and hidden units, backwards before them. Sums over fixed cuts would be another program, with other bits than
+one device's.
 """
 
 from __future__ import annotations
@@ -209,6 +211,17 @@ class _Steps:
             rows = cut_digests(jax.tree.leaves(self.state.params), mesh=self.mesh, cuts=self.of_params)
         return local(loss)[0], local(norm)[0], local(rows)[0]
 
+    def lowered(self) -> list[jax.stages.Lowered]:
+        """The single-device programs whose bits these are."""
+        return virtual.lowered_programs(
+            self.state,
+            self.feed,
+            self.run_keys,
+            batch_size=self.batch_size,
+            shards=self.shards,
+            device=self.places[0][0],
+        )
+
     def mark(self) -> tuple[Any, Any]:
         """(held-out loss, digests of the whole state)."""
         rows = cut_digests(jax.tree.leaves(self.state), mesh=self.mesh, cuts=self.cuts)
@@ -234,6 +247,9 @@ def run_on_mesh(
     calls it with the same arguments; `feed` and `run_keys` are whole in each, `state` is whole or cut. The state handed
     in is used up.
 
+    Fingerprint and modules are those of the single-device programs, which it computes cut; modules are compiled and
+    digested where `programs` are given to keep them.
+
     Raises `UserError` where batch, mesh and shards do not divide, or for a state whose arrays are not those of its
     configuration.
     """
@@ -254,4 +270,5 @@ def run_on_mesh(
     loss, norm, rows = (np.stack(x) for x in zip(*jax.device_get(steps), strict=True))
     of_steps: Any = (loss.astype(np.float32), norm.astype(np.float32), rows)
     of_marks: Any = (np.array(eval_loss, np.float64), np.stack(of_states))
-    return Run(at.state, Trace(*of_steps, *of_marks), prints, "")
+    module = "" if programs is None else programs.modules(prints, at.lowered())
+    return Run(at.state, Trace(*of_steps, *of_marks), prints, module)

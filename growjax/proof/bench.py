@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,6 +79,39 @@ class Bench:
         if cores is not None:
             words = [sys.executable, "-c", _BIND, ",".join(map(str, cores)), *words]
         return self._run(what, words, env=env, cwd=cwd)
+
+    def processes_run(self, what: str, options: Record, *, processes: int, devices: int) -> Record:
+        """The digests of one reference run in several processes, which have so many devices in all. Raises
+        `CheckFailed` where one of them does not come to its end, or where they differ."""
+        found = self.each_of_processes(what, "growjax.proof.reference_run", options, processes, devices)
+        if any(other != found[0] for other in found):
+            raise CheckFailed(f"{what}: the processes differ from each other")
+        return found[0]
+
+    def each_of_processes(self, what: str, module: str, options: Record, processes: int, devices: int) -> list[Any]:
+        """What every process of a group says that runs a module together, given options as JSON."""
+        self.watch(what)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        env = self.environment({"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices // processes}"})
+        begun, words = [], [*self.program, module]
+        with contextlib.ExitStack() as ends:
+            for number in range(processes):
+                joined = {"processes": [address, processes, number]} if processes > 1 else {}
+                own = json.dumps({**options, **joined})
+                out, err = (ends.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+                process = subprocess.Popen([*words, own], env=env, cwd=self.folder, stdout=out, stderr=err)
+                ends.callback(process.kill)
+                begun.append((process, out, err))
+            said = []
+            for process, out, err in begun:
+                code = process.wait()
+                if code:
+                    err.seek(0)
+                    raise CheckFailed(f"{what}: a process ended with {code}: {_last_line(err.read())}")
+                out.seek(0)
+                said.append(json.loads(out.read().splitlines()[-1])[0])
+        return said
 
     def _run(
         self, what: str, words: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path | None = None

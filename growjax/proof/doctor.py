@@ -4,6 +4,8 @@ other surroundings and compares every digest with those of the plain run. No row
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import os
 import random
 import subprocess
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from growjax.errors import CheckFailed
+from growjax.mesh.rules import MeshShape, meshes
 from growjax.proof.bench import POOL, Bench
 from growjax.schema import Record
 
@@ -93,6 +96,16 @@ def _devices(bench: Bench, plain: Record) -> Compared:
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"} if number > 1 else {}
         runs[number] = bench.reference_run(f"{number} devices", {"shards": 8}, env=flags)[0]
         yield f"8 shards on {number} devices", runs[1], runs[number]
+    yield from _meshes(bench, runs[1])
+
+
+def _meshes(bench: Bench, plain: Record) -> Compared:
+    """8 shards on a mesh in two processes; where it is asked for, on every mesh of 8 devices, in 1, 2 and 4."""
+    every = list(itertools.product((1, 2, 4), meshes(8)))
+    for processes, mesh in every if bench.thorough else [(2, MeshShape(fsdp=2))]:
+        what = f"8 shards on a mesh of {mesh} in {processes} processes"
+        options = {"shards": 8, "mesh": mesh}
+        yield what, plain, bench.processes_run(what, options, processes=processes, devices=mesh.size)
 
 
 def _real_devices(bench: Bench, plain: Record) -> Compared:
@@ -128,6 +141,23 @@ def _surroundings(bench: Bench, plain: Record) -> Compared:
         yield version, plain, bench.reference_run(version, program=(python, *bench.program[1:]))[0]
 
 
+def _executors(bench: Bench, plain: Record) -> Compared:
+    """Cells filled in one process, in several, and, where those are installed, on a Ray cluster of this machine alone
+    and as jobs of submitit's."""
+    here = bench.study("cells filled in one process", "one", words=("--workers", "1"))
+    for module, name, words in EXECUTORS:
+        if module is None or importlib.util.find_spec(module):
+            yield name, here, bench.study(name, words[1], words=(*words, "--workers", "2"))
+
+
+EXECUTORS = (
+    (None, "2 processes beside each other", ("--executor", "processes")),
+    ("ray", "2 workers on Ray", ("--executor", "ray", "--address", "local")),
+    ("submitit", "2 jobs at a time", ("--executor", "slurm", "--cluster", "local")),
+)
+"""(the module that it needs, a name, options) of each executor."""
+
+
 def _watching(bench: Bench, plain: Record) -> Compared:
     kept = [name for name in plain if name != "programs"]
     for every in (1, 2, 12):
@@ -142,14 +172,14 @@ ROWS = (
     Row("B2", "killed at any moment, and continued", _killed),
     Row("B3", "the pool: which candidates run beside it, in what order, on how many workers", _pool),
     Row("B4", "cores", _cores),
-    Row("B5", "devices: 1, 2, 4, 8", _devices),
+    Row("B5", "devices: 1, 2, 4, 8, in one process or several, and how a model is cut over them", _devices),
     Row("B6", "states stored and loaded, moved", _stored),
     Row(
         "B7",
         "hash seed, time zone, locale, working directory, pages of memory, compilation cache, Python",
         _surroundings,
     ),
-    Row("B8", "the executor", None, "there is one executor so far"),
+    Row("B8", "the executor: one process, several, Ray and SLURM jobs where those are installed", _executors),
     Row("B9", "watching: logging, progress, more frequent evaluation", _watching),
     Row("B10", "the CPU model", None, "one machine cannot show it: compare receipts of two with `diff`"),
 )

@@ -13,8 +13,9 @@ import math
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ from growjax.errors import UserError
 from growjax.files import carry_checkpoint, explain, plain_name, write_text
 from growjax.limits import require_room
 from growjax.mesh.cutting import mesh_of, on_host, shardings
-from growjax.mesh.processes import together
+from growjax.mesh.processes import first, together
 from growjax.model.decoder import param_shapes
 from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.file_types import Leaf, StateInfo, Widened
@@ -79,13 +80,19 @@ def _whole(leaf: jax.Array) -> object:
 
 
 @contextlib.contextmanager
-def _named(directory: Path) -> Iterator[Path]:
-    """A folder as Orbax takes it, in several processes the same."""
-    if jax.process_count() > 1:
-        yield directory.absolute()
-    else:
-        with plain_name(directory) as folder:  # Orbax takes names for patterns, and no relative path
-            yield folder
+def _orbax(directory: Path, *, alone: bool) -> Iterator[Path]:
+    """A folder as Orbax takes it, in every process that calls it the same; `alone`: none does but this one."""
+    from orbax.checkpoint import v1 as ocp
+
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as entered:
+        if jax.process_count() == 1 or alone:
+            number = jax.process_index()
+            own = ocp.options.MultiprocessingOptions(primary_host=number, active_processes={number})
+            if jax.process_count() > 1:
+                entered.enter_context(ocp.Context(multiprocessing_options=own))
+            yield entered.enter_context(plain_name(directory))  # Orbax takes names for patterns, and no relative path
+        else:
+            yield directory.absolute()
 
 
 def _quietly() -> None:
@@ -122,32 +129,39 @@ def save_state(directory: Path, state: TrainState, *, beside: Path | None = None
 
     _quietly()
     tree = as_tree(state)
-    with _ONE_AT_A_TIME, _named(directory) as folder:
+    mesh = mesh_of(state.step)
+    with _orbax(directory, alone=mesh is None) as folder:
         ocp.save(str(folder / "state"), tree)
     name, by_leaf = digests(tree, whole=_whole)
     leaves = {path: [str(leaf.dtype), list(leaf.shape), by_leaf[path]] for path, leaf in named_leaves(tree)}
     info = with_checksum({"config": state.config.to_dict(), "state": name, "leaves": leaves})
-    if jax.process_index() == 0:
+    if mesh is None or first():
         write_text(directory / "state.json", canonical_json(info) + "\n")
         if beside is not None:
             carry_checkpoint(beside, directory)
-    if mesh_of(state.step) is not None:
+    if mesh is not None:
         together("a state is stored")
     return name
 
 
-def _abstract(leaves: Mapping[str, Leaf], config: TrainConfig, mesh: Mesh | None) -> StateTree:
-    """The nested dicts of shapes that a flat table of leaves describes, each with where it is to be."""
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+def shapes_of(leaves: Mapping[str, Sequence[Any]]) -> StateTree:
+    """The nested dicts of shapes that a flat table of leaves, [dtype, shape, …] by path, describes."""
     tree: StateTree = {}
-    for path, (dtype, shape, _) in leaves.items():
+    for path, (dtype, shape, *_) in leaves.items():
         node = tree
         *parents, last = path.split("/")
         for name in parents:
             node = node.setdefault(name, {})
-        node[last] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=device)
+        node[last] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+    return tree
+
+
+def _abstract(leaves: Mapping[str, Leaf], config: TrainConfig, mesh: Mesh | None) -> StateTree:
+    """`shapes_of` leaves, each with where it is to be."""
+    tree = shapes_of(leaves)
     if mesh is None:
-        return tree
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return jax.tree.map(lambda leaf: leaf.update(sharding=device), tree)
     state = from_tree(tree, config)
     return as_tree(jax.tree.map(lambda leaf, there: leaf.update(sharding=there), state, shardings(state, mesh)))
 
@@ -165,7 +179,7 @@ def load_state(directory: Path, *, mesh: Mesh | None = None) -> TrainState:
     if not _plausible(info["leaves"], config):
         raise damaged
     try:
-        tree = _read_leaves(directory, _abstract(info["leaves"], config, mesh))
+        tree = _read_leaves(directory, _abstract(info["leaves"], config, mesh), alone=mesh is None)
         state = from_tree(tree, config)
     except (KeyError, TypeError, AttributeError):
         raise damaged from None
@@ -219,11 +233,11 @@ def read_widened(directory: Path) -> Widened | None:
         raise UserError(f"{path} is no record of a widening", _RESTORE) from None
 
 
-def _read_leaves(directory: Path, abstract: StateTree) -> StateTree:
+def _read_leaves(directory: Path, abstract: StateTree, *, alone: bool) -> StateTree:
     from orbax.checkpoint import v1 as ocp
 
     try:
-        with _ONE_AT_A_TIME, _named(directory) as folder:
+        with _orbax(directory, alone=alone) as folder:
             return ocp.load(str(folder / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
         described = explain(error)

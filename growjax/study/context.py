@@ -33,6 +33,9 @@ from growjax.train.programs import Programs
 from growjax.train.shards import run_sharded
 from growjax.train.state import TrainState
 
+Sharded = Callable[..., Run]
+"""`growjax.train.shards.run_sharded`, or what gives the same with its arguments."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Context:
@@ -47,6 +50,8 @@ class Context:
     cells: StudyCells
     programs: Programs
     states: StateCache
+    sharded: Sharded = run_sharded
+    """How virtual shards are run, to the same bits."""
 
     @property
     def target(self) -> TrainConfig:
@@ -81,7 +86,7 @@ class Context:
         grid: Any = {"segments": steps // every, "segment_steps": every, "start": start}
         batch_size, shards = self.spec.data.batch_size, self.spec.shards
         if shards > 1:
-            return run_sharded(
+            return self.sharded(
                 state, self.feed, live, batch_size=batch_size, shards=shards, programs=self.programs, **grid
             )
         return run(state, self.feed, live, batch_size=batch_size, programs=self.programs, **grid, **self.sizes)
@@ -160,7 +165,7 @@ def make_feed(spec: StudySpec, tokens: TokenFile) -> Feed:
     return Feed(jnp.asarray(as_windows(tokens.train, data.seq_len)), jnp.asarray(evaluation))
 
 
-def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
+def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile, sharded: Sharded = run_sharded) -> Context:
     """Everything a study's cells are computed from."""
     require_windows(len(tokens.train), len(tokens.validation), spec.data)
     require_samples(spec, n_windows(len(tokens.train), spec.data.seq_len))
@@ -169,7 +174,8 @@ def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile) -> Context:
     require_vocabulary(vocab_size, config.model)
     plan = make_plan(config.model, spec.to.of(config.model))
     cells = study_cells(spec, unwidened_lag(spec, plan.source, plan.target))
-    return Context(spec, run, tokens, config, plan, make_feed(spec, tokens), cells, Programs(), StateCache())
+    feed = make_feed(spec, tokens)
+    return Context(spec, run, tokens, config, plan, feed, cells, Programs(), StateCache(), sharded)
 
 
 def unwidened_lag(spec: StudySpec, source: ModelConfig, target: ModelConfig) -> int:

@@ -25,7 +25,7 @@ from growjax.schema import SCHEMA, Record
 from growjax.source import source_digests
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study
-from growjax.study.context import Context, make_context, prepare_tokens
+from growjax.study.context import Context, Sharded, make_context, prepare_tokens
 from growjax.study.estimate import LONG, estimate
 from growjax.study.finalists import with_finalists
 from growjax.study.given import fill_data, fill_given
@@ -38,6 +38,7 @@ from growjax.study.selection import read_spec
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec
 from growjax.study.units import Filling, extension_units, fill_unit, filling, study_units
+from growjax.train.shards import run_sharded
 
 
 class Watch(Protocol):
@@ -120,6 +121,7 @@ def run_study(
     tokenizer: Path | None = None,
     phases: Phases | None = None,
     others: Sequence[Path] = (),
+    sharded: Sharded = run_sharded,
 ) -> Record:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
 
@@ -129,7 +131,8 @@ def run_study(
     units are filled; no result depends on either. `sources` and `tokenizer` say where that lies which the specification
     names by digest; one that names paths says so itself. `phases` is what is asked for where results decide that;
     without it a study's finalists are. `others` are runs whose sources and candidates are taken where they are this
-    run's (`growjax.study.reuse`).
+    run's (`growjax.study.reuse`). `sharded` runs virtual shards where this process fills cells
+    (`growjax.study.on_mesh.OnMesh`).
     """
     watch = watch or Nobody()
     runtime.start()
@@ -148,7 +151,7 @@ def run_study(
         repair_tokens(
             run, data_recipe(spec), recorded, watch.say, can=not spec.data.tokenizer or places.tokenizer is not None
         )
-        ctx = _opened(spec, run, watch, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
+        ctx = _opened(spec, run, watch, sharded, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = only is None and bool(ctx.cells.possible)
         stands = run.receipt()
@@ -158,11 +161,11 @@ def run_study(
         for other in others:
             watch.say(f"{reuse(run, other, head, cells.all())} cells are taken from {other}")
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
-        ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
+        ahead = not full and executor is None and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
         records |= {one.id: fill_given(ctx, one, places.sources.get(one.parameters["state"])) for one in cells.given}
         graph = Graph(study_units(ctx, cells, ahead=ahead), full=records)
-        chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
+        chosen = executor(filling(ctx)) if executor and not full else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
             for further in (phases or finalists_of)(ctx, records) if later else ():
@@ -184,7 +187,14 @@ def _recorded(run: RunDir) -> set[str]:
 
 
 def _opened(
-    spec: StudySpec, run: RunDir, watch: Watch, *, corpus: str | None, keep: Path | None, tokenizer: Path | None
+    spec: StudySpec,
+    run: RunDir,
+    watch: Watch,
+    sharded: Sharded,
+    *,
+    corpus: str | None,
+    keep: Path | None,
+    tokenizer: Path | None,
 ) -> Context:
     """The tokens, and what cells are computed from; a directory that gets no tokens is left as if nothing had been."""
     new = not (run.data / "tokens.json").exists()
@@ -192,7 +202,7 @@ def _opened(
         watch.phase("reading and tokenizing stories", 1, 1)
         tokens = prepare_tokens(run.data, spec, corpus, keep=keep, tokenizer=tokenizer)
         watch.done(1)
-        return make_context(spec, run, tokens)
+        return make_context(spec, run, tokens, sharded)
     except UserError:
         if new:
             run.forget()  # so that it is not in the way of the same command with another corpus
@@ -205,7 +215,8 @@ def _executor(ctx: Context, workers: int) -> Executor:
         return InProcess(ctx, fill_unit)
     devices = jax.local_devices()
     numbers = [devices[number % len(devices)].local_hardware_id or 0 for number in range(workers)]
-    return Processes(numbers, *filling(ctx))
+    given = filling(ctx)
+    return Processes(numbers, given.begin, given.arguments, given.fill)
 
 
 def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: RunDir, watch: Watch) -> Use:
@@ -217,7 +228,9 @@ def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: Run
     def done(unit: Unit) -> None:
         ended[unit.kind] += 1
         if not unit.optional:
-            watch.done(unit.cost, ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items()))
+            cells = ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items())
+            workers = executor.capacity
+            watch.done(unit.cost, cells if workers == 1 else f"{cells} on {workers} workers")
 
     return fill(graph, executor, records, accept=run.check, done=done)
 

@@ -64,7 +64,8 @@ def check_finite(state: TrainState) -> None:
     """Raises `UserError` for the first leaf with a value that is no finite number, as a diverged training leaves."""
     for part, tree in {"params": state.params, "opt_state": state.opt_state._asdict()}.items():
         for path, leaf in _leaves(part, tree).items():
-            if not np.isfinite(np.asarray(leaf)).all():
+            cut = len(leaf.devices()) > 1  # every device looks at its own piece
+            if not (bool(jnp.isfinite(leaf).all()) if cut else np.isfinite(np.asarray(leaf)).all()):
                 raise UserError(f"{path} holds values that are no finite numbers", "widen a state that did not diverge")
 
 

@@ -155,17 +155,36 @@ def traced_sharded(config: TrainConfig, *, batch_size: int, shards: int) -> dict
 
 def sharded_fingerprint(state: TrainState, feed: Feed, run_keys: RunKeys, *, batch_size: int, shards: int) -> str:
     """SHA-256 over the lowered texts of the four programs: the same wherever they run."""
+    lowered = lowered_programs(state, feed, run_keys, batch_size=batch_size, shards=shards)
+    return text_digest("".join(one.as_text() for one in lowered))
+
+
+def lowered_programs(
+    state: TrainState,
+    feed: Feed,
+    run_keys: RunKeys,
+    *,
+    batch_size: int,
+    shards: int,
+    device: Any = None,
+) -> list[jax.stages.Lowered]:
+    """The four programs, of shapes alone: of a batch, of a shard, of the update, and of an evaluation. With a device
+    they are as `run_sharded` compiles them there."""
+    place = None if device is None else jax.sharding.SingleDeviceSharding(device)
+
+    def there(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
+
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, feed, run_keys))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     of_state, of_feed, of_keys = shapes
     batch = jax.eval_shape(partial(_batch, batch_size=batch_size), of_feed, of_keys, number)
-    arguments = (of_state.params, batch, of_keys.dropout, number, number)
+    arguments = there((of_state.params, batch, of_keys.dropout, number, number))
     static = {"config": state.config, "shards": shards}
     part = jax.eval_shape(partial(_shard, **static), *arguments)
-    texts = [
-        _batch.lower(of_feed, of_keys, number, batch_size=batch_size).as_text(),
-        _shard.lower(*arguments, **static).as_text(),
-        _update.lower(of_state, [part] * shards).as_text(),
-        _mark.lower(of_state, of_feed.evaluation).as_text(),
+    return [
+        _batch.lower(of_feed, of_keys, number, batch_size=batch_size),
+        _shard.lower(*arguments, **static),
+        _update.lower(there(of_state), there([part] * shards)),
+        _mark.lower(there(of_state), of_feed.evaluation),
     ]
-    return text_digest("".join(texts))
