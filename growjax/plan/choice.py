@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from growjax.errors import UserError
-from growjax.mesh.rules import MeshShape, meshes, require_divides, require_shards
-from growjax.model.decoder import named_params
+from growjax.mesh.cutting import require_model
+from growjax.mesh.rules import MeshShape, meshes, require_shards
 from growjax.plan.chips import Chip
 from growjax.plan.memory import Batch, Phase, peak, phases
 from growjax.plan.roofline import Seconds, step_seconds
@@ -59,7 +59,7 @@ def options(state: TrainState, chip: Chip, chips: int, batch: Batch) -> list[Opt
 
 def _option(state: TrainState, chip: Chip, mesh: MeshShape, batch: Batch, kept: Saved) -> Option:
     try:
-        require_divides(mesh, ((path, spec, leaf.shape) for path, spec, leaf in named_params(state.config.model)))
+        require_model(mesh, state.config.model)
     except UserError as error:
         return Option(mesh, None, None, error.fault)
     most = peak(phases(state, mesh, batch, kept))
