@@ -72,7 +72,7 @@ def test_what_is_no_such_number_is_refused(cls: Any, name: str, domain: Any):
     bad = [*BAD, *([0.5, 1.5, 2**63, np.uint64(2**64 - 1)] if isinstance(of_kind(domain), Whole) else [])]
     least = getattr(of_kind(domain), "least", 0)
     for value in bad:
-        if value == -1 and least <= -1:
+        if least <= -1 and not isinstance(value, np.ndarray) and value == -1:
             continue
         for one in ((value,),) if isinstance(domain, Several) else (value,):
             with pytest.raises(UserError, match=name) as caught:
