@@ -287,6 +287,13 @@ def test_who_is_not_ray_is_refused_in_time(says: bytes, fault: str, monkeypatch:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        threading.Thread(target=lambda: server.accept()[0].sendall(says)).start()
+        held: list[socket.socket] = []  # open until the end
+
+        def answer() -> None:
+            held.append(server.accept()[0])
+            held[0].sendall(says)
+
+        threading.Thread(target=answer).start()
         with pytest.raises(UserError, match=rf"no Ray cluster answers at 127.0.0.1:\d+ \(.*{fault}"):
             ray.connect(f"127.0.0.1:{server.getsockname()[1]}")
+        held[0].close()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, growjax
 
-from growjax.config import canonical_json
+from growjax.config import TrainConfig, canonical_json
 from growjax.digests import named_leaves
 from growjax.errors import CheckFailed, UserError
 from growjax.proof.differences import leaf_difference
@@ -55,7 +55,9 @@ def damaged_leaf(folder: Path, honest: Any) -> set[str]:
     """The leaves that differ from the honest ones in what can be read, whatever was recorded of them."""
     info = json.loads((folder / "state.json").read_text())
     try:
-        found = dict(named_leaves(_read_leaves(folder, _abstract(info["leaves"]))))
+        found = dict(
+            named_leaves(_read_leaves(folder, _abstract(info["leaves"], TrainConfig.from_dict(info["config"]), None)))
+        )
     except UserError as error:
         return {str(error).partition("leaf ")[2].partition(" ")[0]}
     return {name for name, leaf in named_leaves(honest) if leaf_difference(name, leaf, found[name])}

@@ -62,6 +62,7 @@ def honest(run: Path) -> dict[str, list[list[str]]]:
         "export": [[state, "--out", "made/hf", "--dtype", "float16", "--max-shard-mb", "1"]],
         "select": [[state, "--out", "made", "--horizon", "32", "--first", "8", "--budget", "60", "--rates", "0.5",
                     "--operators", "exact_copy", "perturbed:sigma=0.1", "--to.d-model", "32"]],
+        "plan": [[state, "--to.d-model", "64", "--chip", "h100", "--chips", "4", "--json"]],
         "operators": [["--only", "exact_copy", "--steps", "3", "--dialect", "layer", "--json"]],
         "audit": [[str(run), "--inject", "none"], [str(run), "--against", str(run)],
                   [str(run), "--cell", cell, "--step", "3"]],

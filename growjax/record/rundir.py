@@ -193,6 +193,14 @@ class RunDir:
         """The receipt as it stands, undamaged."""
         return cast(Record, read_receipt(self.path))
 
+    def has_ended(self, header: Record) -> bool:
+        """Whether a run of this configuration has come to its end here, and its receipt is undamaged."""
+        try:
+            found = self.receipt()
+        except (UserError, CheckFailed):
+            return False
+        return "inputs" in found and found["config"] == header["config"]
+
     def recorded(self) -> dict[str, CellRecord]:
         """The cells of the receipt, by id; none where there is none, or where it is damaged."""
         try:

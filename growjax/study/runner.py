@@ -154,8 +154,7 @@ def run_study(
         ctx = _opened(spec, run, watch, sharded, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = only is None and bool(ctx.cells.possible)
-        stands = run.receipt()
-        finished = not later or ("inputs" in stands and stands["config"] == head["config"])
+        finished = not later or run.has_ended(head)
         possible = [e.recipe for e in ctx.cells.possible] if later else []
         repaired = repair_cells(run, [*cells.all(), *possible], recorded, watch.say, at_hand=places.sources)
         for other in others:
