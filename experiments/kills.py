@@ -159,13 +159,15 @@ class Experiment:
         return rng.uniform(0, known[len(known) // 2])
 
     def faults(self, out: Path, code: int, said: str) -> list[str]:
-        """What is wrong with a directory that was continued to its end."""
+        """What is wrong with a directory that was continued to its end; one with faults is kept."""
         found = [] if code == 0 else [f"exit code {code}: {said[-300:]}"]
         contents = self.contents(out)
         found += [f"{name} differs" for name in sorted({*contents, *self.expected})
                   if contents.get(name) != self.expected.get(name)]  # fmt: skip
         if any(out.rglob(".*.tmp")) or (out / "partial").exists():
             found.append("something half-written is left")
+        if found:
+            shutil.copytree(out, self.work / f"faulty-{time.time_ns()}")
         return found
 
     def killed(self, number: int) -> Round | None:
@@ -222,6 +224,10 @@ class Experiment:
         (os.killpg if group else os.kill)(process.pid, which)
         _, said = process.communicate()
         gone = empty_after(process.pid)
+        if process.returncode == 0:  # it was on its way out
+            faults = self.faults(out, 0, said)
+            shutil.rmtree(out)
+            return {"kind": "none", "faults": faults} if faults else None
         faults = [] if gone is not None else ["an orphan after 5 s"]
         if (process.returncode, said) != (128 + which, f"{LINE}\n"):
             faults.append(f"exit code {process.returncode}: {said[-600:]}")

@@ -145,7 +145,7 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "shards": SIZE,
         **ON_MESH,
     },
-    "StudyArguments": {"workers": WORKERS},
+    "StudyArguments": {"workers": WORKERS, "time": Whole(1), "cores": SIZE, "gpus": Maybe(COUNT)},
     "WidenArguments": {"seed": SEED, **ON_MESH},
     "SelectArguments": {
         "workers": WORKERS,
@@ -153,6 +153,11 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         **dict.fromkeys(("horizon", "budget", "first", "eval_every"), STEPS),
         "replicates": SIZE,
         "rates": Several(POSITIVE),
+    },
+    "PlanArguments": {
+        **dict.fromkeys(("chips", "eval_windows"), SIZE),
+        **dict.fromkeys(("batch_size", "shards", "candidates", "seq_len"), COUNT),
+        **dict.fromkeys(("horizon", "budget", "first", "eval_every"), STEPS),
     },
     "VerifyArguments": {"workers": WORKERS},
     "ExportArguments": {"max_shard_mb": POSITIVE},

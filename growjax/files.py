@@ -10,10 +10,10 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growjax.errors import UserError
+from growjax.errors import CheckFailed, UserError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -53,6 +53,22 @@ def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # another process may have written there
                 folder.rmdir()
         raise
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, by their path below it. Raises `OSError` where one cannot be read."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def write_contents(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes such files into a folder. Raises `CheckFailed` for a path that leads out of it."""
+    for name, data in files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise CheckFailed(f"{name!r} is no path below a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def _placed(temporary: Path, path: Path) -> bool:

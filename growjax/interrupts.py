@@ -8,6 +8,7 @@ at a second signal. Nothing here imports more than Python's own.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -45,6 +46,7 @@ class Interrupts:
         read, write = os.pipe()
         os.set_blocking(write, False)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        atexit.register(self._too_late)  # the first to be registered is the last to run
         for number in _SIGNALS:
             signal.signal(number, self._raise)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # blocked where this process was started again
@@ -64,6 +66,12 @@ class Interrupts:
     def ended(self) -> None:
         """Everything is closed."""
         self._working = False
+
+    def _too_late(self) -> None:
+        """The last that Python does before it takes handlers down, where a signal would kill it: from here on one is
+        ignored, and the exit code stays that of the command."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if not self._working or self.came is not None:  # who asks twice does not want to wait

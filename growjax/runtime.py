@@ -226,6 +226,12 @@ def pins() -> Record:
     }
 
 
+def carried() -> dict[str, str | None]:
+    """Variables by which a process elsewhere has the pins of this one; None: it must not have that."""
+    names = ("XLA_FLAGS", "JAX_PLATFORMS", *pins()["env"], *ENV_HABITS)
+    return {name: os.environ.get(name) for name in names}
+
+
 def _jax_agrees() -> bool:
     """Whether the running jax took the pins (it reads them only once, when imported)."""
     if "jax" not in sys.modules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import runpy
 import sys
@@ -98,6 +99,14 @@ def names_by_hash() -> None:
     streams.name_tag = lambda name: hash(name) & 0xFFFFFFFF  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def a_worker_without_its_pin() -> None:
+    """B8: workers shift every seed; here nobody does."""
+    if multiprocessing.parent_process() is not None:
+        os.environ["JAX_RANDOM_SEED_OFFSET"] = "1"
+    honest = runtime.carried
+    runtime.carried = lambda: {**honest(), "JAX_RANDOM_SEED_OFFSET": "1"}
+
+
 def evaluations_use_up_keys() -> None:
     """B9: every evaluation moves the dropout stream on by one step: a key is drawn twice, or left out."""
     from growjax.train import loop
@@ -119,6 +128,7 @@ PLANTS = {
     "B5-processes": a_sum_in_the_order_of_processes,
     "B6": a_store_of_half_the_bits,
     "B7": names_by_hash,
+    "B8": a_worker_without_its_pin,
     "B9": evaluations_use_up_keys,
 }
 

@@ -22,6 +22,7 @@ from growjax.record.store import load_state, save_state
 from growjax.study.presets import presets
 from growjax.study.runner import run_study
 from growjax.train import loop, state
+from growjax.train.programs import module_digest
 
 
 def planted_step(at: int, leaf: tuple[int, ...]) -> Any:
@@ -60,6 +61,21 @@ def test_diff_finds_the_element_from_digests(smoke_run: Path, tmp_path: Path, mo
 def test_runs_that_share_no_cell_are_not_the_same():
     done = growjax("diff", str(ROOT / "artifacts" / "smoke"), str(ROOT / "artifacts" / "crossed"))
     assert done.code == 1 and "nothing was compared" in done.out and "no difference" not in done.out, done.err
+
+
+def test_names_within_a_module_do_not_count():
+    """An instruction's name follows from what a process traced before: the first to trace a function gives its own."""
+
+    def text(name: str, times: float) -> str:
+        def inner(x: jax.Array) -> jax.Array:
+            return jnp.sort(jnp.sin(x)) * times
+
+        inner.__name__ = name
+        outer = jax.jit(lambda x: jax.jit(inner)(x) + 1.0)
+        return outer.lower(jnp.ones(64)).compile().as_text() or ""
+
+    one, other = text("at_step", 2.0), text("at_site", 2.0)
+    assert one != other and module_digest(one) == module_digest(other) != module_digest(text("at_step", 3.0))
 
 
 def test_another_compilation_is_known_from_another_program():

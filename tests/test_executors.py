@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import quick_programs
 
-from growjax.cells.executor import Delivery, InProcess
+from growjax.cells.executor import AGAIN, Delivery, InProcess
 from growjax.cells.graph import Graph, Unit
 from growjax.cells.scheduler import TRIES, fill
 from growjax.errors import CheckFailed, UserError
@@ -159,6 +159,27 @@ def test_what_an_executor_delivers_is_checked():
     ):
         with pytest.raises(error, match=text):
             fill(graph, Scripted(*deliveries), {})
+
+
+class Growing(Scripted):
+    """Has room for one unit until it has said once that there is room for two."""
+
+    def __init__(self, *deliveries: Delivery):
+        super().__init__(*deliveries)
+        self.capacity, self.handed = 1, []
+
+    def submit(self, unit: Unit, given: Mapping[str, Any]) -> None:
+        self.handed.append((unit.name, len(self.deliveries)))
+
+    def next(self) -> Delivery:
+        self.capacity = 2
+        return super().next()
+
+
+def test_capacity_that_grows_is_used_while_units_are_under_way():
+    executor = Growing(AGAIN, Delivery("a", [{"id": "a"}]), Delivery("b", [{"id": "b"}]))
+    fill(Graph([unit("a"), unit("b")]), executor, {})
+    assert executor.handed == [("a", 3), ("b", 2)]
 
 
 LONG = TINY.replace(source_steps=(40,), operators=(), regimes=())

@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 import csv
 import math
-import re
-from html.parser import HTMLParser
+from html import escape
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
+from markdown_it import MarkdownIt
+from pages import Rendered, checked
 
+from growjax.report import figures, markdown
 from growjax.report.page import write_report
 
 LONG = "perturbed:sigma=0.05,cancelling=false"
 OPERATORS = ("exact_copy", LONG, "asymmetric_reset", "structured", "perturbed:sigma=0.01", "lockstep", "zero_pad",
              "aki", "net2net", "lemon")  # fmt: skip
 EXACT = {"exact_copy", "asymmetric_reset", "lockstep", "structured"}
-VOID = {"meta", "br", "link", "img", "hr", "input"}
 
 
 def curve(place: int, steps: list[int], *, shift: float) -> list[float]:
@@ -104,61 +104,6 @@ def synthetic(
                     "tau": None if place == 3 else 0.3 * place, "top1": place == 1, "regret": 0.0123,
                 })  # fmt: skip
     return summary
-
-
-class Checker(HTMLParser):
-    """Balances tags, gathers text and every attribute that could reach out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.ids: list[str] = []
-        self.reaches: list[str] = []
-        self.conclusion: list[str] = []
-        self.depth = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag not in {"script", "link", "iframe", "object", "img"}
-        found = dict(attrs)
-        self.reaches += [v or "" for k, v in attrs if k in {"href", "src", "xlink:href", "action", "data"}]
-        self.ids += [found["id"] or ""] if "id" in found else []
-        if tag not in VOID:
-            self.open.append(tag)
-            if found.get("id") == "conclusion":
-                self.depth = len(self.open)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
-        if len(self.open) == self.depth:
-            self.depth = 0
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-        if self.depth:
-            self.conclusion.append(data)
-
-
-def checked(directory: Path) -> Checker:
-    """The page, parsed, with everything that holds for any page."""
-    page = (directory / "index.html").read_text()
-    parser = Checker()
-    parser.feed(page)
-    parser.close()
-    assert parser.open == []
-    assert len(parser.ids) == len(set(parser.ids))
-    assert all(target.startswith("#") and target[1:] in parser.ids for target in parser.reaches)
-    assert not re.search(r"https?:|@import|url\((?!#)", page)
-    assert "nan" not in re.findall(r"[a-z]+", " ".join(parser.words).lower())
-    for svg in (directory / "figures").glob("*.svg"):
-        ElementTree.parse(svg)
-    return parser
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +223,28 @@ def test_names_are_escaped(tmp_path: Path) -> None:
             row["candidate"] = nasty if row["candidate"] == "exact_copy" else row["candidate"]
     summary["notes"] = ["<script>x</script>"]
     write_report(tmp_path, summary)
-    described = "".join(checked(tmp_path).words)
-    assert nasty in described
-    assert "<script>x</script>" in described
+    read = Rendered(tmp_path, "study.md")
+    assert not read.tags & {"b", "script", "a"} and read.targets == {
+        f"figures/{path.name}" for path in (tmp_path / "figures").iterdir()
+    }
+    for described in ("".join(checked(tmp_path).words), "".join(read.words)):
+        assert nasty in described
+        assert "<script>x</script>" in described
+
+
+def test_a_source_is_one_line_over_all_its_states():
+    """The curve of a state is that of the training since the state before."""
+    states = [("seed0-step10", 10, [[0, 5.0], [10, 4.0]]), ("seed0-step30", 30, [[20, 3.5], [30, 3.0]])]
+    rows = [{"name": name, "seed": 0, "step": step, "validation_loss": curve[-1][1], "curve": curve}
+            for name, step, curve in states]  # fmt: skip
+    drawn = figures.sources({"sources": rows})
+    assert drawn is not None
+    assert list(drawn.axes[0].lines[0].get_xdata()) == [0, 10, 20, 30]
+
+
+def test_the_strange_beginnings_of_lines():
+    for text in ("# x", "- x", "1. x", "12) x", "+ x", "=== x", "> x", "*x*", "_x_", "`x`", "a_b", "x.y 1.5", "&lt;"):
+        html = f"<main><p>{escape(text)}</p><ul><li>{escape(text)}</li></ul></main>"
+        assert MarkdownIt("commonmark").render(markdown.of_page(html)) == (
+            f"<p>{escape(text)}</p>\n<ul>\n<li>{escape(text)}</li>\n</ul>\n"
+        )

@@ -27,6 +27,7 @@ from growjax.record.store import load_state, state_digest
 from growjax.select.racing import entrants
 from growjax.select.runner import planned, pool, run_selection
 from growjax.select.summary import summarise_selection
+from growjax.study import fill
 from growjax.study.context import Context
 from growjax.study.presets import presets
 from growjax.study.receipt import spec_of
@@ -157,6 +158,26 @@ def test_a_larger_budget_goes_on(selected: Path, source: Path, tmp_path: Path):
     assert more == plain and more["answer"]["spent"] > 60
 
 
+def test_candidates_of_another_run_are_not_made_again(
+    selected: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A study of the same source takes the selection's candidates, and a selection those of the study; the receipts are
+    those of runs that made them."""
+    made = []
+    honest = fill.widen
+    monkeypatch.setattr(fill, "widen", lambda *a, **more: made.append(more["operator"]) or honest(*a, **more))
+    both = ("exact_copy", "net2net")
+    spec = with_sources(SMOKE.replace(operators=both, regimes=("deterministic",), data=SMOKE.data), [source])
+    study = run_study(spec, RunDir(tmp_path / "study"), others=[selected])
+    assert made == ["net2net"]
+    assert run_study(spec, RunDir(tmp_path / "plain"))["root"] == study["root"]
+    made.clear()
+    run_selection(asked(source), RunDir(tmp_path / "run"), others=[selected, tmp_path / "study"])
+    assert not made and finished_receipt(tmp_path / "run")["root"] == finished_receipt(selected)["root"]
+    with pytest.raises(UserError, match="holds no states"):
+        run_selection(asked(source), RunDir(tmp_path / "again"), others=[selected / "receipt.json"])
+
+
 def test_who_races_is_known_at_step_0():
     def cell(loss: float | None, state: str, config: str = "c") -> dict[str, Any]:
         return {"metrics": {"loss": loss}, "digests": {"state": state, "config": config}}
@@ -210,12 +231,16 @@ def test_a_receipt_without_a_rung_of_its_race_is_refused(selected: Path):
         summarise_selection(broken)
 
 
+DATA = [
+    word for name, value in SMOKE.data.to_dict().items() for word in (f"--data.{name.replace('_', '-')}", str(value))
+]
+
+
 def words(source: Path, out: Path) -> list[str]:
     """The command of a small selection, by published trust."""
-    data = {f"--data.{name.replace('_', '-')}": value for name, value in SMOKE.data.to_dict().items()}
-    more = {**data, "--horizon": 64, "--first": 4, "--eval-every": 4, "--budget": 120, "--workers": 1}
-    given = [str(word) for pair in more.items() for word in pair]
-    return ["select", str(source), "--out", str(out), *given, "--operators", *NAMES, "--json"]
+    lags = {"--horizon": 64, "--first": 4, "--eval-every": 4, "--budget": 120, "--workers": 1}
+    given = [str(word) for pair in lags.items() for word in pair]
+    return ["select", str(source), "--out", str(out), *DATA, *given, "--operators", *NAMES, "--json"]
 
 
 def test_the_command(source: Path, tmp_path: Path):
@@ -225,7 +250,7 @@ def test_the_command(source: Path, tmp_path: Path):
     assert found["question"]["budget"] == 120 >= found["answer"]["spent"] and found["trust"]
     assert (tmp_path / "run" / "report" / "selection.json").exists()
     went_on = growjax("train", "--from", str(tmp_path / "run"), "--out", str(tmp_path / "on"), "--steps", "8",
-                      "--eval-every", "8", "--workers", "1", *words(source, tmp_path)[4:20])  # fmt: skip
+                      "--eval-every", "8", "--workers", "1", *DATA)  # fmt: skip
     assert went_on.code == 0, went_on.err
     parent = next(c for c in finished_receipt(tmp_path / "on")["cells"] if c["kind"] == "given")
     assert parent["parameters"]["state"] == found["answer"]["state"]

@@ -60,6 +60,8 @@ def honest(run: Path) -> dict[str, list[list[str]]]:
         "widen": [[state, "--out", "made", "--operator", "lockstep+noise:sigma=0.1", "--to.d-model", "32"]],
         "import": [["nowhere", "--out", "made"], [state, "--out", "made", "--force"]],
         "export": [[state, "--out", "made/hf", "--dtype", "float16", "--max-shard-mb", "1"]],
+        "select": [[state, "--out", "made", "--horizon", "32", "--first", "8", "--budget", "60", "--rates", "0.5",
+                    "--operators", "exact_copy", "perturbed:sigma=0.1", "--to.d-model", "32"]],
         "operators": [["--only", "exact_copy", "--steps", "3", "--dialect", "layer", "--json"]],
         "audit": [[str(run), "--inject", "none"], [str(run), "--against", str(run)],
                   [str(run), "--cell", cell, "--step", "3"]],

@@ -7,11 +7,14 @@ never change a bit.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 from growjax.cells.graph import Unit
+from growjax.errors import CheckFailed, UserError
+from growjax.files import explain
 from growjax.schema import Record
 
 Fill = Callable[[Any, Any, Mapping[str, Record]], Sequence[Record]]
@@ -38,6 +41,10 @@ class Delivery(NamedTuple):
     """Whether its worker ended before it did: it is handed out again."""
 
 
+AGAIN = Delivery("", lost=True)
+"""Of no unit: whoever gets it looks once more at what can be handed out."""
+
+
 class Executor(Protocol):
     """Fills units.
 
@@ -58,7 +65,7 @@ class Executor(Protocol):
         lost."""
 
     def next(self) -> Delivery:
-        """Waits until a unit has ended, and says how."""
+        """Waits until a unit has ended, and says how. `AGAIN` where only the capacity has changed."""
         ...
 
     def stop(self, *, failed: bool) -> None:
@@ -84,6 +91,13 @@ class InProcess:
         return Delivery(unit.name, self._fill(self._context, unit.argument, given))
 
     def stop(self, *, failed: bool) -> None: ...
+
+
+def described(error: Exception) -> Exception:
+    """An error as another process can raise it."""
+    if isinstance(error, (UserError, CheckFailed)):
+        return error
+    return explain(error) or RuntimeError("".join(traceback.format_exception(error)))
 
 
 class Running:

@@ -12,15 +12,13 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
-from growjax.cells.executor import KILLED, Delivery, Fill
+from growjax.cells.executor import KILLED, Delivery, Fill, described
 from growjax.cells.graph import Unit
-from growjax.errors import CheckFailed, UserError
-from growjax.files import explain
+from growjax.errors import UserError
 from growjax.schema import Record
 
 LOSSES = 5
@@ -115,22 +113,15 @@ def _main(
         jax.config.update("jax_cuda_visible_devices", str(device))  # read when jax looks for its devices
         context = begin(*arguments)
     except Exception as error:
-        failed = _described(error)
+        failed = described(error)
     with contextlib.suppress(EOFError, OSError):
         while True:
             name, argument, given = pipe.recv()
             try:
                 delivery = Delivery(name, error=failed) if failed else Delivery(name, fill(context, argument, given))
             except Exception as error:
-                delivery = Delivery(name, error=_described(error))
+                delivery = Delivery(name, error=described(error))
             pipe.send(delivery)
-
-
-def _described(error: Exception) -> Exception:
-    """An error as another process can raise it."""
-    if isinstance(error, (UserError, CheckFailed)):
-        return error
-    return explain(error) or RuntimeError("".join(traceback.format_exception(error)))
 
 
 def _follow(sentinel: int) -> None:

@@ -20,6 +20,7 @@ from growjax.interrupts import LINE, Interrupted
 VERBS = {
     "train": "train a source model and keep its full state at named steps",
     "widen": "make a wide start from a trained state",
+    "plan": "memory, time and mesh of a target on chips that need not be here",
     "import": "bring in a Hugging Face checkpoint as a state",
     "export": "write a state as a Hugging Face checkpoint",
     "study": "the whole experiment: sources, candidates, probes, continuations, rankings, report",

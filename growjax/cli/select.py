@@ -59,6 +59,9 @@ class SelectArguments(Common):
     """Multiples of the learning rate at which the paper's families race as well."""
     seed: int = 1
     """Root of all randomness of the race."""
+    reuse: tuple[Path, ...] = ()
+    """Runs whose candidates are taken where they are those of the race: studies of the same source on the same
+    stories."""
 
 
 def run(argv: list[str]) -> int:
@@ -90,18 +93,22 @@ def run(argv: list[str]) -> int:
     )
     spec = planned(spec, horizon=given.horizon, first=given.first)
     directory = RunDir(given.out)
+    before = set(directory.cells.glob("*")) if not given.force else set()
     with ProgressWatch() as watch:
         for name in spec.left_out:
             watch.say(f"{name} cannot follow the plan, and is no candidate")
         summary = run_selection(spec, directory, workers=given.workers or runtime.workers(1), force=given.force,
-                                watch=watch, keep=runtime.tokens_directory())  # fmt: skip
+                                watch=watch, keep=runtime.tokens_directory(), others=given.reuse)  # fmt: skip
         watch.phase("drawing the report", 1, 1)
+        directory.check_own("report", "report/figures", "report/tables")
         write_selection(directory.report, summary)
         watch.done(1)
     if given.json:
         print(json.dumps({"directory": str(given.out), **summary}, sort_keys=True))
     else:
         print_selection(console(), given.out, summary)
+        filled = sum(path not in before for path in directory.cells.iterdir())
+        console().print(f"of the cells {filled} were filled by this command", highlight=False)
     return 0
 
 

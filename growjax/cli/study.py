@@ -10,7 +10,8 @@ from typing import Annotated
 import tyro
 
 from growjax import runtime
-from growjax.cli.arguments import Common, option_value, option_values, parse
+from growjax.cli.arguments import option_value, option_values, parse
+from growjax.cli.executors import Where, chosen
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import print_study
 from growjax.errors import UserError
@@ -21,7 +22,7 @@ from growjax.study.spec import StudySpec
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyArguments(Common):
+class StudyArguments(Where):
     """Train sources, widen them by every operator, probe and continue the candidates in every regime, rank them.
 
     With --source, sources that were not trained here take the place of those: states, run directories, checkpoints.
@@ -29,6 +30,8 @@ class StudyArguments(Common):
 
     out: Path | None = None
     """Run directory; runs/PRESET if not given. The same command goes on with an interrupted run."""
+    reuse: tuple[Path, ...] = ()
+    """Runs whose sources that were not trained here, and whose candidates, are taken where they are this study's."""
     spec: Annotated[StudySpec, tyro.conf.arg(name="")] = StudySpec()
 
 
@@ -50,7 +53,7 @@ def run(argv: list[str]) -> int:
         spec = with_sources(spec, sources)  # whose model, optimizer and tokenizer are then what options replace
     given = parse(StudyArguments, argv, verb="study", default=StudyArguments(spec=spec))
     directory = RunDir(given.out or Path("runs") / name)
-    workers = given.workers or runtime.workers(given.spec.shards)
+    workers, executor = chosen(given, given.spec.shards)
     with ProgressWatch() as watch:
         run_study(
             given.spec,
@@ -59,6 +62,8 @@ def run(argv: list[str]) -> int:
             force=given.force,
             watch=watch,
             keep=runtime.tokens_directory(),
+            others=given.reuse,
+            executor=executor,
         )
         watch.phase("drawing the report", 1, 1)
         summary = with_claims(finished_receipt(directory.path))

@@ -4,6 +4,7 @@ other surroundings and compares every digest with those of the plain run. No row
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import random
@@ -140,6 +141,23 @@ def _surroundings(bench: Bench, plain: Record) -> Compared:
         yield version, plain, bench.reference_run(version, program=(python, *bench.program[1:]))[0]
 
 
+def _executors(bench: Bench, plain: Record) -> Compared:
+    """Cells filled in one process, in several, and, where those are installed, on a Ray cluster of this machine alone
+    and as jobs of submitit's."""
+    here = bench.study("cells filled in one process", "one", words=("--workers", "1"))
+    for module, name, words in EXECUTORS:
+        if module is None or importlib.util.find_spec(module):
+            yield name, here, bench.study(name, words[1], words=(*words, "--workers", "2"))
+
+
+EXECUTORS = (
+    (None, "2 processes beside each other", ("--executor", "processes")),
+    ("ray", "2 workers on Ray", ("--executor", "ray", "--address", "local")),
+    ("submitit", "2 jobs at a time", ("--executor", "slurm", "--cluster", "local")),
+)
+"""(the module that it needs, a name, options) of each executor."""
+
+
 def _watching(bench: Bench, plain: Record) -> Compared:
     kept = [name for name in plain if name != "programs"]
     for every in (1, 2, 12):
@@ -161,7 +179,7 @@ ROWS = (
         "hash seed, time zone, locale, working directory, pages of memory, compilation cache, Python",
         _surroundings,
     ),
-    Row("B8", "the executor", None, "there is one executor so far"),
+    Row("B8", "the executor: one process, several, Ray and SLURM jobs where those are installed", _executors),
     Row("B9", "watching: logging, progress, more frequent evaluation", _watching),
     Row("B10", "the CPU model", None, "one machine cannot show it: compare receipts of two with `diff`"),
 )

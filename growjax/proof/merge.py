@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 
 from growjax.config import Config
 from growjax.data.tokens import INFO
-from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax.errors import CheckFailed, UserError
 from growjax.files import require_path, whole_directory
 from growjax.proof.differences import cell_difference, cell_start
 from growjax.proof.verify import model_of
@@ -21,12 +21,12 @@ from growjax.record.cell_types import CellRecord
 from growjax.record.integrity import check_result, check_stored, open_receipt, recorded_tokens
 from growjax.record.reader import typed_cell
 from growjax.record.receipt_types import Begun, Receipt
-from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference, results_digest
+from growjax.record.rundir import RunDir, first_difference, results_digest
 from growjax.schema import SCHEMA, Record, reads
-from growjax.source import source_notes
 from growjax.study.finalists import with_finalists
 from growjax.study.growing import MAY_GROW
 from growjax.study.receipt import cells_of, spec_of
+from growjax.study.reuse import require_same
 from growjax.study.runner import programs_of
 from growjax.study.selection import Selection
 from growjax.study.spec import StudySpec
@@ -65,7 +65,7 @@ def merge(a: Path, b: Path, out: Path) -> Merged:
     if out.exists():
         raise UserError(f"{out} is there already", "choose another --out")
     halves = (_half(a), _half(b))
-    _same_environment(*halves)
+    require_same(halves[0].receipt, halves[1].receipt)
     spec = merged_spec(*(spec_of(half.receipt) for half in halves))
     both = _same_cells(*halves)
     found = {**halves[1].cells, **halves[0].cells}
@@ -105,19 +105,6 @@ def _half(path: Path) -> _Half:
     held = cast("Receipt | Begun", {**receipt, "cells": [recorded.get(name, cell) for name, cell in cells.items()]})
     check_stored(path, held)
     return _Half(run, held, cells)
-
-
-def _same_environment(a: _Half, b: _Half) -> None:
-    """Raises `NotComparable` with the first field in which two halves were not made alike."""
-    for field in (*COMPARABLE, *LOCAL):
-        old, new = (half.receipt["environment"].get(field) for half in (a, b))
-        if old != new:
-            raise NotComparable(f"not comparable: {first_difference(old, new, f'environment.{field}')}")
-    for part in ("pins", "source_code", "measures"):
-        old, new = (half.receipt.get(part) for half in (a, b))
-        if old != new:
-            modules = source_notes(old, new) if part == "source_code" else []
-            raise NotComparable(f"not comparable: {(modules or [first_difference(old, new, part)])[0]}")
 
 
 def merged_spec(a: StudySpec, b: StudySpec) -> StudySpec:

@@ -218,16 +218,17 @@ def check_stored(directory: Path, receipt: Receipt | Begun) -> int:
     return len(receipt["cells"]) if there else 0
 
 
-def check_cell(folder: Path) -> CellRecord:
-    """The record of a filled cell, once all that its folder holds is found to be what it says. Raises `CheckFailed`
-    with the place of damage."""
+def check_cell(folder: Path, name: str | None = None) -> CellRecord:
+    """The record of a filled cell, once all that its folder holds is found to be what it says. `name` is its id where
+    that is not the folder's name. Raises `CheckFailed` with the place of damage."""
+    name = name or folder.name
     record = check_result(folder / "result.json")
     try:
         cell = typed_cell(record, str(folder / "result.json"))
     except UserError as error:
         raise CheckFailed(error.fault) from None
-    if cell["id"] != folder.name:
-        raise CheckFailed(f"cell {folder.name}: its result.json is that of cell {cell['id']}")
+    if cell["id"] != name:
+        raise CheckFailed(f"cell {name}: its result.json is that of cell {cell['id']}")
     _check_trace(folder, cell)
     if cell["kind"] == "given" or cell["kind"] == "source" or cell["kind"] == "candidate":
         _check_state(folder, cell)

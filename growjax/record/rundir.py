@@ -12,10 +12,10 @@ from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import is_leftover, require_path, sweep, whole_directory, write_text
+from growjax.files import is_leftover, require_path, sweep, whole_directory, write_contents, write_text
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
-from growjax.record.integrity import check_result, read_receipt, undamaged_header
+from growjax.record.integrity import check_cell, check_result, read_receipt, undamaged_header
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
 from growjax.schema import SCHEMA, Fields, Record, reads
@@ -240,6 +240,18 @@ class RunDir:
                 write_text(folder / "metrics.jsonl", text)
             write_text(folder / "result.json", canonical_json(cell.to_dict()) + "\n")
         return cell.to_dict()
+
+    def adopt(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Stores a cell that was filled elsewhere, all or nothing, once all its files are found to be what they say;
+        one that is there already is compared. Raises `CheckFailed`."""
+        there = self.cells / name / "result.json"
+        if there.exists():
+            if files.get("result.json") != there.read_bytes():
+                raise CheckFailed(f"cell {name} came twice, and not the same")
+            return
+        with whole_directory(self.cells / name) as folder:
+            write_contents(folder, files)
+            check_cell(folder, name)
 
 
 def results_digest(cells: Iterable[Fields]) -> str:

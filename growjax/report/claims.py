@@ -69,7 +69,7 @@ def section(summary: Row) -> str:
     ]  # fmt: skip
     claims = rows(summary, "claims")
     columns = [
-        tables.Column("claim", lambda r: f"{text(r.get('claim'))}. {text(r.get('title'))}", False),
+        tables.Column("claim", lambda r: f"{text(r.get('claim'))}. {text(r.get('title'))}", False, lambda r: "prose"),
         *figures,
         tables.Column("unit", lambda r: text(r.get("unit")), False),
         tables.Column("holds where", lambda r: text(r.get("rule")), False, lambda r: "prose"),

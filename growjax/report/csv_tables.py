@@ -28,6 +28,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 """The CSV files that hold a section as it is, with the columns that come first. Those of measures follow in the order
 in which they are registered, and any others by name."""
 
+COST = ("kind", "cells", "source_steps", "target_steps", "flops")
+
 
 def first_columns(section: str) -> tuple[str, ...]:
     """The columns of a section whose order is given."""
@@ -74,8 +76,8 @@ def csv_files(summary: Row, contents: Contents) -> dict[str, str]:
     ]
     files["source_curves.csv"] = csv_text(training, ("source", "step", "validation_loss"))
     some = {"long": rows(summary, "long"), "rates": further.flat_rates(summary), "claims": claims.decided(summary),
-            "claim_places": claims.places(summary)}  # fmt: skip
+            "claim_places": claims.places(summary), "cost": rows(summary, "cost")}  # fmt: skip
     first = {"long": first_columns("ranking"), "rates": further.RATES, "claims": claims.FIRST,
-             "claim_places": claims.PLACES}  # fmt: skip
+             "claim_places": claims.PLACES, "cost": COST}  # fmt: skip
     files |= {f"{name}.csv": csv_text(found, first[name]) for name, found in some.items() if found}
     return files | {name: csv_text(found, tuple(found[0])) for name, found in attribution.csv_tables(summary).items()}

@@ -101,9 +101,10 @@ def curves(summary: Row, contents: Contents, *, axis: str) -> Figure | None:
 
 
 def _shared_steps(found: list[Row]) -> list[Row]:
-    """Curves cut where the shortest ends: a control may go on for longer, to use up as many FLOPs."""
-    ends = [max(_finite(numbers(c.get("steps"))), default=math.inf) for c in found]
-    last = min(ends, default=math.inf)
+    """Curves cut where the last warm start ends: a control may go on for longer, to use up as many FLOPs."""
+    ends = {c["candidate"]: max(_finite(numbers(c.get("steps"))), default=math.inf) for c in found}
+    own = [ends[c["candidate"]] for c in found if not c.get("control")]
+    last = max(own) if own else min(ends.values(), default=math.inf)
 
     def cut(curve: Row) -> Row:
         size = sum(step <= last for step in numbers(curve.get("steps")))
@@ -119,10 +120,12 @@ def _flops(value: float, _position: object = None) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
-def _against_pool(here: list[Row]) -> list[Row]:
-    """Each curve less the median of the operators' at the same step; steps without a median are left out."""
+def _less(here: list[Row], against: str | None) -> list[Row]:
+    """Each curve less that of the candidate `against`, or less the median of the warm starts', at the same step; steps
+    without such a value are left out."""
     at: dict[float, list[float]] = {}
-    for curve in [c for c in here if not c.get("control")] or here:
+    pool = [c for c in here if (c["candidate"] == against if against else not c.get("control"))]
+    for curve in pool or here:
         for step, value in zip(numbers(curve.get("steps")), numbers(curve.get("mean")), strict=False):
             if math.isfinite(value):
                 at.setdefault(step, []).append(value)
@@ -135,8 +138,9 @@ def _against_pool(here: list[Row]) -> list[Row]:
     return gaps
 
 
-def gaps(summary: Row, contents: Contents) -> Figure | None:
-    """Validation loss less the pool's median at the same step: what the loss curves are too steep to show."""
+def gaps(summary: Row, contents: Contents, *, against: str | None = None) -> Figure | None:
+    """Validation loss less the pool's median at the same step, or less that of the candidate `against`: what the loss
+    curves are too steep to show."""
     found = [c for c in rows(summary, "curves") if _finite(numbers(c.get("mean")))]
     if len({c["candidate"] for c in found if not c.get("control")}) < 2:
         return None
@@ -147,7 +151,7 @@ def gaps(summary: Row, contents: Contents) -> Figure | None:
     for axes, (source, regime) in zip(all_axes, panels, strict=True):
         here = {
             c["candidate"]: c
-            for c in _against_pool([c for c in found if (c["source"], c["regime"]) == (source, regime)])
+            for c in _less([c for c in found if (c["source"], c["regime"]) == (source, regime)], against)
         }
         late = [_later(numbers(c["mean"]), 0.8) for c in here.values() if not c.get("control")]
         sizes = sorted(max(map(abs, values)) for values in late if values)
@@ -165,7 +169,7 @@ def gaps(summary: Row, contents: Contents) -> Figure | None:
         note = _outside([here[c.name] for c in contents.named(here)], axes.get_ylim()[1])
         plotting.title(axes, f"{source} · {regime}", note)
         axes.set_xlabel("step after widening")
-        axes.set_ylabel("loss minus pool median (nats)")
+        axes.set_ylabel(f"loss minus {'that of the chosen' if against else 'pool median'} (nats)")
         axes.margins(x=0.02)
     return figure
 
@@ -179,23 +183,20 @@ def _line(row: Row) -> str:
 def sources(summary: Row) -> Figure | None:
     """Validation loss of the sources while they were trained, a line per seed, a mark per source state."""
     found = rows(summary, "sources")
-    longest: dict[str, list[tuple[float, float]]] = {}
+    curves: dict[str, dict[float, float]] = {}  # a state's own goes on from the state before
     for row in found:
         points = [(number(p[0]), number(p[1])) for p in row.get("curve") or []]
-        points = [p for p in points if math.isfinite(p[1])]
-        if len(points) > len(longest.get(_line(row), [])):
-            longest[_line(row)] = points
+        curves.setdefault(_line(row), {}).update({step: loss for step, loss in points if math.isfinite(loss)})
     marks = [r for r in found if math.isfinite(number(r.get("validation_loss")))]
-    if not longest and not marks:
+    if not any(curves.values()) and not marks:
         return None
     inks = itertools.cycle(light for light, _ in style.OPERATORS)
     ink = {name: next(inks) for name in dict.fromkeys(map(_line, found))}
     figure, (axes,) = plotting.grid(1, 1, height=2.8, head=0.2, width=5.2, right=2.3)
     lines = itertools.cycle(["-", "--", (0, (6, 2, 1, 2)), ":"])
-    for name, points in longest.items():
-        xs, ys = [p[0] for p in points], [p[1] for p in points]
-        if len(points) > 1:  # a source that was not trained here has one
-            axes.plot(xs, ys, color=ink[name], linestyle=next(lines), label=name)
+    for name, curve in curves.items():
+        if len(curve) > 1:  # a source that was not trained here has one
+            axes.plot(*zip(*sorted(curve.items()), strict=True), color=ink[name], linestyle=next(lines), label=name)
     for place, row in enumerate(marks):
         axes.plot(
             [number(row.get("step"))], [number(row["validation_loss"])], linestyle="none", label=row["name"],

@@ -96,10 +96,9 @@ def inline(svg: str, *, name: str, label: str) -> str:
     head = svg[: svg.index(">") + 1]
     plain = re.sub(r'\s(width|height)="[^"]*"', "", head)[:-1]
     safe = html.escape(label)
-    width = round(1.5 * float(head.split('width="')[1].split("pt")[0]))
-    return (
-        f'{plain} style="max-width:{width}px" role="img" aria-label="{safe}">\n <title>{safe}</title>{svg[len(head) :]}'
-    )
+    points = float(head.split('width="')[1].split("pt")[0])
+    size = f"max-width:{round(1.5 * points)}px;--least:{round(1.1 * points)}px"  # on a phone it scrolls in its frame
+    return f'{plain} style="{size}" role="img" aria-label="{safe}">\n <title>{safe}</title>{svg[len(head) :]}'
 
 
 def grid(

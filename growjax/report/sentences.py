@@ -96,8 +96,8 @@ def conclusion(summary: Row, contents: Contents) -> str:
     small, large = (brief((run.get(k) or {}).get("parameters")) for k in ("source_model", "target_model"))
     found = rows(summary, "pairs")
     opening = (
-        f"{len(contents.operators)} ways to widen a {small}-parameter language model to {large} parameters were "
-        f"compared from {_states(len(contents.sources))}, by the area under the validation-loss curve "
+        f"{len(contents.operators)} ways to widen a language model from {small} to {large} parameters were compared "
+        f"from {_states(len(contents.sources))}, by the area under the validation-loss curve "
         "(AUC, lower is better)."
     )
     if not found:
@@ -166,31 +166,47 @@ def verdicts(summary: Row, contents: Contents) -> str:
 def _tokenizer(run: Row) -> str:
     """Where the vocabulary comes from."""
     given = run.get("tokenizer")
-    return f"ids of tokenizer {text(given)[:12]}" if given else "tokens, byte-level BPE"
+    return f"ids of tokenizer {text(str(given)[:12])}" if given else "tokens, byte-level BPE"
 
 
-def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
-    """The strip of key facts: heading, value and small print, as HTML."""
-    run = summary.get("run") or {}
-    small, large = run.get("source_model") or {}, run.get("target_model") or {}
-    replicates = run.get("replicates") or {}
-    controls = [c.name for c in contents.candidates if c.control]
+def model_facts(run: Row) -> list[tuple[str, str, str]]:
+    """Source and target as key facts: heading, value and small print, as HTML."""
 
     def shape(model: Row) -> str:
         keys = ("d_model", "d_ff", "n_layers", "n_heads")
         return ", ".join(f"{key} {count(model[key])}" for key in keys if key in model)
 
-    pinned = {True: "pinned", False: "not pinned"}.get(run.get("pinned", ""), "–")
+    both = [(f"{which} model", run.get(f"{which}_model") or {}) for which in ("source", "target")]
+    return [(head, brief(model.get("parameters")), text(shape(model))) for head, model in both]
+
+
+def data_facts(run: Row) -> list[tuple[str, str, str]]:
+    """Corpus, vocabulary and batch as key facts."""
     return [
-        ("source model", brief(small.get("parameters")), text(shape(small))),
-        ("target model", brief(large.get("parameters")), text(shape(large))),
-        ("candidates", str(len(contents.operators)), text("and controls: " + ", ".join(controls)) if controls else ""),
-        ("source states", str(len(contents.sources)), text(", ".join(contents.sources))),
-        ("replicates", text(" / ".join(count(replicates[k]) for k in replicates)), text(" / ".join(replicates))),
         ("corpus", text(run.get("corpus")), (f"{brief(run.get('tokens_train'))} tokens to train on, "
          f"{brief(run.get('tokens_validation'))} held out")),
         ("vocabulary", count(run.get("vocab_size")), _tokenizer(run)),
         ("batch", f"{count(run.get('batch_size'))} × {count(run.get('seq_len'))}", "sequences × tokens"),
-        ("preset", text(run.get("preset")), f"{count(run.get('cells'))} cells"),
-        ("bits", pinned, f"root {text(run.get('root'))[:12]}"),
     ]  # fmt: skip
+
+
+def bits_fact(run: Row) -> tuple[str, str, str]:
+    """Whether the run was pinned, and its root."""
+    pinned = {True: "pinned", False: "not pinned"}.get(run.get("pinned", ""), "–")
+    return "bits", pinned, f"root {text(str(run.get('root') or '')[:12])}"
+
+
+def facts(summary: Row, contents: Contents) -> list[tuple[str, str, str]]:
+    """The key facts of a study."""
+    run = summary.get("run") or {}
+    replicates = run.get("replicates") or {}
+    controls = [c.name for c in contents.candidates if c.control]
+    return [
+        *model_facts(run),
+        ("candidates", str(len(contents.operators)), text("and controls: " + ", ".join(controls)) if controls else ""),
+        ("source states", str(len(contents.sources)), text(", ".join(contents.sources))),
+        ("replicates", text(" / ".join(count(replicates[k]) for k in replicates)), text(" / ".join(replicates))),
+        *data_facts(run),
+        ("preset", text(run.get("preset")), f"{count(run.get('cells'))} cells"),
+        bits_fact(run),
+    ]

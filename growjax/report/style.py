@@ -88,10 +88,12 @@ h1{font-size:1.9rem;line-height:1.2;margin:0 0 .75rem}
 h2{font-size:1.3rem;margin:3rem 0 .5rem;padding-top:.75rem;border-top:1px solid var(--rule)}
 h3{font-size:1rem;margin:1.5rem 0 .25rem}
 p{max-width:46rem;margin:.5rem 0}
+p,li,dd,h1,figcaption{overflow-wrap:anywhere}
 p.lead{font-size:1.08rem}
 a{color:var(--accent)}
-code{font:.88em/1.4 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace}
-pre{background:var(--shade);padding:.75rem 1rem;border-radius:6px;overflow-x:auto}
+code,pre{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
+font-size:.88em;line-height:1.4}
+pre{line-height:1.55;background:var(--shade);padding:.75rem 1rem;border-radius:6px;overflow-x:auto}
 nav{font-size:.88rem;margin:1.25rem 0 0}
 nav a{display:inline-block;margin:0 1rem .25rem 0}
 .soft{color:var(--soft)}
@@ -108,21 +110,24 @@ figcaption{margin-top:.25rem}
 caption{padding:0 0 .5rem;caption-side:top;max-width:min(46rem,calc(100vw - 2.5rem))}
 .wide{overflow-x:auto;margin:1rem 0}
 figure .wide{margin:0}
-figure svg{display:block;width:100%;height:auto;min-width:40rem}
+figure svg{display:block;width:100%;height:auto;min-width:var(--least)}
 svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;min-width:min(30rem,100%);font-size:.86rem;font-variant-numeric:tabular-nums}
 th,td{padding:.28rem .7rem;text-align:left;white-space:nowrap;border-bottom:1px solid var(--rule)}
 th:first-child,td:first-child{padding-left:.2rem}
 thead th{font-weight:600;vertical-align:bottom;border-bottom:2px solid var(--rule)}
 .n{text-align:right}
 tr.control td{color:var(--soft)}
 tr.group th{padding-top:.9rem;font-weight:600}
+tbody th{white-space:normal;min-width:7rem}
 td.won{background:var(--good);color:var(--goodink);font-weight:600}
 td.prose{white-space:normal;min-width:14rem}
-td.any{white-space:normal;overflow-wrap:anywhere}
+td small{display:block;color:var(--soft)}
+td.any{white-space:normal;min-width:14rem;overflow-wrap:anywhere}
 .swatch{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.45em}
 @media (max-width:40rem){main{padding:1.25rem .9rem 3rem}h1{font-size:1.5rem}th,td{padding:.28rem .45rem}}
 @media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}.wide{overflow:visible}
+pre{white-space:pre-wrap}
 figure svg{min-width:0}table{font-size:7.5pt}th,td{padding:.15rem .35rem}
 h2,h3{break-after:avoid}figure,tr{break-inside:avoid}td.won{print-color-adjust:exact}}
 """

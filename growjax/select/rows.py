@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from growjax.study.rows import RunFacts, SourceRow
+from growjax.study.rows import CostRow, RunFacts, SourceRow
 
 
 class Question(TypedDict):
@@ -16,6 +16,8 @@ class Question(TypedDict):
     budget: int
     candidates: int
     """Those that raced."""
+    eval_every: int
+    """Steps between evaluations."""
 
 
 class Answer(TypedDict):
@@ -82,6 +84,15 @@ class RungRow(TypedDict):
     """What the published studies say of this lag (`growjax.select.trust`)."""
 
 
+class OutlookRow(TypedDict):
+    """What the published studies say of a lag (`growjax.select.trust.Outlook`)."""
+
+    lag: int
+    slope: float
+    drift: float
+    noise: float
+
+
 class Rule(TypedDict):
     """A plain rule, and what it would have taken."""
 
@@ -104,10 +115,15 @@ class SelectionSummary(TypedDict):
     left_out: list[Left]
     rungs: list[RungRow]
     rules: list[Rule]
+    outlooks: list[OutlookRow]
+    """Of every rung, those that the race did not reach too."""
     trust: list[str]
+    """Roots of the receipts of those studies."""
     run: RunFacts
     source: SourceRow
     cells: dict[str, int]
     """By kind."""
+    cost: list[CostRow]
     programs: int
     """Distinct training programs."""
+    notes: list[str]

@@ -86,6 +86,7 @@ def run_selection(
     keep: Path | None = None,
     sources: Sequence[Path] = (),
     tokenizer: Path | None = None,
+    others: Sequence[Path] = (),
 ) -> SelectionSummary:
     """Fills the run directory with the race's cells and writes the chosen state into its folder `chosen`; full cells
     are taken as they are, so a selection that was interrupted goes on. Options are those of
@@ -94,7 +95,7 @@ def run_selection(
     """
     runtime.start()
     run_study(spec, run, workers=workers, force=force, watch=watch, corpus=corpus, keep=keep, sources=sources,
-              tokenizer=tokenizer, phases=race_phases)  # fmt: skip
+              tokenizer=tokenizer, phases=race_phases, others=others)  # fmt: skip
     receipt = finished_receipt(run.path)
     summary = summarise_selection(receipt)
     write_chosen(run, receipt, summary)

@@ -11,8 +11,9 @@ from growjax.record.cell_types import CandidateCell, RungCell
 from growjax.record.receipt_types import Receipt
 from growjax.select.race import Request, Verdict
 from growjax.select.racing import check_ended, entrants, outlook_of, played
-from growjax.select.rows import Left, Rule, RungRow, SelectionSummary, Standing
-from growjax.study.facts import run_facts, source_row
+from growjax.select.rows import Left, OutlookRow, Rule, RungRow, SelectionSummary, Standing
+from growjax.study.facts import cost_rows, programs, run_facts, source_row
+from growjax.study.notes import of_given
 from growjax.study.ranking import mean
 from growjax.study.receipt import cells_of, data_of, models, spec_of
 from growjax.study.selection import Selection
@@ -50,6 +51,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
             "horizon": spec.horizon,
             "budget": spec.budget,
             "candidates": len(verdict.order),
+            "eval_every": spec.eval_every,
         },
         "answer": {
             "chosen": chosen,
@@ -72,11 +74,14 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         ],
         "rungs": [_rung(spec, request) for request in verdict.requests],
         "rules": _rules(spec, verdict, candidates, rungs),
+        "outlooks": [OutlookRow(lag=lag, **outlook_of(spec, lag)._asdict()) for lag in spec.rungs],
         "trust": list(spec.trust),
         "run": run_facts(receipt, spec, data, narrow, wide),
         "source": source_row(source, data),
         "cells": dict(sorted(Counter(cell["kind"] for cell in receipt["cells"]).items())),
-        "programs": len({cell["digests"]["program"] for cell in receipt["cells"] if cell["kind"] == "rung"}),
+        "cost": cost_rows(receipt, spec, narrow, wide),
+        "programs": programs(receipt),
+        "notes": of_given(receipt),
     }
 
 

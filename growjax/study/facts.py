@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from growjax.config import ModelConfig
-from growjax.model.decoder import count_params
-from growjax.record.cell_types import DataMetrics, GivenCell, SourceCell
+from growjax.model.decoder import count_params, flops_per_token
+from growjax.record.cell_types import CellRecord, DataMetrics, GivenCell, SourceCell
 from growjax.record.receipt_types import Receipt
-from growjax.study.rows import RunFacts, Sizes, SourceRow
-from growjax.study.spec import StudySpec
+from growjax.study.rows import CostRow, RunFacts, Sizes, SourceRow
+from growjax.study.spec import UNWIDENED, StudySpec
+
+KINDS = ("data", "given", "source", "candidate", "probe", "continuation", "extension", "crossed", "rung")
+"""The kinds of cells, each after those that it is made from."""
 
 
 def run_facts(
@@ -41,6 +45,7 @@ def run_facts(
         "environment": receipt["environment"],
         "root": receipt["root"],
         "cells": len(receipt["cells"]),
+        "given": [given.digest for given in spec.given()],
     }
 
 
@@ -55,3 +60,34 @@ def source_row(cell: SourceCell | GivenCell, data: DataMetrics) -> SourceRow:
         "unigram_entropy": data["unigram_entropy"],
         "curve": list(zip(metrics["eval_steps"], metrics["eval_loss"], strict=True)),
     }
+
+
+def cost_rows(receipt: Receipt, spec: StudySpec, source: ModelConfig, target: ModelConfig) -> list[CostRow]:
+    """What was computed, by kind of cell."""
+    known = {cell["id"]: cell for cell in receipt["cells"]}
+    tokens, length = spec.data.batch_size * spec.data.seq_len, spec.data.seq_len
+    narrow, wide = (tokens * flops_per_token(config, length) for config in (source, target))
+    found: dict[str, CostRow] = {
+        kind: {"kind": kind, "cells": 0, "source_steps": 0, "target_steps": 0, "flops": 0.0} for kind in KINDS
+    }
+    for cell in receipt["cells"]:
+        row, steps = found[cell["kind"]], _own_steps(cell, known)
+        row["cells"] += 1
+        row["source_steps" if cell["kind"] == "source" or cell["operator"] == UNWIDENED else "target_steps"] += steps
+    for row in found.values():
+        row["flops"] = row["source_steps"] * narrow + row["target_steps"] * wide
+    return [row for row in found.values() if row["cells"]]
+
+
+def _own_steps(cell: CellRecord, known: Mapping[str, CellRecord]) -> int:
+    """Training steps that a cell took beyond those of the cell that it goes on from."""
+    before = known.get(cell["parents"][0]) if cell["parents"] else None
+    if cell["kind"] == "source":
+        return cell["parameters"]["step"] - (before["parameters"].get("step", 0) if before else 0)
+    lag = cell["lag"]
+    return 0 if lag is None else lag - ((before and before["lag"]) or 0)
+
+
+def programs(receipt: Receipt) -> int:
+    """How many distinct training programs its cells ran."""
+    return len({cell["digests"]["program"] for cell in receipt["cells"] if "program" in cell["digests"]})

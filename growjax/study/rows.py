@@ -50,6 +50,20 @@ class RunFacts(TypedDict):
     environment: Tree
     root: str
     cells: int
+    given: list[str]
+    """Digests of the states that were not trained here."""
+
+
+class CostRow(TypedDict):
+    """What the cells of a kind took."""
+
+    kind: str
+    cells: int
+    source_steps: int
+    """Training steps of the source's width; a step that several cells share is counted once."""
+    target_steps: int
+    flops: float
+    """Of those steps (`growjax.model.decoder.flops_per_token`)."""
 
 
 class SourceRow(TypedDict):
@@ -243,4 +257,7 @@ class Summary(TypedDict):
     rates: list[RateRow]
     claims: NotRequired[list[Tree]]
     """As decided (`growjax.study.claims`)."""
+    cost: list[CostRow]
+    programs: int
+    """Distinct training programs."""
     notes: list[str]

@@ -33,6 +33,7 @@ from growjax.study.growing import extends
 from growjax.study.receipt import check_sources
 from growjax.study.recipes import Extension, Rung, data_recipe
 from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
+from growjax.study.reuse import reuse
 from growjax.study.selection import read_spec
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec
@@ -119,6 +120,7 @@ def run_study(
     sources: Sequence[Path] = (),
     tokenizer: Path | None = None,
     phases: Phases | None = None,
+    others: Sequence[Path] = (),
     sharded: Sharded = run_sharded,
 ) -> Record:
     """Fills the run directory with all cells of a study and returns its receipt. Full cells are taken as they are.
@@ -128,7 +130,8 @@ def run_study(
     made anew. `workers` processes fill cells side by side (one: this process), or `executor` makes one's own of how
     units are filled; no result depends on either. `sources` and `tokenizer` say where that lies which the specification
     names by digest; one that names paths says so itself. `phases` is what is asked for where results decide that;
-    without it a study's finalists are. `sharded` runs virtual shards where this process fills cells
+    without it a study's finalists are. `others` are runs whose sources and candidates are taken where they are this
+    run's (`growjax.study.reuse`). `sharded` runs virtual shards where this process fills cells
     (`growjax.study.on_mesh.OnMesh`).
     """
     watch = watch or Nobody()
@@ -155,12 +158,14 @@ def run_study(
         finished = not later or ("inputs" in stands and stands["config"] == head["config"])
         possible = [e.recipe for e in ctx.cells.possible] if later else []
         repaired = repair_cells(run, [*cells.all(), *possible], recorded, watch.say, at_hand=places.sources)
+        for other in others:
+            watch.say(f"{reuse(run, other, head, cells.all())} cells are taken from {other}")
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
-        ahead = not full and workers > len(spec.source_seeds) and spec.shards == 1
+        ahead = not full and executor is None and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}
         records |= {one.id: fill_given(ctx, one, places.sources.get(one.parameters["state"])) for one in cells.given}
         graph = Graph(study_units(ctx, cells, ahead=ahead), full=records)
-        chosen = executor(filling(ctx)) if executor else _executor(ctx, 1 if full else workers)
+        chosen = executor(filling(ctx)) if executor and not full else _executor(ctx, 1 if full else workers)
         with Running(chosen):
             watch.used(_fill(graph, chosen, records, run, watch))
             for further in (phases or finalists_of)(ctx, records) if later else ():
@@ -210,7 +215,8 @@ def _executor(ctx: Context, workers: int) -> Executor:
         return InProcess(ctx, fill_unit)
     devices = jax.local_devices()
     numbers = [devices[number % len(devices)].local_hardware_id or 0 for number in range(workers)]
-    return Processes(numbers, *filling(ctx))
+    given = filling(ctx)
+    return Processes(numbers, given.begin, given.arguments, given.fill)
 
 
 def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: RunDir, watch: Watch) -> Use:
@@ -222,7 +228,9 @@ def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: Run
     def done(unit: Unit) -> None:
         ended[unit.kind] += 1
         if not unit.optional:
-            watch.done(unit.cost, ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items()))
+            cells = ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items())
+            workers = executor.capacity
+            watch.done(unit.cost, cells if workers == 1 else f"{cells} on {workers} workers")
 
     return fill(graph, executor, records, accept=run.check, done=done)
 

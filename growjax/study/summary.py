@@ -18,7 +18,7 @@ from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import factorial
-from growjax.study.facts import run_facts, source_row
+from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given, of_study
 from growjax.study.ranking import Table, adjusted_means, best_pair, deviation, mean, mean_curve, rank_by_auc
 from growjax.study.rates import rate_rows
@@ -67,6 +67,8 @@ def summarise(receipt: Receipt) -> Summary:
         "regimes_factorial": [],
         "long": [],
         "rates": [],
+        "cost": cost_rows(receipt, spec, source_model, target_model),
+        "programs": programs(receipt),
         "notes": [*of_study(spec), *of_given(receipt)],
     }
     uncrossed: set[str] = set()

@@ -47,6 +47,8 @@ class Filling(NamedTuple):
     arguments: tuple[object, ...]
     fill: Fill
     """Of that, a unit's argument, and the records of the cells it needs: the records of its cells."""
+    context: Context
+    """This process's own, for what is done here for workers elsewhere (`growjax.study.remote`)."""
 
 
 def study_units(ctx: Context, cells: StudyCells, *, ahead: bool) -> list[Unit]:
@@ -143,7 +145,7 @@ def _compile(ctx: Context, regime: str) -> None:
 def filling(ctx: Context) -> Filling:
     """What workers are given a study at work: its specification and run directory alone, so that what runs beside a
     cell cannot change it."""
-    return Filling(begin_worker, (ctx.spec.to_dict(), str(ctx.run.path), registry.portable()), fill_unit)
+    return Filling(begin_worker, (ctx.spec.to_dict(), str(ctx.run.path), registry.portable()), fill_unit, ctx)
 
 
 def begin_worker(spec: Record, path: str, measures: list[Measure]) -> Context:

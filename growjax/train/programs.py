@@ -59,17 +59,23 @@ def text_digest(text: str) -> str:
 _ORIGINS = re.compile(r"(?ms)^(?:FileNames|FunctionNames|FileLocations|StackFrames)\n.*?\n\n")
 _METADATA = re.compile(r", metadata=\{[^}]*\}")
 _FINGERPRINT = re.compile(r'fingerprint_before_lhs="[^"]*"')
+_HEAD = re.compile(r"(?m)^(?:ENTRY )?%.* -> .*\{$")
+_PARAMETER = re.compile(r"[\w.\-]+: ")
+_NAME = re.compile(r"%[\w.\-]+")
 
 
 def module_digest(text: str) -> str:
     """SHA-256 of an optimized module's text without what only says where it came from.
 
     One lowered text can be fused, and so rounded, in several ways (by another version of the compiler, for another
-    device, or by chance). This digest says which way was taken.
+    device, or by chance). This digest says which way was taken. Names of instructions follow from what else a process
+    had traced before: in their place stands the number of each in the order of the text.
     """
     for pattern in (_ORIGINS, _METADATA, _FINGERPRINT):
         text = pattern.sub("", text)
-    return text_digest(text)
+    text = _HEAD.sub(lambda head: _PARAMETER.sub("", head[0]), text)
+    numbers: dict[str, int] = {}
+    return text_digest(_NAME.sub(lambda name: f"%{numbers.setdefault(name[0], len(numbers))}", text))
 
 
 def lower(
