@@ -124,11 +124,11 @@ def test_processes_that_do_not_come_are_named(free_port: int):
             processes._report(Processes(own.coordinator, of, number), processes.time.monotonic() + 5)
         said.append(refused.value.fault)
 
-    for number, of, fault in ((2, 3, "of 3 processes 2 came in time; missing: 1"), (1, 2, "number 1 of 2")):
+    for number, of, fault in ((2, 3, "of 3 processes not all came in time; missing: 1"), (1, 2, "number 1 of 2")):
         thread = threading.Thread(target=other, args=(number, of))
         thread.start()
         with pytest.raises(UserError, match=fault):
-            processes._meet(own, processes.time.monotonic() + 1)
+            processes._meet(own, {1, 2}, processes.time.monotonic() + 1)
         thread.join()
     assert all("did not go on" in fault for fault in said) and len(said) == 2
 
@@ -150,7 +150,7 @@ def test_processes_are_found_from_what_started_them(monkeypatch: pytest.MonkeyPa
 
 
 def test_processes_end_together_and_as_the_first_one_ends():
-    """What process 0 refuses the others say too; where it ends without a word, so do they."""
+    """What their leader refuses they say too; where it ends without a word, so do they."""
     for ended, expected in ((UserError("no such corpus", "name another"), UserError), (KeyError("x"), None)):
         first, other = socket.socketpair()
         with pytest.raises(type(ended)), leading([first]):
@@ -166,7 +166,7 @@ def test_processes_end_together_and_as_the_first_one_ends():
     assert follow(other) == 0
     first, other = socket.socketpair()
     first.close()
-    with pytest.raises(CheckFailed, match="process 0 ended"):
+    with pytest.raises(CheckFailed, match="another process ended"):
         follow(other)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from growjax import runtime
 from growjax.cli.arguments import option_value
 from growjax.config import ModelConfig
 from growjax.errors import UserError, require
-from growjax.mesh.processes import TIMEOUT, Processes, be_patient, given, join
+from growjax.mesh.processes import TIMEOUT, Processes, be_patient, enter, given, lead
 from growjax.mesh.rules import AXES, MeshShape, require_shards
 from growjax.values import shown
 
@@ -45,11 +46,11 @@ class MeshHere:
 
     @property
     def following(self) -> bool:
-        """Whether this process only computes for process 0."""
+        """Whether this process only computes."""
         return self._own is not None and self._own.number > 0
 
     def follow(self) -> int:
-        """Until process 0 ends; returns the exit code."""
+        """Until the leader ends; returns the exit code."""
         from growjax.study.on_mesh import follow
 
         runtime.start()
@@ -70,12 +71,11 @@ class MeshHere:
         return {"sharded": work}
 
     def at_work(self, shape: MeshShape) -> OnMesh:
-        """All processes on a mesh. Raises `UserError` where it takes other devices than there are."""
-        from growjax.mesh.cutting import make_mesh
+        """A mesh, of this process's devices or those of all that compute. Raises `UserError` where they are too few."""
         from growjax.study.on_mesh import OnMesh
 
         runtime.start()
-        return OnMesh(make_mesh(shape), self._connections)
+        return OnMesh(shape, self._connections)
 
 
 @contextlib.contextmanager
@@ -91,10 +91,12 @@ def on_mesh(argv: list[str]) -> Iterator[MeshHere]:
         be_patient()
         yield MeshHere(True)
         return
-    connections = join(own, timeout=_number(argv, "--join-timeout") or TIMEOUT)
+    timeout = _number(argv, "--join-timeout") or TIMEOUT
     if own.number:
-        yield MeshHere(True, own, connections)
+        yield MeshHere(True, own, [enter(own, timeout=timeout)])
         return
+    child = (sys.executable, "-m", "growjax.study.on_mesh", own.coordinator, str(own.of), str(timeout))
+    connections = lead(own, child, timeout=timeout)
     from growjax.study.on_mesh import leading
 
     with leading(connections):

@@ -10,8 +10,10 @@ import contextlib
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from growjax.errors import UserError
@@ -91,18 +93,42 @@ def be_patient() -> None:
     os.environ["XLA_FLAGS"] = " ".join([flags, *(f for f in WAITING if f.partition("=")[0] not in flags)])
 
 
-def join(own: Processes, *, timeout: float = TIMEOUT) -> list[socket.socket]:
-    """Makes this process one of several, before jax has a backend. Returns its connections: process 0 has one to each
-    of the others, in their order, and they have theirs to it. Raises `UserError` where the others do not come in time,
-    or do not agree on how many they are."""
+def join(own: Processes, *, timeout: float = TIMEOUT) -> None:
+    """Makes this process one of several, before jax has a backend. Raises `UserError` where the others do not come in
+    time, or do not agree on how many they are."""
+    deadline = time.monotonic() + timeout
+    if own.number:
+        _begin(own, timeout, _report(own, deadline))
+    else:
+        _begin(own, timeout, *_meet(own, {*range(1, own.of)}, deadline))
+
+
+def enter(own: Processes, *, timeout: float = TIMEOUT) -> socket.socket:
+    """`join` of a process that is led by one beside them (`lead`). Returns its connection to that one."""
+    leader = _report(own, time.monotonic() + timeout)
+    _begin(own, timeout)
+    return leader
+
+
+def lead(own: Processes, child: Sequence[str], *, timeout: float = TIMEOUT) -> list[socket.socket]:
+    """Starts `child` as process 0 beside this one, waits for all, and lets them begin. Returns the connections to them,
+    in their order. This process is none of them, so that its jax, and what it stores, are its own."""
+    process = subprocess.Popen(child, stdout=sys.stderr)
+    try:
+        return _meet(own, {*range(own.of)}, time.monotonic() + timeout)
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _begin(own: Processes, timeout: float, *met: socket.socket) -> None:
     import jax
 
     be_patient()
-    deadline = time.monotonic() + timeout
-    there = _meet(own, deadline) if own.number == 0 else [_report(own, deadline)]
     jax.distributed.initialize(own.coordinator, own.of, own.number, initialization_timeout=max(10, int(timeout)))
     jax.devices()  # all must say at the same time which they have
-    return there
+    for connection in met:
+        connection.close()
 
 
 def first() -> bool:
@@ -121,8 +147,8 @@ def together(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def _meet(own: Processes, deadline: float) -> list[socket.socket]:
-    """Process 0: waits for all others, then lets them go on together."""
+def _meet(own: Processes, awaited: set[int], deadline: float) -> list[socket.socket]:
+    """Waits for processes of these numbers, then lets them go on together."""
     there: dict[int, socket.socket] = {}
     try:
         server = socket.create_server(("", _host_port(own.coordinator)[1]))
@@ -130,17 +156,17 @@ def _meet(own: Processes, deadline: float) -> list[socket.socket]:
         fault = f"the port of the coordinator {own.coordinator} cannot be had ({error.strerror})"
         raise UserError(fault, "choose another --coordinator") from None
     with server, contextlib.ExitStack() as unless_all_came:
-        while len(there) < own.of - 1:
+        while awaited - there.keys():
             server.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 connection = server.accept()[0]
                 unless_all_came.callback(connection.close)
                 number = _number(connection, own, deadline)
             except TimeoutError:
-                missing = ", ".join(str(n) for n in range(1, own.of) if n not in there)
-                fault = f"of {own.of} processes {len(there) + 1} came in time; missing: {missing}"
+                missing = ", ".join(map(str, sorted(awaited - there.keys())))
+                fault = f"of {own.of} processes not all came in time; missing: {missing}"
                 raise UserError(fault, f"start them with --coordinator {own.coordinator}") from None
-            if number is not None:
+            if number in awaited:
                 there[number] = connection
         unless_all_came.pop_all()
     for connection in there.values():
@@ -158,7 +184,7 @@ def _number(connection: socket.socket, own: Processes, deadline: float) -> int |
         connection.close()
         return None
     number, of = int(words[1]), int(words[2])
-    if of != own.of or not 0 < number < of:
+    if of != own.of or not 0 <= number < of:
         fault = f"a process takes itself for number {number} of {of}, and this one for 0 of {own.of}"
         raise UserError(fault, "give all the same --processes")
     return number

@@ -80,19 +80,14 @@ def _whole(leaf: jax.Array) -> object:
 
 
 @contextlib.contextmanager
-def _orbax(directory: Path, *, alone: bool) -> Iterator[Path]:
-    """A folder as Orbax takes it, in every process that calls it the same; `alone`: none does but this one."""
-    from orbax.checkpoint import v1 as ocp
-
-    with _ONE_AT_A_TIME, contextlib.ExitStack() as entered:
-        if jax.process_count() == 1 or alone:
-            number = jax.process_index()
-            own = ocp.options.MultiprocessingOptions(primary_host=number, active_processes={number})
-            if jax.process_count() > 1:
-                entered.enter_context(ocp.Context(multiprocessing_options=own))
-            yield entered.enter_context(plain_name(directory))  # Orbax takes names for patterns, and no relative path
-        else:
+def _orbax(directory: Path) -> Iterator[Path]:
+    """A folder as Orbax takes it, in every process the same."""
+    with _ONE_AT_A_TIME:
+        if jax.process_count() > 1:
             yield directory.absolute()
+        else:
+            with plain_name(directory) as folder:  # Orbax takes names for patterns, and no relative path
+                yield folder
 
 
 def _quietly() -> None:
@@ -130,7 +125,7 @@ def save_state(directory: Path, state: TrainState, *, beside: Path | None = None
     _quietly()
     tree = as_tree(state)
     mesh = mesh_of(state.step)
-    with _orbax(directory, alone=mesh is None) as folder:
+    with _orbax(directory) as folder:
         ocp.save(str(folder / "state"), tree)
     name, by_leaf = digests(tree, whole=_whole)
     leaves = {path: [str(leaf.dtype), list(leaf.shape), by_leaf[path]] for path, leaf in named_leaves(tree)}
@@ -179,7 +174,7 @@ def load_state(directory: Path, *, mesh: Mesh | None = None) -> TrainState:
     if not _plausible(info["leaves"], config):
         raise damaged
     try:
-        tree = _read_leaves(directory, _abstract(info["leaves"], config, mesh), alone=mesh is None)
+        tree = _read_leaves(directory, _abstract(info["leaves"], config, mesh))
         state = from_tree(tree, config)
     except (KeyError, TypeError, AttributeError):
         raise damaged from None
@@ -233,11 +228,11 @@ def read_widened(directory: Path) -> Widened | None:
         raise UserError(f"{path} is no record of a widening", _RESTORE) from None
 
 
-def _read_leaves(directory: Path, abstract: StateTree, *, alone: bool) -> StateTree:
+def _read_leaves(directory: Path, abstract: StateTree) -> StateTree:
     from orbax.checkpoint import v1 as ocp
 
     try:
-        with _orbax(directory, alone=alone) as folder:
+        with _orbax(directory) as folder:
             return ocp.load(str(folder / "state"), abstract)  # pyright: ignore[reportReturnType]
     except Exception as error:  # Orbax and TensorStore raise many kinds; all mean that the files are not whole
         described = explain(error)

@@ -1,8 +1,8 @@
 """Cells that train on a mesh, in one process or several.
 
-Process 0 does all that a study does, and stores what comes of it. The others only compute: for every run they are sent
-what they need of it, and of the state their own pieces. They read and write no file. So a run directory holds the same
-bytes, however many they are.
+Several processes are led by one beside them, which does all that a study does and stores what comes of it, with a jax
+of its own. They only compute: for every run each is sent what it needs, and of the state its own pieces; process 0
+sends back what came of it. So a run directory holds the same bytes, however many they are.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,20 +20,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from growjax import runtime
 from growjax.config import ModelConfig, TrainConfig
 from growjax.digests import named_leaves
 from growjax.errors import CheckFailed, UserError
 from growjax.grow.plan import dealt_plan
 from growjax.grow.widen import widen
-from growjax.mesh.cutting import make_mesh, on_host, shape_of, shardings
+from growjax.mesh.cutting import make_mesh, on_host, shardings
+from growjax.mesh.processes import Processes, enter, first
 from growjax.mesh.rules import MeshShape
 from growjax.mesh.training import run_on_mesh
 from growjax.record.store import as_tree, from_tree, load_state, save_state, shapes_of
 from growjax.schema import Record
 from growjax.streams import root_key
 from growjax.train.check import check_finite
-from growjax.train.loop import Feed, Run, RunKeys
+from growjax.train.loop import Feed, Run, RunKeys, Trace
 from growjax.train.programs import Programs
+from growjax.train.shards import lowered_programs, sharded_fingerprint
 from growjax.train.state import TrainState
 
 _KEY = "threefry2x32"
@@ -50,12 +54,17 @@ class Widening(NamedTuple):
 
 
 class OnMesh:
-    """Work on a mesh, in all processes of it. Called, it trains as `growjax.train.shards.run_sharded` does."""
+    """Work on a mesh. Called, it trains as `growjax.train.shards.run_sharded` does."""
 
-    def __init__(self, mesh: Mesh, others: Sequence[socket.socket] = ()):
-        """`others`: the connections of process 0 to the other processes."""
-        self.mesh, self.others = mesh, others
+    def __init__(self, shape: MeshShape, led: Sequence[socket.socket] = ()):
+        """`led`: connections to the processes that compute, in their order; this one does where there are none."""
+        self.shape, self.led = shape, led
         self._sent: Feed | None = None
+        self._mesh = None if led else make_mesh(shape)
+        for one in led:
+            _send(one, {"mesh": list(shape)}, [])
+        for one in led[:1]:
+            _receive(one)
 
     def __call__(
         self,
@@ -68,36 +77,48 @@ class OnMesh:
     ) -> Run:
         """As `run_sharded`, whose further arguments are `grid`. The state that comes back is whole, on this process's
         first device."""
+        sizes = {name: grid[name] for name in ("batch_size", "shards")}
+        lowered = lowered_programs(state, feed, run_keys, **sizes, device=jax.local_devices()[0])
+        print_ = sharded_fingerprint(state, feed, run_keys, **sizes)
+        module = (programs or Programs()).modules(print_, lowered)
+        if self._mesh is not None:
+            done = run_on_mesh(state, feed, run_keys, mesh=self._mesh, **grid)  # pyright: ignore[reportArgumentType]
+            whole = jax.tree.map(jnp.asarray, on_host(done.state, self._mesh))
+            return done._replace(state=whole, module=module)
+        self._tell(state, feed, run_keys, grid)
+        arrays: Any = _receive(self.led[0])[1]
+        trace = Trace(*arrays)
+        leaves, structure = jax.tree.flatten(state)
+        made = [jnp.asarray(_receive(self.led[0])[1][0]) for _ in leaves]
+        return Run(jax.tree.unflatten(structure, made), trace, print_, module)
+
+    def _tell(self, state: TrainState, feed: Feed, run_keys: RunKeys, grid: dict[str, int]) -> None:
         keys = {name: jax.random.key_data(key) for name, key in run_keys._asdict().items() if name in _live(run_keys)}
-        arrays = [*keys.values(), run_keys.fixed_order]
         new = self._sent is not feed
+        arrays = [*keys.values(), run_keys.fixed_order, *(feed if new else ())]
         leaves = {path: [str(leaf.dtype), list(leaf.shape)] for path, leaf in named_leaves(as_tree(state))}
-        said: Record = {"grid": grid, "keys": list(keys), "feed": new, "mesh": list(shape_of(self.mesh)),
+        said: Record = {"grid": grid, "keys": list(keys), "feed": new, "mesh": list(self.shape),
                 "config": state.config.to_dict(), "leaves": leaves}  # fmt: skip
-        for other in self.others:
-            _send(other, said, [np.asarray(x) for x in (*arrays, *(feed if new else ()))])
+        for one in self.led:
+            _send(one, said, [np.asarray(x) for x in arrays])
         self._sent = feed
-        host = jax.tree.map(np.asarray, state)
-        cut = jax.tree.map(self._scattered, host, shardings(host, self.mesh))
-        done = run_on_mesh(cut, feed, run_keys, mesh=self.mesh, programs=programs, **grid)  # pyright: ignore[reportArgumentType]
-        return done._replace(state=jax.tree.map(jnp.asarray, on_host(done.state, self.mesh)))
+        for leaf in map(np.asarray, jax.tree.leaves(state)):
+            for one in self.led:
+                pieces = _receive(one)[0]["pieces"]
+                _send(one, {}, [leaf[tuple(slice(*cut) for cut in piece)] for piece in pieces])
 
     def widen(self, asked: Widening) -> str:
         """Widens a stored state piece by piece, and stores it; returns its digest."""
-        for other in self.others:
-            _send(other, {"widen": asked._asdict(), "mesh": list(shape_of(self.mesh))}, [])
-        return _widened(asked, self.mesh)
-
-    def _scattered(self, leaf: np.ndarray, there: NamedSharding) -> jax.Array:
-        pieces = there.devices_indices_map(leaf.shape)
-        for number, other in enumerate(self.others, start=1):
-            _send(other, {}, [leaf[index] for device, index in pieces.items() if device.process_index == number])
-        return jax.make_array_from_callback(leaf.shape, there, lambda index: leaf[index])
+        if self._mesh is not None:
+            return _widened(asked, self._mesh)
+        for one in self.led:
+            _send(one, {"widen": asked._asdict(), "mesh": list(self.shape)}, [])
+        return _receive(self.led[0])[0]["digest"]
 
 
 @contextlib.contextmanager
-def leading(others: Sequence[socket.socket]) -> Iterator[None]:
-    """The other processes end with the block, and as it ended."""
+def leading(led: Sequence[socket.socket]) -> Iterator[None]:
+    """Processes that compute end with the block, and as it ended."""
     end: Record = {"end": 1}
     try:
         yield
@@ -106,35 +127,53 @@ def leading(others: Sequence[socket.socket]) -> Iterator[None]:
         end = {"end": 2, "fault": error.fault, "hint": error.hint}
         raise
     finally:
-        for other in others:
+        for one in led:
             with contextlib.suppress(OSError):
-                _send(other, end, [])
-            other.close()
+                _send(one, end, [])
+            one.close()
 
 
-def follow(head: socket.socket) -> int:
-    """Computes what process 0 asks for until it ends; returns the exit code. Raises what ended it."""
+def follow(leader: socket.socket) -> int:
+    """Computes what is asked for until the end; returns the exit code. Raises what ended it."""
     feed, meshes = None, {}
     while True:
-        said, arrays = _receive(head)
+        said, arrays = _receive(leader)
         if "end" in said:
             if "fault" in said:
                 raise UserError(said["fault"], said["hint"])
             return said["end"]
-        shape = MeshShape(*said["mesh"])
-        mesh = meshes.setdefault(shape, make_mesh(shape))
-        if "widen" in said:
-            _widened(Widening(**said["widen"]), mesh)
-            continue
-        keys = {name: jax.random.wrap_key_data(jnp.asarray(arrays.pop(0)), impl=_KEY) for name in said["keys"]}
-        live = RunKeys(keys.get("order"), keys.get("dropout"), jnp.asarray(arrays.pop(0)))
-        if said["feed"]:
-            feed = Feed(*map(jnp.asarray, arrays))
-        assert feed is not None
-        state = from_tree(shapes_of(said["leaves"]), TrainConfig.from_dict(said["config"]))
-        own = jax.tree.map(lambda leaf, there: _own(head, leaf, there), state, shardings(state, mesh))
-        done = run_on_mesh(own, feed, live, mesh=mesh, **said["grid"])
-        on_host(done.state, mesh)
+        try:
+            shape = MeshShape(*said["mesh"])
+            mesh = meshes.setdefault(shape, make_mesh(shape))
+            if "widen" not in said and "grid" not in said:
+                if first():
+                    _send(leader, {}, [])
+                continue
+            if "widen" in said:
+                name = _widened(Widening(**said["widen"]), mesh)
+                if first():
+                    _send(leader, {"digest": name}, [])
+                continue
+            keys = {name: jax.random.wrap_key_data(jnp.asarray(arrays.pop(0)), impl=_KEY) for name in said["keys"]}
+            live = RunKeys(keys.get("order"), keys.get("dropout"), jnp.asarray(arrays.pop(0)))
+            feed = Feed(*map(jnp.asarray, arrays)) if said["feed"] else feed
+            assert feed is not None
+            _trained(leader, said, feed, live, mesh)
+        except UserError as error:  # the same in all of them
+            if first():
+                _send(leader, {"fault": error.fault, "hint": error.hint}, [])
+
+
+def _trained(leader: socket.socket, said: Record, feed: Feed, live: RunKeys, mesh: Mesh) -> None:
+    state = from_tree(shapes_of(said["leaves"]), TrainConfig.from_dict(said["config"]))
+    own = jax.tree.map(lambda leaf, there: _own(leader, leaf, there), state, shardings(state, mesh))
+    done = run_on_mesh(own, feed, live, mesh=mesh, **said["grid"])
+    if first():
+        _send(leader, {}, [np.asarray(x) for x in done.trace])
+    for leaf in jax.tree.leaves(done.state):
+        whole = np.asarray(on_host(leaf, mesh))
+        if first():
+            _send(leader, {}, [whole])
 
 
 def _widened(asked: Widening, mesh: Mesh) -> str:
@@ -145,10 +184,13 @@ def _widened(asked: Widening, mesh: Mesh) -> str:
     return save_state(Path(asked.out), wide)
 
 
-def _own(head: socket.socket, leaf: Any, there: NamedSharding) -> jax.Array:
-    """What this process's devices hold of a leaf, as process 0 sends it."""
-    devices = [d for d in there.devices_indices_map(leaf.shape) if d.process_index == jax.process_index()]
-    pieces = [jax.device_put(x, d) for x, d in zip(_receive(head)[1], devices, strict=True)]
+def _own(leader: socket.socket, leaf: Any, there: NamedSharding) -> jax.Array:
+    """What this process's devices hold of a leaf, as the leader sends it."""
+    places = there.devices_indices_map(leaf.shape)
+    own = {d: index for d, index in places.items() if d.process_index == jax.process_index()}
+    cuts = [[s.indices(n) for s, n in zip(index, leaf.shape, strict=True)] for index in own.values()]
+    _send(leader, {"pieces": cuts}, [])
+    pieces = [jax.device_put(x, d) for x, d in zip(_receive(leader)[1], own, strict=True)]
     return jax.make_array_from_single_device_arrays(leaf.shape, there, pieces)
 
 
@@ -163,20 +205,36 @@ def _send(to: socket.socket, said: Record, arrays: Sequence[np.ndarray]) -> None
         to.sendall(np.ascontiguousarray(array).tobytes())
 
 
-def _receive(head: socket.socket) -> tuple[Any, list[np.ndarray]]:
-    body = json.loads(_bytes(head, int.from_bytes(_bytes(head, 8), "little")))
+def _receive(of: socket.socket) -> tuple[Any, list[np.ndarray]]:
+    body = json.loads(_bytes(of, int.from_bytes(_bytes(of, 8), "little")))
     arrays = []
     for name, shape in body["arrays"]:
         dtype = jnp.dtype(name)
-        arrays.append(np.frombuffer(_bytes(head, int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape))
+        arrays.append(np.frombuffer(_bytes(of, int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape))
+    if "fault" in body["said"] and "end" not in body["said"]:
+        raise UserError(body["said"]["fault"], body["said"]["hint"])
     return body["said"], arrays
 
 
-def _bytes(head: socket.socket, count: int) -> bytearray:
+def _bytes(of: socket.socket, count: int) -> bytearray:
     found, at = bytearray(count), 0
     while at < count:
-        got = head.recv_into(memoryview(found)[at:])
+        got = of.recv_into(memoryview(found)[at:])
         if not got:
-            raise CheckFailed("process 0 ended in the middle of its work")
+            raise CheckFailed("another process ended in the middle of its work: see what it said")
         at += got
     return found
+
+
+def main(argv: list[str]) -> int:
+    """`python -m growjax.study.on_mesh HOST:PORT HOW MANY SECONDS`: process 0, as the leader starts it. The leader says
+    what ends it."""
+    coordinator, of, seconds = argv
+    with contextlib.suppress(UserError, CheckFailed):
+        return follow(enter(Processes(coordinator, int(of), 0), timeout=int(seconds)))
+    return 2
+
+
+if __name__ == "__main__":
+    runtime.start()
+    sys.exit(main(sys.argv[1:]))
