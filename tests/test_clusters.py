@@ -149,6 +149,12 @@ def filled(executor: Any, tmp_path: Path, operators: tuple[str, ...] = ("exact_c
     return cells_of(tmp_path / "run")
 
 
+def _values(cell: dict[str, Any]) -> list[Any]:
+    """All that a cell holds but for its program: a study that probes nothing has shorter traces."""
+    digests = {name: value for name, value in cell["digests"].items() if name != "program"}
+    return [cell["id"], cell["inputs"], cell["exact"], digests]
+
+
 def test_jobs_give_the_same_cells(smoke_run: Path, tmp_path: Path):
     """On submitit's executor for this machine, which goes the way of a cluster's."""
 
@@ -157,7 +163,7 @@ def test_jobs_give_the_same_cells(smoke_run: Path, tmp_path: Path):
         return slurm.Slurm(side, tmp_path / "jobs", cluster="local", most=2)
 
     smoke, cells = cells_of(smoke_run), filled(jobs, tmp_path, ("exact_copy", "perturbed"))
-    assert len(cells) == 4 and all(smoke[name] == cell for name, cell in cells.items())
+    assert len(cells) == 4 and all(_values(smoke[name]) == _values(cell) for name, cell in cells.items())
     assert not (tmp_path / "jobs").exists()
 
 
@@ -284,9 +290,15 @@ def test_a_package_that_is_not_installed_is_named(module: str, extra: str, monke
 @pytest.mark.parametrize(("says", "fault"), [(b"", "TimeoutError"), (b"HTTP/1.1 400 Bad Request", "something else")])
 def test_who_is_not_ray_is_refused_in_time(says: bytes, fault: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ray, "ANSWERS", 0.5)
+    held: list[socket.socket] = []
+
+    def answer() -> None:
+        held.append(server.accept()[0])
+        held[0].sendall(says)
+
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        threading.Thread(target=lambda: server.accept()[0].sendall(says)).start()
+        threading.Thread(target=answer).start()
         with pytest.raises(UserError, match=rf"no Ray cluster answers at 127.0.0.1:\d+ \(.*{fault}"):
             ray.connect(f"127.0.0.1:{server.getsockname()[1]}")
