@@ -285,15 +285,15 @@ def test_a_package_that_is_not_installed_is_named(module: str, extra: str, monke
 @pytest.mark.parametrize(("says", "fault"), [(b"", "TimeoutError"), (b"HTTP/1.1 400 Bad Request", "something else")])
 def test_who_is_not_ray_is_refused_in_time(says: bytes, fault: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ray, "ANSWERS", 0.5)
+    held: list[socket.socket] = []
+
+    def answer() -> None:
+        held.append(server.accept()[0])
+        held[0].sendall(says)
+
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        held: list[socket.socket] = []  # open until the end
-
-        def answer() -> None:
-            held.append(server.accept()[0])
-            held[0].sendall(says)
-
         threading.Thread(target=answer).start()
         with pytest.raises(UserError, match=rf"no Ray cluster answers at 127.0.0.1:\d+ \(.*{fault}"):
             ray.connect(f"127.0.0.1:{server.getsockname()[1]}")
