@@ -64,6 +64,19 @@ def test_who_diverges_leaves_and_somebody_must_stay():
         played(lambda n, r: lost, ["a", "b"], rules(10_000))
 
 
+def test_where_all_that_stand_diverge_the_last_that_left_is_chosen():
+    """One leaves far behind, and the other two diverge later."""
+    late = [1.0] * 3 + [math.inf] * (HORIZON // EVERY - 2)
+    tied = lambda lag: Outlook(1.0, 0.05 if lag < HORIZON else 0.0, 0.0)  # noqa: E731
+    verdict = played(lambda n, r: line(2.0)(r) if n == "c" else late, list("abc"), rules(10_000), tied)
+    assert verdict.order[0] == "c" and verdict.gap is None and not verdict.separated
+    assert [(one.candidate, one.why) for one in verdict.left] == [
+        ("c", "separated"),
+        ("a", "diverged"),
+        ("b", "diverged"),
+    ]
+
+
 def test_drift_keeps_who_may_still_win():
     """The late winner is behind at the first rung by less than the order still changes."""
 

@@ -70,7 +70,8 @@ class Verdict(NamedTuple):
     """How a race ended."""
 
     order: tuple[str, ...]
-    """All candidates, the chosen first: those that stayed by projected AUC, then those that left, the last first."""
+    """All candidates, the chosen first: those that stayed by projected AUC, then those that left, the last first, and
+    behind them those that diverged."""
     gap: float | None
     """The runner-up's projected AUC less the chosen's at the last rung that both ran; None where nobody else was."""
     reach: float | None
@@ -252,14 +253,15 @@ def race(candidates: Sequence[str], rules: Rules, outlooks: Outlooks) -> Generat
         reach = chance.half()
         at.leave(ranked, reach)
         request = at.advance(ranked, reach, chance.noisy) if len(at.standing) > 1 else None
-    if not at.standing:
+    if not at.standing and all(one.why == "diverged" for one in at.left):
         raise UserError(f"every candidate diverged by lag {at.lag}", "lower the learning rate, or name other operators")
     return _verdict(at, ranked, reach)
 
 
 def _verdict(at: _Race, ranked: Sequence[tuple[float, str]], reach: float) -> Verdict:
     stayed = [name for _, name in ranked if name in at.standing]
-    gone = [one.candidate for one in sorted(at.left, key=lambda one: (one.lag, -one.behind), reverse=True)]
+    latest = sorted(at.left, key=lambda one: (one.why != "diverged", one.lag, -one.behind), reverse=True)
+    gone = [one.candidate for one in latest]
     finite = [value for value, _ in ranked if math.isfinite(value)]
     gap = finite[1] - finite[0] if len(finite) > 1 else None
     return Verdict(

@@ -113,7 +113,7 @@ def _standing(name: str, verdict: Verdict, candidate: CandidateCell, runs: Runs,
         "replicates": len(runs),
         "behind": None if behind is None else plain(behind),
         "reach": verdict.reach if out is None else out.reach,
-        "why": out.why if out else "stayed" if place else "chosen",
+        "why": "chosen" if not place else out.why if out else "stayed",
         "kl": candidate["metrics"].get("kl"),
         "loss": candidate["metrics"].get("loss"),
         "curve": [
