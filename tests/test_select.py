@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,8 +151,6 @@ def test_it_goes_on_where_it_ended(selected: Path, source: Path, tmp_path: Path,
 
 def test_a_larger_budget_goes_on(selected: Path, source: Path, tmp_path: Path):
     """What lies there is taken as it is; the verdict is that of a run with this budget from the start."""
-    import shutil
-
     shutil.copytree(selected, tmp_path / "run")
     more = run_selection(asked(source, 90), RunDir(tmp_path / "run"))
     plain = run_selection(asked(source, 90), RunDir(tmp_path / "plain"))
@@ -259,20 +258,22 @@ def test_the_command(source: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same(source: Path, tmp_path: Path):
     """Five SIGKILLs, each at a random moment of what is left; then to its end. The root is that of a run in one go."""
+    began = time.monotonic()
     straight = growjax(*words(source, tmp_path / "straight"))
     assert straight.code == 0, straight.err
-    rng, killed = np.random.default_rng(0), 0
+    whole, rng, killed = time.monotonic() - began, np.random.default_rng(0), 0
     command = [sys.executable, "-m", "growjax", *words(source, tmp_path / "run")]
     env = {**runtime.without_pins(), "PYTHONPATH": str(ROOT)}
     while killed < 5:
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT)
-        time.sleep(float(rng.uniform(6, 18)))
-        if process.poll() is not None:
-            break
+        time.sleep(float(rng.uniform(0.2, 0.8)) * whole)
+        if process.poll() is not None:  # it had gone on so often that it came to its end
+            shutil.rmtree(tmp_path / "run")
+            continue
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         killed += 1
     done = growjax(*words(source, tmp_path / "run"))
-    assert done.code == 0 and killed >= 3, (done.err, killed)
+    assert done.code == 0, done.err
     roots = [finished_receipt(tmp_path / name)["root"] for name in ("straight", "run")]
     assert roots[0] == roots[1] and json.loads(done.out)["answer"] == json.loads(straight.out)["answer"]
