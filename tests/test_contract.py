@@ -94,8 +94,19 @@ def test_a_verdict_is_kept_for_its_environment_alone(tmp_path: Path, monkeypatch
     monkeypatch.setattr(runtime, "environment", lambda: {"another": "machine"})
     preflight(cache=tmp_path)
     assert calls == 2 * list(CANARIES)
-    next(tmp_path.glob("canaries-*")).write_text("{")  # damaged: reached again
-    monkeypatch.undo()
+
+
+def test_a_damaged_verdict_is_reached_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls = []
+    monkeypatch.setattr(canaries, "CANARIES", {"one": lambda: calls.append(1) or Seen(1.0, None)})
+    honest = preflight(cache=tmp_path)
+    place = next(tmp_path.glob("canaries-*"))
+    whole = place.read_text()
+    digit = honest["canaries"]["one"]
+    for damaged in ("{", "{}", "", whole.replace(digit, digit[::-1])):
+        place.write_text(damaged)
+        assert preflight(cache=tmp_path) == honest and place.read_text() == whole
+    assert len(calls) == 5
 
 
 def test_beside_other_work_canaries_sing_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

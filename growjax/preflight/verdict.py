@@ -35,7 +35,7 @@ def preflight(*, cache: Path | None = None) -> Record:
         found = _run()
         if place is not None:
             with contextlib.suppress(OSError):  # a verdict that cannot be kept is reached again next time
-                write_text(place, json.dumps(found, sort_keys=True))
+                write_text(place, json.dumps({"found": found, "digest": json_digest(found)}, sort_keys=True))
     return found
 
 
@@ -44,9 +44,11 @@ def _fingerprint() -> str:
 
 
 def _kept(place: Path) -> Record | None:
+    """The verdict that is kept at a place; None where there is none, or it is damaged."""
     try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-        return found if found["verdict"] == "passed" else None
+        kept = json.loads(place.read_text(encoding="utf-8"))
+        whole = kept["digest"] == json_digest(kept["found"])
+        return kept["found"] if whole and kept["found"]["verdict"] == "passed" else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
