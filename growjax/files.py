@@ -193,3 +193,11 @@ def explain(error: BaseException) -> UserError | None:
                 return UserError(*_HINTS[number])
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def linked(source: str, target: str) -> None:
+    """One file under two names where the disk can do that, or else a copy: for files that nobody writes into again."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -6,6 +6,7 @@ what comes back has the graph's side store it, and nobody else writes there.
 
 from __future__ import annotations
 
+import abc
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +75,7 @@ def work(order: Order, parcel: Callable[[str], Files]) -> Answer:
         return Answer({}, described(error))
 
 
-class RemoteUnits:
+class RemoteUnits(abc.ABC):
     """What executors of remote workers have in common: which unit is where, and what comes of an answer."""
 
     def __init__(self, remote: Remote):
@@ -90,9 +91,9 @@ class RemoteUnits:
         self._given[unit.name] = unit, given
         self._send(unit.name, self._remote.order(unit, given))
 
+    @abc.abstractmethod
     def _send(self, name: str, order: Order) -> None:
         """Hands an order to a worker; returns at once."""
-        raise NotImplementedError
 
     def _answered(self, name: str, answer: Answer) -> Delivery:
         """A unit's delivery, once its cells are stored."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 from growjax.checkpoints import keep, kept
 from growjax.data.tokenizer import FILE
 from growjax.errors import CheckFailed
-from growjax.files import whole_directory, write_text
+from growjax.files import linked, whole_directory, write_text
 from growjax.grow.plan import make_plan
 from growjax.record.receipt_types import Receipt
 from growjax.record.rundir import RunDir
@@ -38,7 +37,7 @@ def write_chosen(run: RunDir, receipt: Receipt, summary: SelectionSummary) -> Pa
     }
     extras = kept(run.cells / recipe["parents"][0])
     with whole_directory(run.path / CHOSEN, replace=True) as folder:
-        shutil.copytree(candidate / "state", folder / "state", copy_function=os.link)
+        shutil.copytree(candidate / "state", folder / "state", copy_function=linked)
         shutil.copyfile(candidate / "state.json", folder / "state.json")
         if state_digest(load_state(folder)) != answer["state"]:
             raise CheckFailed(f"the state of cell {answer['cell']} is not the one that raced: start anew with --force")

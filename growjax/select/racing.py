@@ -16,6 +16,7 @@ from growjax.study.context import Context
 from growjax.study.finalists import with_finalists
 from growjax.study.receipt import cells_of, check_cells, check_whole, data_of
 from growjax.study.recipes import Extension, Rung, StudyCells
+from growjax.study.replicates import losses
 from growjax.study.rungs import end_of
 from growjax.study.selection import OUTLOOK, Selection
 from growjax.study.spec import StudySpec
@@ -82,15 +83,11 @@ def raced(spec: Selection, cells: StudyCells, records: Mapping[str, Fields], voc
         wanted = [rung for place, at in upto.items() for rung in ways[place][: at + 1]]
         yield [rung for rung in wanted if rung.recipe.id not in asked]
         asked |= {rung.recipe.id for rung in wanted}
-        curves = {place: _curve(records[ways[place][at].recipe.id]) for place, at in upto.items()}
+        curves = {place: losses(records[ways[place][at].recipe.id]["metrics"]) for place, at in upto.items()}
         try:
             request = running.send(curves)
         except StopIteration as stop:
             return stop.value
-
-
-def _curve(record: Fields) -> list[float]:
-    return [math.inf if loss is None else loss for loss in record["metrics"]["eval_loss"]]
 
 
 def race_phases(ctx: Context, records: dict[str, Record]) -> Iterator[Sequence[Extension | Rung]]:

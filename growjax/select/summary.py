@@ -16,6 +16,7 @@ from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given
 from growjax.study.ranking import mean
 from growjax.study.receipt import cells_of, data_of, models, spec_of
+from growjax.study.replicates import losses
 from growjax.study.selection import Selection
 
 PLAIN = ("least zero-step KL", "lowest probe loss", "exact copy")
@@ -100,7 +101,7 @@ def _standing(name: str, verdict: Verdict, candidate: CandidateCell, runs: Runs,
     gone = {one.candidate: one for one in verdict.left}
     out, place = gone.get(name), verdict.order.index(name)
     behind = verdict.behind.get(name) if out is None else out.behind
-    every = [[math.inf if x is None else x for x in cell["metrics"]["eval_loss"]] for cell in runs.values()]
+    every = [losses(cell["metrics"]) for cell in runs.values()]
     together = list(zip(*every, strict=False))  # as far as all of them went
 
     def plain(value: float) -> float | None:

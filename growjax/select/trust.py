@@ -22,6 +22,7 @@ from growjax.measure.curves import auc
 from growjax.record.receipt_types import Receipt
 from growjax.schema import Record
 from growjax.study.ranking import Table, adjusted_means, mean
+from growjax.study.replicates import losses
 from growjax.study.spec import StudySpec
 
 RATIOS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
@@ -54,11 +55,7 @@ def grids(receipt: Receipt) -> list[Grid]:
     names = [name for name in spec.pool_of_all if not parse_operator(name).operator.control]
     for source, regime in itertools.product(sources, spec.regimes):
         rows = {name: table.rows("continuation", source, regime, name) for name in names}
-        curves = {
-            name: [[math.inf if x is None else x for x in cell["metrics"]["eval_loss"]] for cell in cells]
-            for name, cells in rows.items()
-            if cells
-        }
+        curves = {name: [losses(cell["metrics"]) for cell in cells] for name, cells in rows.items() if cells}
         if len(curves) > 1:
             count = min(len(curve) for several in curves.values() for curve in several)
             steps = tuple(range(0, count * spec.eval_every, spec.eval_every))

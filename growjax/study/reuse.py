@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from growjax.errors import NotComparable, UserError
-from growjax.files import whole_directory
+from growjax.files import linked, whole_directory
 from growjax.record.cells import Recipe
 from growjax.record.integrity import check_cell, finished_receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
@@ -36,7 +35,7 @@ def reuse(run: RunDir, other: Path, head: Record, recipes: Iterable[Recipe]) -> 
         there = recipe.kind in KINDS and recipe.id in held and found.is_dir()
         if there and not place.exists() and check_cell(found) == held[recipe.id]:
             with whole_directory(place) as folder:
-                shutil.copytree(found, folder, copy_function=_linked, dirs_exist_ok=True)
+                shutil.copytree(found, folder, copy_function=linked, dirs_exist_ok=True)
             taken += 1
     return taken
 
@@ -52,11 +51,3 @@ def require_same(receipt: Fields, head: Fields) -> None:
         if old != new:
             modules = source_notes(receipt["source_code"], head["source_code"]) if part == "source_code" else []
             raise NotComparable(f"not comparable: {(modules or [first_difference(old, new, part)])[0]}")
-
-
-def _linked(source: str, target: str) -> None:
-    """One file for both where the disk can, as nobody writes into a cell that is full."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
