@@ -26,9 +26,12 @@ from growjax.cells.remote import Answer, Files, Order, RemoteUnits, work
 from growjax.errors import CheckFailed, UserError
 from growjax.files import contents
 from growjax.record.rundir import RunDir
+from growjax.select.runner import planned, run_selection
 from growjax.study import remote
 from growjax.study.presets import presets
 from growjax.study.runner import run_study
+from growjax.study.selection import Selection
+from growjax.study.sources import with_sources
 from growjax.study.units import Filling
 
 PATHS = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
@@ -209,6 +212,25 @@ def test_what_comes_twice_is_stored_once_and_what_is_full_is_not_sent(tmp_path: 
         shutil.rmtree(tmp_path / "run" / "cells" / gone)
         assert filled(elsewhere, tmp_path) == first and [name.split()[1] for name in made[1].asked] == [gone]
         assert filled(lambda filling: pytest.fail("nothing is left to fill"), tmp_path) == first
+
+
+def test_a_race_runs_elsewhere_too(smoke_run: Path, tmp_path: Path):
+    """One graph for each rung; a candidate's state is sent with each."""
+    receipt = RunDir(smoke_run).receipt()
+    source = smoke_run / "cells" / next(cell["id"] for cell in receipt["cells"] if cell["kind"] == "source")
+    data = presets()["smoke"].data
+    spec = Selection(operators=("exact_copy", "perturbed"), regimes=("stochastic",), budget=40, eval_every=4, data=data)
+    spec, made = planned(with_sources(spec, [source]), horizon=16, first=4), []
+
+    def elsewhere(filling: Filling) -> Elsewhere:
+        made.append(Elsewhere(filling))
+        return made[0]
+
+    with quick_programs():
+        here = run_selection(spec, RunDir(tmp_path / "here"))
+        assert run_selection(spec, RunDir(tmp_path / "there"), executor=elsewhere) == here
+    assert RunDir(tmp_path / "there").receipt()["root"] == RunDir(tmp_path / "here").receipt()["root"]
+    assert any(name.startswith("race") for name in made[0].asked) and len(made[0].asked) == len(set(made[0].asked))
 
 
 def _damaged(made: dict[str, Files]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from conftest import quick_programs
 
-from growjax.cells.executor import AGAIN, Delivery, InProcess
+from growjax.cells.executor import AGAIN, Delivery, InProcess, Running
 from growjax.cells.graph import Graph, Unit
+from growjax.cells.processes import Processes
 from growjax.cells.scheduler import TRIES, fill
 from growjax.errors import CheckFailed, UserError
 from growjax.record.partial import Partial
@@ -121,7 +122,7 @@ def test_units_come_in_the_order_of_what_waits_for_them():
              unit("if idle", optional=True, cost=99.0)]  # fmt: skip
     found: dict[str, Any] = {"base": {"id": "base"}}
     again = Unit("another", "kind", ("short",), (), 1.0, "short")
-    use = fill(Graph([*units, again], full=found), InProcess(order, records), found)
+    use = fill(Graph([*units, again], full=found), Running(InProcess(order, records)), found)
     assert order == ["long", "child", "leaf", "short"] and found["leaf"]["given"] == ["child"]
     assert use.workers == 1 and 0 < use.busy <= 1
 
@@ -158,7 +159,48 @@ def test_what_an_executor_delivers_is_checked():
         ((Delivery("a", lost=True),) * TRIES, UserError, "killed from outside"),
     ):
         with pytest.raises(error, match=text):
-            fill(graph, Scripted(*deliveries), {})
+            fill(graph, Running(Scripted(*deliveries)), {})
+
+
+def test_what_comes_late_from_a_graph_that_is_full_is_checked_too():
+    """It may come twice, be lost or have come to nothing; a unit that was only for an idle worker may still run."""
+    first, second = Graph([unit("a"), Unit("idle", "kind", (), (), 0.0, "idle", optional=True)]), Graph([unit("b")])
+    whole, last = Delivery("a", [{"id": "a", "x": 1}]), Delivery("b", [{"id": "b"}])
+    for late in (whole, Delivery("a", lost=True), Delivery("idle"), Delivery("idle", lost=True)):
+        executor = Growing(AGAIN, whole, late, last)
+        running, found = Running(executor), dict[str, Any]()
+        fill(first, running, found)
+        assert list(running.under_way) == ["idle"]
+        fill(second, running, found)
+        assert found == {"a": whole.records[0], "b": {"id": "b"}}
+        assert [name for name, _ in executor.handed] == ["a", "idle", "b"]
+    for late, error, text in (
+        (Delivery("a", [{"id": "a", "x": 2}]), CheckFailed, "cell a twice, and not the same"),
+        (Delivery("idle", error=KeyError("what failed")), KeyError, "what failed"),
+    ):
+        running, found = Running(Growing(AGAIN, whole, late, last)), dict[str, Any]()
+        fill(first, running, found)
+        with pytest.raises(error, match=text):
+            fill(second, running, found)
+
+
+def idle_until_the_last(folder: Path, name: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if name == "idle":
+        while not (folder / "d").exists():
+            time.sleep(0.01)
+        return []
+    (folder / name).touch()
+    return [{"id": name}]
+
+
+def test_processes_go_on_with_a_graph_while_one_still_compiles(tmp_path: Path):
+    idle = Unit("idle", "kind", (), (), 0.0, "idle", optional=True)
+    found: dict[str, Any] = {}
+    with Running(Processes([0, 0], Path, (tmp_path,), idle_until_the_last)) as running:
+        fill(Graph([unit("a"), idle]), running, found)
+        assert list(running.under_way) == ["idle"]
+        fill(Graph([unit("b"), unit("c", ("b",)), unit("d", ("c",))]), running, found)
+    assert set(found) == set("abcd")
 
 
 class Growing(Scripted):
@@ -178,7 +220,7 @@ class Growing(Scripted):
 
 def test_capacity_that_grows_is_used_while_units_are_under_way():
     executor = Growing(AGAIN, Delivery("a", [{"id": "a"}]), Delivery("b", [{"id": "b"}]))
-    fill(Graph([unit("a"), unit("b")]), executor, {})
+    fill(Graph([unit("a"), unit("b")]), Running(executor), {})
     assert executor.handed == [("a", 3), ("b", 2)]
 
 

@@ -69,7 +69,7 @@ def test_what_is_ready_together_is_one_array(cluster: Path, tmp_path: Path):
         ]
     )
     with Running(Slurm(side, tmp_path / "jobs", partition="long", minutes=7, cores=2, gpus=1, most=2)) as running:
-        fill(graph, running.executor, found)
+        fill(graph, running, found)
     assert set(found) == {"one", "two", "three", "full"}
     assert side.stored == {name: {"a/file": b"\0content"} for name in ("one", "two", "three")}
     texts = [path.read_text() for path in sorted(cluster.glob("job-*"))]
@@ -82,8 +82,8 @@ def test_what_is_ready_together_is_one_array(cluster: Path, tmp_path: Path):
 def ended(tmp_path: Path, *task: Any) -> Delivery:
     side = elsewhere.Side(tmp_path, one=task)
     with Running(Slurm(side, tmp_path / "jobs", cluster="local", minutes=7)) as running:
-        running.executor.submit(elsewhere.unit("one"), {})
-        return running.executor.next()
+        running.submit(elsewhere.unit("one"), {})
+        return running.next()[0]
 
 
 def test_how_jobs_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -197,6 +197,7 @@ def test_who_races_is_known_at_step_0():
         ({"budget": 19}, "give at least 20"),
         ({"horizon": 30}, "choose multiples of --eval-every"),
         ({"first": 6}, "choose multiples of --eval-every"),
+        ({"operators": ("exact_copy", "exact_cpoy")}, "no operator is named 'exact_cpoy'"),
         ({"operators": ("hypercloning",), "to": SMOKE.to.replace(d_model=24)}, "no operator can follow the plan"),
     ],
 )

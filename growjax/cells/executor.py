@@ -7,6 +7,7 @@ never change a bit.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -101,14 +102,34 @@ def described(error: Exception) -> Exception:
 
 
 class Running:
-    """An executor between `start` and `stop`."""
+    """An executor between `start` and `stop`, and the units that it has. Several graphs can be filled one after the
+    other; what only an idle worker was given may still be under way when the next one begins."""
 
     def __init__(self, executor: Executor):
-        self.executor = executor
+        self._executor = executor
+        self.under_way: dict[str, float] = {}
+        """Since when, by a unit's name."""
+
+    @property
+    def capacity(self) -> int:
+        return self._executor.capacity
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.under_way) < self.capacity
+
+    def submit(self, unit: Unit, given: Mapping[str, Record]) -> None:
+        self.under_way[unit.name] = time.monotonic()
+        self._executor.submit(unit, given)
+
+    def next(self) -> tuple[Delivery, float | None]:
+        """How a unit has ended, and since when it was under way; None where it was not."""
+        delivery = self._executor.next()
+        return delivery, self.under_way.pop(delivery.unit, None)
 
     def __enter__(self) -> Self:
-        self.executor.start()
+        self._executor.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.executor.stop(failed=error is not None)
+        self._executor.stop(failed=error is not None)

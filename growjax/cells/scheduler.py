@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from growjax.cells.executor import KILLED, Delivery, Executor
+from growjax.cells.executor import KILLED, Delivery, Running
 from growjax.cells.graph import Graph, Unit
 from growjax.errors import CheckFailed, UserError
 from growjax.schema import Record
@@ -28,7 +28,7 @@ class Use(NamedTuple):
 
 def fill(
     graph: Graph,
-    executor: Executor,
+    running: Running,
     records: dict[str, Record],
     *,
     accept: Callable[[Record], None] = lambda record: None,
@@ -41,22 +41,20 @@ def fill(
     of the first unit that fails, `CheckFailed` where a unit's records are not those of its cells, or come twice and are
     not the same.
     """
-    return _Walk(graph, executor, records, accept, done).run()
+    return _Walk(graph, running, records, accept, done).run()
 
 
 class _Walk:
     def __init__(
         self,
         graph: Graph,
-        executor: Executor,
+        running: Running,
         records: dict[str, Record],
         accept: Callable[[Record], None],
         done: Callable[[Unit], None],
     ):
-        self.graph, self.executor, self.records, self.accept, self.done = graph, executor, records, accept, done
+        self.graph, self.running, self.records, self.accept, self.done = graph, running, records, accept, done
         self.waits = {name: len(before) for name, before in graph.before.items()}
-        self.under_way: dict[str, float] = {}
-        """Since when."""
         self.tries: dict[str, int] = {}
         self.ended: set[str] = set()
         self.left = sum(not unit.optional for unit in graph.units.values())
@@ -69,15 +67,14 @@ class _Walk:
         began = last = time.monotonic()
         busy = 0.0
         while self.left:
-            while self.ready and len(self.under_way) < self.executor.capacity:
+            while self.ready and self.running.has_room:
                 self._submit(heapq.heappop(self.ready)[2])
-            delivery = self.executor.next()
-            since = self.under_way.pop(delivery.unit, None)
+            delivery, since = self.running.next()
             if since is not None:
                 last = time.monotonic()
                 busy += last - since
             self._take(delivery, expected=since is not None)
-        seconds, workers = last - began, self.executor.capacity
+        seconds, workers = last - began, self.running.capacity
         return Use(workers, seconds, busy / (seconds * workers) if seconds else 1.0)
 
     def _ready(self, name: str) -> None:
@@ -86,22 +83,27 @@ class _Walk:
     def _submit(self, name: str) -> None:
         unit = self.graph.units[name]
         self.tries[name] = self.tries.get(name, 0) + 1
-        self.under_way[name] = time.monotonic()
-        self.executor.submit(unit, {cell: self.records[cell] for cell in unit.needs})
+        self.running.submit(unit, {cell: self.records[cell] for cell in unit.needs})
 
     def _take(self, delivery: Delivery, *, expected: bool) -> None:
         name = delivery.unit
         if delivery.error is not None:
             raise delivery.error
         if delivery.lost:
-            if not expected or name in self.ended:
+            if not expected or name in self.ended or name not in self.graph.units:
                 return
             if self.tries[name] >= TRIES:
                 raise UserError(*KILLED)
             self._ready(name)
             return
-        unit = self.graph.units[name]
-        self._check(unit, {record["id"]: record for record in delivery.records})
+        found = {record["id"]: record for record in delivery.records}
+        unit = self.graph.units.get(name)
+        if unit is None:  # of a graph that was filled before
+            self._check_known(found)
+            return
+        if set(found) != set(unit.fills):
+            raise CheckFailed(f"an executor delivered other cells than those of {unit.name}")
+        self._check_known(found)
         if name in self.ended:
             return
         for record in delivery.records:
@@ -115,9 +117,8 @@ class _Walk:
                 self._ready(other)
         self.done(unit)
 
-    def _check(self, unit: Unit, found: Mapping[str, Record]) -> None:
-        if set(found) != set(unit.fills):
-            raise CheckFailed(f"an executor delivered other cells than those of {unit.name}")
+    def _check_known(self, found: Mapping[str, Record]) -> None:
+        """Raises `CheckFailed` where a cell was delivered before, and otherwise."""
         for cell, record in found.items():
             if self.records.get(cell, record) != record:
                 raise CheckFailed(f"an executor delivered cell {cell} twice, and not the same")

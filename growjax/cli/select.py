@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from growjax import runtime
-from growjax.cli.arguments import Common, option_value, parse
+from growjax.cli.arguments import option_value, parse
+from growjax.cli.executors import Where, chosen
 from growjax.cli.progress import ProgressWatch
 from growjax.cli.tables import console
 from growjax.config import DataConfig, OptimConfig
@@ -24,7 +25,7 @@ from growjax.study.spec import TargetWidths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SelectArguments(Common):
+class SelectArguments(Where):
     """Choose among all ways to widen a source, for the training that is planned with it.
 
     Candidates race on their validation losses over rising lags, with common random numbers; one leaves where it is
@@ -93,12 +94,13 @@ def run(argv: list[str]) -> int:
     )
     spec = planned(spec, horizon=given.horizon, first=given.first)
     directory = RunDir(given.out)
+    workers, executor = chosen(given, spec.shards)
     before = set(directory.cells.glob("*")) if not given.force else set()
     with ProgressWatch() as watch:
         for name in spec.left_out:
             watch.say(f"{name} cannot follow the plan, and is no candidate")
-        summary = run_selection(spec, directory, workers=given.workers or runtime.workers(1), force=given.force,
-                                watch=watch, keep=runtime.tokens_directory(), others=given.reuse)  # fmt: skip
+        summary = run_selection(spec, directory, workers=workers, force=given.force, watch=watch, executor=executor,
+                                keep=runtime.tokens_directory(), others=given.reuse)  # fmt: skip
         watch.phase("drawing the report", 1, 1)
         directory.check_own("report", "report/figures", "report/tables")
         write_selection(directory.report, summary)

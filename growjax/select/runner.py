@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from growjax import runtime
+from growjax.cells.executor import Executor
 from growjax.errors import UserError
 from growjax.grow.plan import make_plan
 from growjax.grow.registry import parse_operator
@@ -23,6 +24,7 @@ from growjax.study.presets import PUBLISHED
 from growjax.study.runner import Watch, run_study
 from growjax.study.selection import Selection
 from growjax.study.spec import PAPER_OPERATORS
+from growjax.study.units import Filling
 
 FIRST = 16
 """The first rung, in steps, if nothing else is asked for: the lag of a study's probe."""
@@ -52,8 +54,9 @@ def planned(spec: Selection, *, horizon: int, first: int = FIRST, table: Record 
     plan, streams = make_plan(source, spec.to.of(source)), Streams(root_key(spec.study_seed, "study"))
     able, left_out, why = [], [], ""
     for operator in spec.operators:
+        made = parse_operator(operator)
         try:
-            parse_operator(operator).follow(plan, spec.optim, streams=streams)
+            made.follow(plan, spec.optim, streams=streams)
             able.append(operator)
         except UserError as error:
             left_out.append(operator)
@@ -84,6 +87,7 @@ def run_selection(
     watch: Watch | None = None,
     corpus: str | None = None,
     keep: Path | None = None,
+    executor: Callable[[Filling], Executor] | None = None,
     sources: Sequence[Path] = (),
     tokenizer: Path | None = None,
     others: Sequence[Path] = (),
@@ -94,8 +98,8 @@ def run_selection(
     process had begun and not kept is run again beyond that.
     """
     runtime.start()
-    run_study(spec, run, workers=workers, force=force, watch=watch, corpus=corpus, keep=keep, sources=sources,
-              tokenizer=tokenizer, phases=race_phases, others=others)  # fmt: skip
+    run_study(spec, run, workers=workers, force=force, watch=watch, corpus=corpus, keep=keep, executor=executor,
+              sources=sources, tokenizer=tokenizer, phases=race_phases, others=others)  # fmt: skip
     receipt = finished_receipt(run.path)
     summary = summarise_selection(receipt)
     write_chosen(run, receipt, summary)

@@ -165,10 +165,10 @@ def run_study(
         records |= {one.id: fill_given(ctx, one, places.sources.get(one.parameters["state"])) for one in cells.given}
         graph = Graph(study_units(ctx, cells, ahead=ahead), full=records)
         chosen = executor(filling(ctx)) if executor and not full else _executor(ctx, 1 if full else workers)
-        with Running(chosen):
-            watch.used(_fill(graph, chosen, records, run, watch))
+        with Running(chosen) as running:
+            watch.used(_fill(graph, running, records, run, watch))
             for further in (phases or finalists_of)(ctx, records) if later else ():
-                watch.used(_fill(Graph(extension_units(further), full=records), chosen, records, run, watch))
+                watch.used(_fill(Graph(extension_units(further), full=records), running, records, run, watch))
         check_repaired(repaired, records, recorded)
         say_of_report(run, watch.say)
         info = ctx.tokens.info
@@ -218,7 +218,7 @@ def _executor(ctx: Context, workers: int) -> Executor:
     return Processes(numbers, given.begin, given.arguments, given.fill)
 
 
-def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: RunDir, watch: Watch) -> Use:
+def _fill(graph: Graph, running: Running, records: dict[str, Record], run: RunDir, watch: Watch) -> Use:
     """Fills the graph; progress counts units by their kind, and work by their cost."""
     units = [unit for unit in graph.units.values() if not unit.optional]
     of_kind, ended = Counter(unit.kind for unit in units), Counter[str]()
@@ -228,10 +228,10 @@ def _fill(graph: Graph, executor: Executor, records: dict[str, Record], run: Run
         ended[unit.kind] += 1
         if not unit.optional:
             cells = ", ".join(f"{ended[kind]}/{count} {kind}" for kind, count in of_kind.items())
-            workers = executor.capacity
+            workers = running.capacity
             watch.done(unit.cost, cells if workers == 1 else f"{cells} on {workers} workers")
 
-    return fill(graph, executor, records, accept=run.check, done=done)
+    return fill(graph, running, records, accept=run.check, done=done)
 
 
 def programs_of(records: Iterable[Record]) -> dict[str, list[str]]:
