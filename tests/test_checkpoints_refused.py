@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import struct
@@ -15,7 +16,12 @@ from conftest import ROOT
 from safetensors.numpy import load_file, save_file
 
 from growjax import load_checkpoint, save_checkpoint
+from growjax.checkpoints import keep, kept
+from growjax.checkpoints.adam import read_adam, whole
+from growjax.checkpoints.folder import open_checkpoint
+from growjax.checkpoints.registry import FAMILIES
 from growjax.cli import main
+from growjax.errors import UserError
 
 DATA = ROOT / "tests" / "data"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -102,6 +108,13 @@ def set_nan(found: dict[str, np.ndarray]) -> None:
     found[Q][3, 2] = np.nan
 
 
+def leads_to_itself(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("config.json")
+
+
+HEADER = json.dumps({"lr.x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}).encode()
+EIGHT = struct.pack("<Q", len(HEADER)) + HEADER + b"0"
 VOCAB = json.dumps({"model": {"vocab": {"a": 0, "b": 64}}, "added_tokens": []}).encode()
 
 BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
@@ -117,7 +130,23 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "quantised": ("llama", config(quantization_config={"bits": 4}), "quantization_config"),
     "size missing": ("llama", config(hidden_size=None), "lacks hidden_size"),
     "size is text": ("llama", config(hidden_size="16"), "hidden_size is '16'"),
-    "size is zero": ("llama", config(num_attention_heads=0, head_dim=None), "head_dim"),
+    "size is zero": ("llama", config(num_attention_heads=0, head_dim=None), "num_attention_heads is 0"),
+    "size is negative": ("gemma", config(hidden_size=-16), "hidden_size is -16"),
+    "epsilon is beyond all floats": ("llama", config(rms_norm_eps=10**400), "rms_norm_eps is 1000"),
+    "classes that are no names": ("llama", config(architectures=[{}]), "architectures is [{}]"),
+    "layers beyond all lists": ("gemma2", config(num_hidden_layers=10**9, layer_types=None), "hidden_layers is 1000"),
+    "a window in words": ("mistral", config(sliding_window="4096"), "sliding_window is '4096'"),
+    "a window in words too": ("phi3", config(sliding_window="4096"), "sliding_window is '4096'"),
+    "windows from a word on": (
+        "qwen2",
+        config(use_sliding_window=True, layer_types=None, max_window_layers="1"),
+        "max_window_layers is '1'",
+    ),
+    "kinds in one word": ("qwen3", config(use_sliding_window=True, layer_types="sliding"), "layer_types is 's"),
+    "a cap beyond all floats": ("gemma2", config(final_logit_softcapping=10**400), "final_logit_softcapping is 1000"),
+    "a scale that is no number": ("gemma3_text", config(query_pre_attn_scalar=float("nan")), "attn_scalar is nan"),
+    "config leads to itself": ("llama", leads_to_itself, "is a link that leads to itself"),
+    "factors of eight bits": ("llama", write("growth_factors.safetensors", EIGHT), "lr.x is stored as F8_E4M3"),
     "size is too large": ("llama", config(num_hidden_layers=10**9), "model.layers.2.input_layernorm.weight is missing"),
     "activation": ("llama", config(hidden_act="tanh"), "hidden_act is 'tanh'"),
     "scaled positions": ("llama", config(rope_parameters={"rope_type": "yarn"}), "rope_type is 'yarn'"),
@@ -177,6 +206,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "is missing",
     ),
     "another tokenizer": ("llama", write("tokenizer.json", VOCAB), "the id 64, and the vocabulary ends at 63"),
+    "an id without end": ("llama", write("tokenizer.json", b'{"model": {"vocab": {"a": Infinity}}}'), "no tokenizer"),
     "no tokenizer": ("llama", write("tokenizer.json", b'{"model": {"vocab": {"a": "b"}}}'), "is no tokenizer"),
 }  # fmt: skip
 
@@ -184,7 +214,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 ROADS = {"import": ["import"], "straight": ["widen", "--as-hf", "--json"]}
 """Into a state, and tensor by tensor into a wider folder."""
 
-BARE = ("no folder", "no config")
+BARE = ("no folder", "no config", "config leads to itself")
 """What might have been meant as a state."""
 
 
@@ -203,6 +233,56 @@ def test_a_broken_folder(name: str, road: str, tmp_path: Path, capfd: pytest.Cap
     assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith("growjax: ")
     assert words in said.err and "Traceback" not in said.err, said.err
     assert sorted(tmp_path.iterdir()) == there
+
+
+RUN = {
+    "moments": {"from": "optimizer.pt", "step": 3},
+    "options": {"lr": 0.1, "initial_lr": 0.1, "betas": [0.9, 0.99], "eps": 0, "weight_decay": 0.1, "others": {}},
+    "dtype": "float32", "scheduler": {"last_epoch": 3}, "state": {},
+}  # fmt: skip
+STATE: dict[str, tuple[str, Any, str]] = {
+    "no moments": ("trainer.json", {"a": 1}, "moments: Field required"),
+    "settings of another": ("trainer.json", RUN | {"options": {"x": 1}}, "options.lr: Field required"),
+    "a rate in words": ("trainer.json", RUN | {"options": {**RUN["options"], "lr": "0.1"}}, "options.lr"),
+    "a rate without end": ("trainer.json", RUN | {"options": {**RUN["options"], "lr": float("inf")}}, "options.lr"),
+    "a dtype of no tensor": ("trainer.json", RUN | {"dtype": "int4"}, "dtype: Input should be 'float32'"),
+    "a schedule of no steps": ("trainer.json", RUN | {"scheduler": {"lr_lambdas": 5}}, "scheduler.lr_lambdas"),
+    "a configuration of none": ("config.json", {"model_type": ["llama"]}, "model_type is ['llama']"),
+    "a size in words": ("config.json", {"model_type": "llama", "vocab_size": "64"}, "vocab_size is '64'"),
+}
+
+
+def came_with(folder: Path) -> Path:
+    """What lies in the folder of a state that is of a checkpoint."""
+    with open_checkpoint(DATA / "llama") as opened:
+        keep(dataclasses.replace(opened.extras, trainer=RUN), folder)
+    return folder
+
+
+def test_a_state_says_what_came_with_it(tmp_path: Path):
+    extras = kept(came_with(tmp_path))
+    assert extras is not None and extras.trainer == RUN
+
+
+@pytest.mark.parametrize("name", STATE)
+def test_a_state_with_a_broken_record(name: str, tmp_path: Path):
+    file, record, words = STATE[name]
+    (came_with(tmp_path) / "checkpoint" / file).write_text(json.dumps(record))
+    with pytest.raises(UserError) as refused:
+        kept(tmp_path)
+    assert words in str(refused.value)
+
+
+def test_what_is_no_optimizer_of_torch_s_is_refused():
+    """Numbers that are none, groups that are none; a count beyond all floats."""
+    family = FAMILIES["llama"]
+    model = family.read(json.loads((DATA / "llama" / "config.json").read_text()))[0]
+    for group in ({"params": [[1]]}, {"params": [0], "param_names": 5}, {"params": 5}):
+        with pytest.raises(UserError, match="this is no state of an optimizer"):
+            read_adam({"state": {}, "param_groups": [group]}, family, model)
+    for count in (10**400, float("nan"), "3", np.array("3"), np.array([1j])):
+        with pytest.raises(UserError, match="it must be a whole number of steps"):
+            whole(count, "trainer_state.json: global_step")
 
 
 def test_a_hub_cache_is_read_through_its_links(tmp_path: Path):
