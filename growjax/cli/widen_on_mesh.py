@@ -84,7 +84,7 @@ def _described(given: WidenArguments, plan: WidthPlan, optim: OptimConfig) -> Re
     described = before(plan, given.operator, optim, key=root_key(given.seed, "study"))
     for side in ("before", "after"):
         described[side]["state_bytes"] = described[side].pop("bytes")
-    del described["peak_bytes"]  # of one process alone
+    del described["least_bytes"]  # of one process alone
     described["road"] = f"on a mesh of {given.mesh}"
     if not parse_operator(given.operator).copies or plan.maps["vocab"].grown:
         described["road"] += ", every process the whole state"
