@@ -61,7 +61,7 @@ def test_what_is_no_optimizer_of_torch_s_is_refused():
     """Numbers that are none, groups that are none; a count beyond all floats."""
     family = FAMILIES["llama"]
     model = family.read(json.loads((DATA / "llama" / "config.json").read_text()))[0]
-    for group in ({"params": [[1]]}, {"params": [0], "param_names": 5}, {"params": 5}):
+    for group in ({"params": [[1]]}, {"params": [0], "param_names": np.zeros(3)}, {"params": 5}):
         with pytest.raises(UserError, match="this is no state of an optimizer"):
             read_adam({"state": {}, "param_groups": [group]}, family, model)
     for count in (10**400, float("nan"), "3", np.array("3"), np.array([1j])):

@@ -113,7 +113,7 @@ def _parts(found: Any) -> tuple[dict[Any, Any], list[Record]]:
         or not isinstance(groups, list)
         or not groups
         or not all(isinstance(g, dict) and _all_of(int, g.get("params")) for g in groups)
-        or not all(_all_of(str, g.get("param_names") or []) for g in groups)
+        or not all(g.get("param_names") is None or _all_of(str, g["param_names"]) for g in groups)
     ):
         raise UserError("this is no state of an optimizer", _OTHER)
     return state, groups
