@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -133,6 +135,24 @@ def test_rows_of_an_accelerator():
     for name in ("B5", "B10"):
         assert doctor._examine(Bench(Path()), rows[name], {}).verdict == "does not apply"
     assert doctor.rows_here("gpu", 4)[4].compare is not None and rows["B1"].compare is doctor._fresh
+
+
+def test_devices_are_those_that_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+
+    def reference_run(what: str, options: dict[str, Any], *, env: dict[str, str]) -> list[dict[str, Any]]:
+        seen.append(env["CUDA_VISIBLE_DEVICES"])
+        return [{}]
+
+    bench = types.SimpleNamespace(reference_run=reference_run)
+    for chosen, expected in (("4,GPU-5,7", ["4", "4", "4,GPU-5"]), (None, ["0", "0", "0,1"])):
+        seen.clear()
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if chosen is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        row = next(row for row in doctor.rows_here("gpu", 3) if row.name == "B5")
+        assert row.compare is not None and len(list(row.compare(bench, {}))) == 2  # pyright: ignore[reportArgumentType]
+        assert seen == expected
 
 
 def test_pins_arrive_where_the_compiler_reads_them(tmp_path: Path):
