@@ -19,10 +19,12 @@ from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
 from growjax.audit.inject import Injector
 from growjax.audit.programs import program_faults, walked
+from growjax.cli.audit import _print as print_audit
 from growjax.draws import key_hex
 from growjax.model import layers
 from growjax.model.components import NORMS
 from growjax.record.rundir import RunDir
+from growjax.report.audit import page, verdict
 from growjax.streams import STREAMS, Streams, root_key
 from growjax.study.account import Account
 from growjax.study.context import Context
@@ -58,8 +60,26 @@ def test_a_run_passes_and_every_draw_is_derived_twice(smoke_run: Path, shown: Sh
     )  # sources, kinds, replicates of both regimes
     assert {cell["kind"] for cell in described["cells"]} == {"source", "candidate", "probe", "continuation"}
     page = (smoke_run / "report" / "audit.html").read_text()
-    assert "Every draw is accounted for" in page and "http" not in page
+    assert described["not_checked"] == []
+    assert "Every draw is accounted for" in page and "and give the recorded bits" in page and "http" not in page
     assert all(e["key"] in page for ledger in ledgers for e in ledger.values())
+
+
+def test_what_was_not_checked_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """With no cell run again, and of states on an accelerator; by the command and on the page."""
+    asked, states = "cells run with draws as data", "of those cells, compared in their states too"
+    empty = {"root": "0" * 64, "normal_distance": {}, "cells": [], "streams": [], "faults": [], "holds": True}
+    none = {**empty, "counts": {asked: 0, states: 0}, "injected": [], "not_checked": [check.NONE_INJECTED]}
+    card = {**empty, "counts": {asked: 2, states: 0}, "injected": ["a", "b"], "not_checked": []}
+    described = page(none)
+    assert f"not checked: {check.NONE_INJECTED}" in described and "What was checked holds." in described
+    assert "accounted for" not in described and "recorded bits" not in described
+    print_audit(none, verdict(none), tmp_path)
+    said = capsys.readouterr().out
+    assert f"not checked: {check.NONE_INJECTED}" in said and "accounted for" not in said
+    described = page(card)
+    assert "their states are not compared" in described and "recorded bits" not in described
+    assert verdict(card) == "every draw is accounted for"
 
 
 def test_virtual_shards_draw_once_and_apart(tmp_path: Path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, audited, growjax, made_once, studied
 
+from growjax.audit.check import NONE_INJECTED
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
 from growjax.report.page import write_report
@@ -108,7 +109,7 @@ def test_the_published_regimes_are_known_apart(tmp_path: Path):
 
 
 def test_crossed_keys_pass_the_audit(accounted: dict[str, Any]):
-    assert accounted["faults"] == []
+    assert accounted["faults"] == [] and accounted["not_checked"] == [NONE_INJECTED]
     # probes and continuations: 1 + 2 replicates of the regimes; crossed: the pairs of order and dropout
     assert accounted["counts"]["comparisons under common randomness"] == 2 * 3 + 4
 

@@ -33,6 +33,11 @@ from growjax.study.runner import check
 
 Notify = Callable[[str], None]
 
+NONE_INJECTED = (
+    "no cell was run again with its draws as data: that first states and candidates drew what is declared of them"
+)
+"""What an audit leaves out that injects nothing. Programs that train are walked all the same."""
+
 
 def derived_ledger(ctx: Context, recipe: Recipe) -> Ledger:
     """A cell's ledger from its recipe alone, its keys derived in NumPy."""
@@ -109,8 +114,8 @@ def check_ledgers(receipt: Receipt, ctx: Context) -> Ledgers:
 def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: None) -> Record:
     """Audits a run. `inject`: which cells are run again with injected draws, `some`, `all` or `none`.
 
-    Returns plain data: `faults` (one line for each thing that does not hold), counts, for each cell its streams with
-    the digests of all bits drawn, and the tree of streams.
+    Returns plain data: `faults` (one line for each thing that does not hold), `not_checked` (one for each that was left
+    out), counts, for each cell its streams with the digests of all bits drawn, and the tree of streams.
     """
     receipt, ctx = open_run(run)
     for cell in receipt["cells"]:
@@ -145,6 +150,7 @@ def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: No
         "root": receipt["root"],
         "holds": not faults,
         "faults": faults,
+        "not_checked": [NONE_INJECTED] if inject == "none" else [],
         "counts": {
             "cells": len(receipt["cells"]),
             "cells that drew nothing": sum(not cell["digests"]["ledger"] for cell in derived.values()),

@@ -30,7 +30,8 @@ class AuditArguments:
     run: Annotated[Path, tyro.conf.Positional]
     """Run directory."""
     inject: Literal["some", "all", "none"] = "some"
-    """Cells to run again with their recorded draws in place of keys: one of each kind, all, or none."""
+    """Cells to run again with their recorded draws in place of keys: one of each kind, all, or none. With none, it is
+    not checked that candidates drew what their operators declare."""
     against: Path | None = None
     """Another run: say in which streams the two differ, and check nothing."""
     cell: str = ""
@@ -44,7 +45,7 @@ class AuditArguments:
 def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     from growjax.audit.check import audit
-    from growjax.report.audit import write_audit
+    from growjax.report.audit import verdict, write_audit
 
     given = parse(AuditArguments, argv, verb="audit")
     directory = RunDir(given.run)
@@ -60,11 +61,11 @@ def run(argv: list[str]) -> int:
         described = {name: value for name, value in result.items() if name != "streams"}
         print(json.dumps({"directory": str(directory.path), **described}, sort_keys=True))
     else:
-        _print(result, page)
+        _print(result, verdict(result), page)
     return 0 if result["holds"] else 1
 
 
-def _print(result: Record, page: Path) -> None:
+def _print(result: Record, verdict: str, page: Path) -> None:
     out = console()
     for name, number in result["counts"].items():
         out.print(f"{number:>14,}  {name}", highlight=False)
@@ -72,7 +73,9 @@ def _print(result: Record, page: Path) -> None:
         out.print(f"{far:>14.1f}  ulps between {dtype} normals by JAX and derived, at most", highlight=False)
     for fault in result["faults"]:
         out.print(f"does not hold: {fault}", highlight=False, soft_wrap=True)
-    out.print("every draw is accounted for" if result["holds"] else f"{len(result['faults'])} things do not hold")
+    for left_out in result["not_checked"]:
+        out.print(f"not checked: {left_out}", highlight=False, soft_wrap=True)
+    out.print(verdict)
     out.print(f"page  {page}", highlight=False, soft_wrap=True)
 
 

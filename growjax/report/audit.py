@@ -55,11 +55,30 @@ def _what(draw: Record) -> str:
     return f"{kind}, {more}, from {draw['dtype']}" if kind == "mask" else f"{kind} ({more}), {draw['dtype']}"
 
 
+def verdict(result: Record) -> str:
+    """What an audit came to, in a few words."""
+    if not result["holds"]:
+        return f"{len(result['faults'])} things do not hold"
+    return "what was checked holds" if result["not_checked"] else "every draw is accounted for"
+
+
+def _injected(result: Record) -> str:
+    """What was asked of the cells that were run again."""
+    if result["not_checked"]:
+        return ""
+    asked = "Some cells are run again with their recorded draws as data in place of keys. They must ask for each once "
+    if result["injected"] and not result["counts"]["of those cells, compared in their states too"]:
+        return (
+            asked + "and for no other; on this device, where that is another program, their states are not compared. "
+        )
+    return asked + "and for no other, and give the recorded bits. "
+
+
 def page(result: Record) -> str:
     """The whole HTML document."""
-    holds = result["holds"]
-    verdict = "Every draw is accounted for." if holds else f"{len(result['faults'])} things do not hold."
-    faults = "".join(f"<li>{text(fault)}</li>" for fault in result["faults"])
+    found = verdict(result)
+    lines = [*result["faults"], *(f"not checked: {what}" for what in result["not_checked"])]
+    faults = "".join(f"<li>{text(line)}</li>" for line in lines)
     counts = "".join(f'<tr><th scope="row">{text(k)}</th><td class="n">{count(v)}</td></tr>\n'
                      for k, v in result["counts"].items())  # fmt: skip
     far = "; ".join(f"{d}: {v:.1f}" for d, v in sorted(result["normal_distance"].items())) or "no normals were drawn"
@@ -74,14 +93,14 @@ def page(result: Record) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Audit of the randomness</title>\n<style>\n{style.css()}</style>\n</head>\n<body>\n<main>\n"
-        f'<header>\n<h1>Audit of the randomness</h1>\n<p class="lead">{verdict}</p>\n'
+        f'<header>\n<h1>Audit of the randomness</h1>\n<p class="lead">{found[0].upper()}{found[1:]}.</p>\n'
         f"<p>Run with root <code>{text(result['root'])}</code>.</p>\n"
         f"{f'<ul>{faults}</ul>' if faults else ''}</header>\n"
         '<section id="checked">\n<h2>What was checked</h2>\n'
         "<p>Each cell's ledger follows from its recipe; it is compared with what the run recorded. Every draw is "
         "derived by JAX and in plain NumPy, word for word. Every training program is walked: each random primitive "
-        "belongs to a stream and a step. Some cells are run again with their recorded draws as data in place of keys, "
-        "and must give the recorded bits. Keys of one owner serve once; candidates that are compared share theirs.</p>"
+        f"belongs to a stream and a step. {_injected(result)}Keys of one owner serve once; candidates that are "
+        "compared share theirs.</p>"
         f'<div class="wide" tabindex="0"><table><caption>Counts. Normals by JAX and derived lie apart by at most (in '
         f"units in the last place, carried through the tails): {far}.</caption>\n<tbody>\n{counts}</tbody></table>"
         f'</div>\n</section>\n<section id="tree">\n<h2>The tree of streams</h2>\n{_tree(result)}</section>\n'
