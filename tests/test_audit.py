@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import Shown, growjax, quick_programs, with_new_checksums
 
+from experiments import ledger_cost
 from growjax.audit import check, draws, threefry
 from growjax.audit.check import check_ledgers, open_run, receipt_faults
 from growjax.audit.inject import Injector
@@ -26,6 +27,7 @@ from growjax.model.components import NORMS
 from growjax.record.rundir import RunDir
 from growjax.report.audit import page, verdict
 from growjax.streams import STREAMS, Streams, root_key
+from growjax.study import fill
 from growjax.study.account import Account
 from growjax.study.context import Context
 from growjax.study.presets import presets
@@ -80,6 +82,22 @@ def test_what_was_not_checked_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     described = page(card)
     assert "their states are not compared" in described and "recorded bits" not in described
     assert verdict(card) == "every draw is accounted for"
+
+
+def test_every_ledger_of_a_study_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def filled(*_: object) -> dict:
+        for name in ("candidate_ledger", "trained_ledger"):
+            getattr(fill, name)(None, None, None)
+        return {"cells": cells}
+
+    for name in ("candidate_ledger", "trained_ledger"):
+        monkeypatch.setattr(fill, name, lambda *_: None)
+    monkeypatch.setattr(ledger_cost, "run_study", filled)
+    cells = ["tokens", "candidate", "probe"]
+    assert ledger_cost.measured(TINY, tmp_path)["ledgers"] == 2
+    cells.append("another, whose ledger something else derives")
+    with pytest.raises(AssertionError, match="2 ledgers of 4 cells"):
+        ledger_cost.measured(TINY, tmp_path)
 
 
 def test_virtual_shards_draw_once_and_apart(tmp_path: Path):
