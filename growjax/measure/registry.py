@@ -24,7 +24,7 @@ from growjax.values import finite_number
 RESERVED = frozenset({
     "eval_steps", "eval_loss", "train_loss_mean", "clones_identical", "parameters",
     "source", "candidate", "regime", "replicate", "lag", "n", "family", "control", "rank", "auc_sd",
-    "tokens_saved", "tokens_saved_more",
+    "tokens_saved", "tokens_saved_more", "diverged", "n_diverged",
 })  # fmt: skip
 """What cells and tables hold beside measures."""
 
