@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -17,9 +18,10 @@ from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError
 from growjax.grow.plan import dealt_plan, default_target
 from growjax.mesh.rules import MeshShape, dividing, meshes
+from growjax.mesh.training import _evaluated
 from growjax.model.decoder import count_params, named_params
 from growjax.plan.chips import CHIPS, Chip, chip_named
-from growjax.plan.choice import USABLE, batches, cheapest, choose, least_chips, options
+from growjax.plan.choice import USABLE, batches, cheapest, choose, kept_by, least_chips, options
 from growjax.plan.growth import selecting, shapes_of, target_shapes, widening
 from growjax.plan.memory import Batch, held, leaves, peak, phases
 from growjax.plan.roofline import link_traffic, step_seconds
@@ -82,6 +84,24 @@ def test_memory_is_what_the_compiler_says_of_a_tiny_shape():
     assert planned == pytest.approx(measured, rel=0.1)
 
 
+def test_an_evaluation_takes_as_many_windows_as_a_step():
+    """`train` evaluates them on one device (`growjax.study.context.make_feed`), here as the compiler has it."""
+    config, windows, length = TrainConfig(SMALL), 8, 64
+    [batch, *_] = batches(8, windows, length)
+    params, feed = shapes_of(config).params, jax.ShapeDtypeStruct((2, windows, length + 1), jnp.uint16)
+    found = _evaluated.lower(params, feed, config=config).compile().memory_analysis()
+    assert found is not None
+    state = shapes_of(config)
+    cpu = dataclasses.replace(MADE_UP, name="cpu")
+    made = {phase.name: phase for phase in phases(state, MeshShape(fsdp=8), batch, kept_by(state, batch, cpu))}
+    here = made["evaluation"].bytes
+    assert here["temporaries"] == pytest.approx(found.temp_size_in_bytes, rel=0.1)  # 1 % here
+    assert here["gathered parameters"] == 4 * count_params(SMALL)
+    fewer = batches(8, windows, length, evaluated=1)[0]
+    small = {phase.name: phase for phase in phases(state, MeshShape(fsdp=8), fewer, kept_by(state, fewer, cpu))}
+    assert 6 * small["evaluation"].bytes["temporaries"] < here["temporaries"]
+
+
 def test_activations_grow_with_windows_and_nothing_else_does():
     one, three = (saved(TrainConfig(SMALL), n, 64, cpu=False).activations for n in (1, 3))
     assert three == 3 * one > 0
@@ -140,13 +160,13 @@ def test_the_meshes_of_a_plan_are_those_that_the_rules_allow():
 
 def test_nothing_fits_and_how_many_would_do():
     state = shapes_of(TrainConfig(SMALL))
-    need = min(
-        peak(phases(state, mesh, Batch(8, 64, 8), saved(state.config, 1, 64, cpu=False))).total for mesh in meshes(8)
-    )
+    batch = Batch(8, 64, 8, 1)
+    kept = kept_by(state, batch, MADE_UP)
+    need = min(peak(phases(state, mesh, batch, kept)).total for mesh in meshes(8))
     chip = Chip("made-up", need / USABLE * 1.0001, 1e12, {"float32": 1e12}, 1e9, 64, None, "made up")
-    assert least_chips(state, chip, Batch(8, 64, 8)) == 8
+    assert least_chips(state, chip, batch) == 8
     with pytest.raises(UserError, match=r"nothing fits on 2 of made-up: .* GB a chip .*: the least .* 8: --chips 8"):
-        choose(state, chip, 2, batches(2, 8, 64))
+        choose(state, chip, 2, batches(2, 8, 64, evaluated=1))
     none = Chip("made-up", 1e6, 1e12, {"float32": 1e12}, 1e9, 64, None, "made up")
     with pytest.raises(UserError, match="no number of them would do"):
         choose(state, none, 2, batches(2, 8, 64))

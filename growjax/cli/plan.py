@@ -46,8 +46,8 @@ class PlanArguments:
     """Windows of a step; 0 takes one for each chip."""
     shards: int = 0
     """Virtual shards of a batch; 0 takes the number that is fastest of those that fit."""
-    eval_windows: int = 1
-    """Windows of a held-out batch."""
+    eval_windows: int = 0
+    """Windows of a held-out batch, which one chip evaluates at once; 0 takes as many as a step's, as `train` does."""
     dtype: Dtype | None = None
     """Of the computation; the source's own if not given."""
     operator: str = "exact_copy"

@@ -10,7 +10,7 @@ from growjax.mesh.rules import MeshShape, meshes, require_shards
 from growjax.plan.chips import Chip
 from growjax.plan.memory import Batch, Phase, peak, phases
 from growjax.plan.roofline import Seconds, step_seconds
-from growjax.plan.saved import Saved, saved
+from growjax.plan.saved import Saved, evaluation_work, saved
 from growjax.train.state import TrainState
 
 USABLE = 0.9
@@ -31,7 +31,7 @@ class Option(NamedTuple):
     """Empty where it runs."""
 
 
-def batches(chips: int, size: int, length: int, shards: int = 0, evaluated: int = 1) -> list[Batch]:
+def batches(chips: int, size: int, length: int, shards: int = 0, evaluated: int = 0) -> list[Batch]:
     """The batch on so many chips, in so many virtual shards, or (0) in every number of them that suits: from one for
     each chip, doubled, down to one window in each. Raises `UserError` where it has no equal shards."""
     if size % (shards or chips):
@@ -41,14 +41,16 @@ def batches(chips: int, size: int, length: int, shards: int = 0, evaluated: int 
         )
     require_shards(MeshShape(fsdp=chips), shards or chips)
     if shards:
-        return [Batch(size, length, shards, evaluated)]
+        return [Batch(size, length, shards, evaluated or size)]
     numbers = [chips << n for n in range(size.bit_length()) if size % (chips << n) == 0]
-    return [Batch(size, length, number, evaluated) for number in numbers]
+    return [Batch(size, length, number, evaluated or size) for number in numbers]
 
 
 def kept_by(state: TrainState, batch: Batch, chip: Chip) -> Saved:
     """What a shard keeps and works in on a chip."""
-    return saved(state.config, batch.windows, batch.length, cpu=chip.name == "cpu")
+    cpu = chip.name == "cpu"
+    evaluation = evaluation_work(state.config.model, batch.held_out, batch.length, cpu=cpu)
+    return saved(state.config, batch.windows, batch.length, cpu=cpu)._replace(evaluation=evaluation)
 
 
 def options(state: TrainState, chip: Chip, chips: int, batch: Batch) -> list[Option]:

@@ -58,8 +58,8 @@ class Batch(NamedTuple):
     """Tokens of a window."""
     shards: int
     """Virtual shards."""
-    evaluated: int = 1
-    """Windows of a held-out batch."""
+    evaluated: int = 0
+    """Windows of a held-out batch, which one device computes at once; 0: as many as a step's, as `train` has them."""
 
     @property
     def tokens(self) -> int:
@@ -69,6 +69,11 @@ class Batch(NamedTuple):
     def windows(self) -> int:
         """Of one shard."""
         return self.size // self.shards
+
+    @property
+    def held_out(self) -> int:
+        """Windows of a held-out batch."""
+        return self.evaluated or self.size
 
 
 def leaves(state: TrainState, mesh: MeshShape) -> Iterator[Leaf]:
@@ -113,7 +118,7 @@ def phases(state: TrainState, mesh: MeshShape, batch: Batch, kept: Saved) -> lis
     whole, largest = sum(row.whole for row in params), max(row.whole for row in params)
     tokens = 8 * batch.tokens
     found = {"batch": tokens, "activations": kept.activations, "temporaries": kept.temporaries}
-    evaluated = {"temporaries": evaluation_work(state, batch)}
+    evaluated = {"temporaries": kept.evaluation}  # by the first chip, all windows, on parameters gathered whole
     if mesh.size == batch.shards == 1:
         return [
             Phase("gradients", own | {"gradients": whole} | found),
@@ -163,10 +168,3 @@ def _summed(params: list[Leaf], mesh: MeshShape, parts: int) -> int:
         return laid + rows * row.piece + (rows - 1) * row.piece * (mesh.data == 1)
 
     return max(map(one, params))
-
-
-def evaluation_work(state: TrainState, batch: Batch) -> int:
-    """An estimate: logits of a held-out batch, in their own dtype and in float64, with their exponentials."""
-    model = state.config.model
-    tokens = batch.evaluated * batch.length
-    return tokens * (model.vocab_size * (4 + 8 + 8) + 4 * (2 * model.d_ff + 4 * model.d_model))
