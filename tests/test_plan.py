@@ -20,14 +20,16 @@ from growjax.grow.plan import dealt_plan, default_target
 from growjax.mesh.rules import MeshShape, dividing, meshes
 from growjax.mesh.training import _evaluated
 from growjax.model.decoder import count_params, named_params
+from growjax.plan import described
 from growjax.plan.chips import CHIPS, Chip, chip_named
 from growjax.plan.choice import USABLE, batches, cheapest, choose, kept_by, least_chips, options
 from growjax.plan.growth import selecting, shapes_of, target_shapes, widening
 from growjax.plan.memory import Batch, held, leaves, peak, phases
-from growjax.plan.roofline import link_traffic, step_seconds
+from growjax.plan.roofline import axis_link, link_traffic, step_seconds
 from growjax.plan.saved import Saved, saved
 from growjax.streams import root_key
 from growjax.train.shards import shard_gradients
+from growjax.train.state import TrainState
 
 TINY = ModelConfig(
     d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, head_dim=4, d_ff=16, vocab_size=32, max_seq_len=16, dropout=0.0
@@ -168,8 +170,53 @@ def test_nothing_fits_and_how_many_would_do():
     with pytest.raises(UserError, match=r"nothing fits on 2 of made-up: .* GB a chip .*: the least .* 8: --chips 8"):
         choose(state, chip, 2, batches(2, 8, 64, evaluated=1))
     none = Chip("made-up", 1e6, 1e12, {"float32": 1e12}, 1e9, 64, None, "made up")
-    with pytest.raises(UserError, match="no number of them would do"):
-        choose(state, none, 2, batches(2, 8, 64))
+    with pytest.raises(UserError, match="no number of them that divides a batch of 8 would do: choose another --chip"):
+        choose(state, none, 2, batches(2, 8, 64, evaluated=1))
+    joined = dataclasses.replace(chip, joined=4)
+    with pytest.raises(UserError, match="8 have the memory, but what joins more than 4 has no public figure here"):
+        choose(state, joined, 2, batches(2, 8, 64, evaluated=1))
+
+
+THREES = SMALL.replace(d_model=96, n_heads=6, n_kv_heads=6, head_dim=16, vocab_size=2304)
+"""What 3, 6 and 12 chips divide as well."""
+
+
+def needed(state: TrainState, chips: int, size: int) -> int:
+    """Bytes a chip on the mesh and in the shards that take least."""
+    ways = batches(chips, size, 64, evaluated=1)
+    return min(peak(phases(state, m, way, kept_by(state, way, MADE_UP))).total for way in ways for m in meshes(chips))
+
+
+def test_every_number_of_shards_and_of_chips_that_divides_a_batch_is_tried():
+    assert [way.shards for way in batches(8, 24, 64)] == [8, 24]
+    assert [way.shards for way in batches(1, 12, 64)] == [1, 2, 3, 4, 6, 12]
+    state = shapes_of(TrainConfig(THREES))
+    chip = dataclasses.replace(MADE_UP, memory=needed(state, 12, 12) / USABLE * 1.0001)
+    assert least_chips(state, chip, Batch(12, 64, 12, 1)) == 12
+
+
+def test_devices_of_one_machine_share_its_memory():
+    state = shapes_of(TrainConfig(SMALL))
+    least = needed(state, 1, 8) / USABLE * 1.0001
+    machine = dataclasses.replace(MADE_UP, shared=least, memory=least / 4, joined=4)
+    with pytest.raises(UserError, match="the least that would do are 1: --chips 1"):
+        choose(state, machine, 4, batches(4, 8, 64, evaluated=1))
+    small = dataclasses.replace(machine, shared=0.9 * least, memory=0.9 * least / 4)
+    with pytest.raises(UserError, match="no number of them that divides a batch of 8 would do"):
+        choose(state, small, 4, batches(4, 8, 64, evaluated=1))
+
+
+def test_chips_on_two_nodes_have_the_link_between_them(monkeypatch: pytest.MonkeyPatch):
+    chip = CHIPS["h100"]
+    assert [chip.link_among(group, 24) == chip.link for group in (4, 8, 6, 3, 24)] == [True, True, False, False, False]
+    assert chip.link_among(6, 6) == chip.link
+    assert axis_link(MeshShape(4, 6, 1), "fsdp", chip) == chip.beyond
+    assert axis_link(MeshShape(3, 8, 1), "fsdp", chip) == chip.link
+    found = choose(shapes_of(TrainConfig(TINY)), chip, 24, batches(24, 24, 16))
+    tried: list[int] = []
+    monkeypatch.setattr(described, "fastest", lambda state, chip, each, ways: tried.append(each))
+    assert described.fewest(shapes_of(TrainConfig(TINY)), chip, 24, found) is None
+    assert tried == [1, 2, 4, 8]  # of 24 chips the second three, six and twelve lie on two nodes
 
 
 def test_factors_of_a_target_are_those_of_its_operator():
@@ -206,7 +253,7 @@ def test_figures_of_chips_are_figures():
     with pytest.raises(UserError, match="float32 products on tpu-v5e: choose --dtype bfloat16"):
         CHIPS["tpu-v5e"].rate("float32")
     with pytest.raises(UserError, match="choose --chips up to 256"):
-        CHIPS["tpu-v6e"].link_among(257)
+        CHIPS["tpu-v6e"].link_among(257, 257)
 
 
 MODEL = ["--model.d-model", "64", "--model.max-seq-len", "64", "--chip", "h100", "--chips", "2"]

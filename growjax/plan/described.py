@@ -76,7 +76,7 @@ def fewest(state: TrainState, chip: Chip, chips: int, found: Choice) -> tuple[in
     """The fewest of the chips on which one candidate trains, and a step's seconds there: the more candidates train side
     by side, the less goes over links. None where only all of them do."""
     batch = found.batch
-    for each in (n for n in range(1, chips) if chips % n == 0):
+    for each in (n for n in range(1, chips) if chips % n == 0 and (chip.joins(n, chips) or n % chip.joined == 0)):
         way = fastest(state, chip, each, batches(each, batch.size, batch.length, batch.shards, batch.evaluated))
         if way is not None and way.best.seconds is not None:
             return each, way.best.seconds.total

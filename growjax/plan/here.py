@@ -33,7 +33,8 @@ def cpu_chip(devices: int, *, tokens: int = 1024, width: int = 128, clock: Clock
     rate, copied = product_rate(there, tokens, width, clock) * share, copy_rate(there, clock) * share
     rates = dict.fromkeys(("float32", "bfloat16"), rate) | {"float64": rate / 2}
     launch = launch_seconds(there, clock) if len(there) == devices else 0.0
-    return Chip("cpu", memory() / devices, copied, rates, copied / 2, devices, None, "measured here", launch)
+    link, shared = copied / 2, memory()
+    return Chip("cpu", shared / devices, copied, rates, link, devices, None, "measured here", launch, shared)
 
 
 def product_rate(devices: Sequence[Any], tokens: int, width: int, clock: Clock) -> float:
