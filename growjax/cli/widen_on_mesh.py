@@ -38,8 +38,7 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     plan = dealt_plan(config.model, given.to.of(config.model))
     described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
     described["road"] = f"on a mesh of {given.mesh}"
-    whole = not parse_operator(given.operator).copies or plan.maps["vocab"].grown
-    if whole:
+    if not parse_operator(given.operator).by_pieces(plan):
         described["road"] += ", every process the whole state"
     work: OnMesh = mesh.at_work(given.mesh)
     read_info(source)

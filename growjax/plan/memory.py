@@ -80,19 +80,21 @@ def leaves(state: TrainState, mesh: MeshShape) -> Iterator[Leaf]:
     """The arrays of a state (arrays or their shapes), each parameter's and what goes with it."""
     specs = jax.tree.leaves(param_specs(state.config.model), is_leaf=is_spec)
     cuts = [cut_of(names_of(s), p.shape, mesh) for s, p in zip(specs, jax.tree.leaves(state.params), strict=True)]
-    opt, law = state.opt_state, state.law
-    trees: list[tuple[str, Any]] = [
-        ("parameters", state.params), ("moments", opt.mu), ("moments", opt.nu), ("counts", opt.count)
-    ]  # fmt: skip
-    if law is not None:
-        trees += [("factors", tree) for tree in law if tree is not None]
-    for kind, tree in trees:
-        for cut, leaf in zip(cuts, jax.tree.leaves(tree), strict=True):
+    for kind, tree in trees_of(state):
+        for cut, leaf in zip(cuts, tree, strict=True):
             own, size = cut_like(cut, leaf.shape), leaf.dtype.itemsize
             whole = size * math.prod(leaf.shape)
             yield Leaf(kind, whole, size * math.prod(piece_shape(own, leaf.shape, mesh)), own)
-    for leaf in (state.step, opt.schedule_step):
+    for leaf in (state.step, state.opt_state.schedule_step):
         yield Leaf("counts", leaf.dtype.itemsize, leaf.dtype.itemsize, ())
+
+
+def trees_of(state: TrainState) -> Iterator[tuple[str, list[Any]]]:
+    """What goes with the parameters, by kind: a leaf for each of them, in their order."""
+    opt, law = state.opt_state, state.law or ()
+    trees = [("parameters", state.params), ("moments", opt.mu), ("moments", opt.nu), ("counts", opt.count)]
+    for kind, tree in (*trees, *(("factors", tree) for tree in law if tree is not None)):
+        yield kind, jax.tree.leaves(tree)
 
 
 def held(rows: list[Leaf]) -> dict[str, int]:
