@@ -31,7 +31,7 @@ from growjax.mesh.rules import AXES, MeshShape, cut_of, dividing, meshes, names_
 from growjax.mesh.training import _evaluated
 from growjax.model.axes import is_spec
 from growjax.model.decoder import count_params, named_params, param_specs
-from growjax.plan import described
+from growjax.plan import described, here
 from growjax.plan.chips import CHIPS, Chip, chip_named
 from growjax.plan.choice import USABLE, batches, cheapest, choose, kept_by, least_chips, options
 from growjax.plan.growth import place_of, selecting, sent_round, shapes_of, target_shapes, widening
@@ -230,6 +230,16 @@ def test_chips_on_two_nodes_have_the_link_between_them(monkeypatch: pytest.Monke
     monkeypatch.setattr(described, "fastest", lambda state, chip, each, ways: tried.append(each))
     assert described.fewest(shapes_of(TrainConfig(TINY)), chip, 24, found) is None
     assert tried == [1, 2, 4, 8]  # of 24 chips the second three, six and twelve lie on two nodes
+
+
+def test_a_cpu_is_measured_by_a_small_product_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
+    sizes, clock = [], iter(range(10**6))
+    monkeypatch.setattr(here, "product_rate", lambda devices, *given: sizes.append((devices, *given[:2])) or 1e9)
+    monkeypatch.setattr(here, "copy_rate", lambda devices, clock: 1e9)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # whose memory is not asked for
+    chips = [here.cpu_chip(2, tokens=n, width=w, clock=lambda: next(clock)) for n, w in ((512, 64), (10**6, 65536))]
+    assert sizes == [(jax.devices("cpu")[:2], 512, 64), (jax.devices("cpu")[:2], 1024, 1024)]
+    assert all(chip.shared == 2 * chip.memory == limits.host_memory() for chip in chips)
 
 
 def test_a_target_has_the_bytes_of_what_its_operator_makes():
