@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.extend.core import jaxprs_in_params
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
+from growjax import limits
 from growjax.cli import main
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError
 from growjax.grow.plan import dealt_plan, default_target
-from growjax.mesh.rules import MeshShape, dividing, meshes
-from growjax.model.decoder import count_params, named_params
+from growjax.grow.widen import widen
+from growjax.mesh.copying import _copied as copied
+from growjax.mesh.rules import AXES, MeshShape, cut_of, dividing, meshes, names_of
+from growjax.mesh.training import _evaluated
+from growjax.model.axes import is_spec
+from growjax.model.decoder import count_params, named_params, param_specs
+from growjax.plan import described, here
 from growjax.plan.chips import CHIPS, Chip, chip_named
-from growjax.plan.choice import USABLE, batches, cheapest, choose, least_chips, options
-from growjax.plan.growth import selecting, shapes_of, target_shapes, widening
-from growjax.plan.memory import Batch, held, leaves, peak, phases
-from growjax.plan.roofline import link_traffic, step_seconds
+from growjax.plan.choice import USABLE, batches, cheapest, choose, kept_by, least_chips, options
+from growjax.plan.growth import place_of, selecting, sent_round, shapes_of, target_shapes, widening
+from growjax.plan.memory import Batch, held, leaves, peak, phases, trees_of
+from growjax.plan.roofline import axis_link, link_traffic, step_seconds
 from growjax.plan.saved import Saved, saved
+from growjax.record.store import save_state
+from growjax.select.runner import pool
 from growjax.streams import root_key
 from growjax.train.shards import shard_gradients
+from growjax.train.state import TrainState, init_state
 
 TINY = ModelConfig(
     d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, head_dim=4, d_ff=16, vocab_size=32, max_seq_len=16, dropout=0.0
@@ -82,6 +99,24 @@ def test_memory_is_what_the_compiler_says_of_a_tiny_shape():
     assert planned == pytest.approx(measured, rel=0.1)
 
 
+def test_an_evaluation_takes_as_many_windows_as_a_step():
+    """`train` evaluates them on one device (`growjax.study.context.make_feed`), here as the compiler has it."""
+    config, windows, length = TrainConfig(SMALL), 8, 64
+    [batch, *_] = batches(8, windows, length)
+    params, feed = shapes_of(config).params, jax.ShapeDtypeStruct((2, windows, length + 1), jnp.uint16)
+    found = _evaluated.lower(params, feed, config=config).compile().memory_analysis()
+    assert found is not None
+    state = shapes_of(config)
+    cpu = dataclasses.replace(MADE_UP, name="cpu")
+    made = {phase.name: phase for phase in phases(state, MeshShape(fsdp=8), batch, kept_by(state, batch, cpu))}
+    here = made["evaluation"].bytes
+    assert here["temporaries"] == pytest.approx(found.temp_size_in_bytes, rel=0.1)  # 1 % here
+    assert here["gathered parameters"] == 4 * count_params(SMALL)
+    fewer = batches(8, windows, length, evaluated=1)[0]
+    small = {phase.name: phase for phase in phases(state, MeshShape(fsdp=8), fewer, kept_by(state, fewer, cpu))}
+    assert 6 * small["evaluation"].bytes["temporaries"] < here["temporaries"]
+
+
 def test_activations_grow_with_windows_and_nothing_else_does():
     one, three = (saved(TrainConfig(SMALL), n, 64, cpu=False).activations for n in (1, 3))
     assert three == 3 * one > 0
@@ -89,11 +124,11 @@ def test_activations_grow_with_windows_and_nothing_else_does():
     assert saved(TrainConfig(deep), 1, 64, cpu=False).activations > 7 * one
 
 
-AXES = st.sampled_from([1, 2, 4, 8])
+SIZES = st.sampled_from([1, 2, 4, 8])
 
 
 @settings(max_examples=40, deadline=None)
-@given(AXES, AXES, AXES, st.sampled_from([64, 128]), st.sampled_from([2, 8]), st.booleans())
+@given(SIZES, SIZES, SIZES, st.sampled_from([64, 128]), st.sampled_from([2, 8]), st.booleans())
 def test_more_chips_never_hold_more(data: int, fsdp: int, tensor: int, width: int, heads: int, tied: bool):
     model = SMALL.replace(d_model=width, n_heads=heads, n_kv_heads=heads, d_ff=3 * width, tie_embeddings=tied)
     state = shapes_of(TrainConfig(model))
@@ -140,30 +175,157 @@ def test_the_meshes_of_a_plan_are_those_that_the_rules_allow():
 
 def test_nothing_fits_and_how_many_would_do():
     state = shapes_of(TrainConfig(SMALL))
-    need = min(
-        peak(phases(state, mesh, Batch(8, 64, 8), saved(state.config, 1, 64, cpu=False))).total for mesh in meshes(8)
-    )
+    batch = Batch(8, 64, 8, 1)
+    kept = kept_by(state, batch, MADE_UP)
+    need = min(peak(phases(state, mesh, batch, kept)).total for mesh in meshes(8))
     chip = Chip("made-up", need / USABLE * 1.0001, 1e12, {"float32": 1e12}, 1e9, 64, None, "made up")
-    assert least_chips(state, chip, Batch(8, 64, 8)) == 8
+    assert least_chips(state, chip, batch) == 8
     with pytest.raises(UserError, match=r"nothing fits on 2 of made-up: .* GB a chip .*: the least .* 8: --chips 8"):
-        choose(state, chip, 2, batches(2, 8, 64))
+        choose(state, chip, 2, batches(2, 8, 64, evaluated=1))
     none = Chip("made-up", 1e6, 1e12, {"float32": 1e12}, 1e9, 64, None, "made up")
-    with pytest.raises(UserError, match="no number of them would do"):
-        choose(state, none, 2, batches(2, 8, 64))
+    with pytest.raises(UserError, match="no number of them that divides a batch of 8 would do: choose another --chip"):
+        choose(state, none, 2, batches(2, 8, 64, evaluated=1))
+    joined = dataclasses.replace(chip, joined=4)
+    with pytest.raises(UserError, match="8 have the memory, but what joins more than 4 has no public figure here"):
+        choose(state, joined, 2, batches(2, 8, 64, evaluated=1))
 
 
-def test_factors_of_a_target_are_those_of_its_operator():
+THREES = SMALL.replace(d_model=96, n_heads=6, n_kv_heads=6, head_dim=16, vocab_size=2304)
+"""What 3, 6 and 12 chips divide as well."""
+
+
+def needed(state: TrainState, chips: int, size: int) -> int:
+    """Bytes a chip on the mesh and in the shards that take least."""
+    ways = batches(chips, size, 64, evaluated=1)
+    return min(peak(phases(state, m, way, kept_by(state, way, MADE_UP))).total for way in ways for m in meshes(chips))
+
+
+def test_every_number_of_shards_and_of_chips_that_divides_a_batch_is_tried():
+    assert [way.shards for way in batches(8, 24, 64)] == [8, 24]
+    assert [way.shards for way in batches(1, 12, 64)] == [1, 2, 3, 4, 6, 12]
+    state = shapes_of(TrainConfig(THREES))
+    chip = dataclasses.replace(MADE_UP, memory=needed(state, 12, 12) / USABLE * 1.0001)
+    assert least_chips(state, chip, Batch(12, 64, 12, 1)) == 12
+
+
+def test_devices_of_one_machine_share_its_memory():
+    state = shapes_of(TrainConfig(SMALL))
+    least = needed(state, 1, 8) / USABLE * 1.0001
+    machine = dataclasses.replace(MADE_UP, shared=least, memory=least / 4, joined=4)
+    with pytest.raises(UserError, match="the least that would do are 1: --chips 1"):
+        choose(state, machine, 4, batches(4, 8, 64, evaluated=1))
+    small = dataclasses.replace(machine, shared=0.9 * least, memory=0.9 * least / 4)
+    with pytest.raises(UserError, match="no number of them that divides a batch of 8 would do"):
+        choose(state, small, 4, batches(4, 8, 64, evaluated=1))
+
+
+def test_chips_on_two_nodes_have_the_link_between_them(monkeypatch: pytest.MonkeyPatch):
+    chip = CHIPS["h100"]
+    assert [chip.link_among(group, 24) == chip.link for group in (4, 8, 6, 3, 24)] == [True, True, False, False, False]
+    assert chip.link_among(6, 6) == chip.link
+    assert axis_link(MeshShape(4, 6, 1), "fsdp", chip) == chip.beyond
+    assert axis_link(MeshShape(3, 8, 1), "fsdp", chip) == chip.link
+    found = choose(shapes_of(TrainConfig(TINY)), chip, 24, batches(24, 24, 16))
+    tried: list[int] = []
+    monkeypatch.setattr(described, "fastest", lambda state, chip, each, ways: tried.append(each))
+    assert described.fewest(shapes_of(TrainConfig(TINY)), chip, 24, found) is None
+    assert tried == [1, 2, 4, 8]  # of 24 chips the second three, six and twelve lie on two nodes
+
+
+def test_a_cpu_is_measured_by_a_small_product_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
+    sizes, clock = [], iter(range(10**6))
+    monkeypatch.setattr(here, "product_rate", lambda devices, *given: sizes.append((devices, *given[:2])) or 1e9)
+    monkeypatch.setattr(here, "copy_rate", lambda devices, clock: 1e9)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # whose memory is not asked for
+    chips = [here.cpu_chip(2, tokens=n, width=w, clock=lambda: next(clock)) for n, w in ((512, 64), (10**6, 65536))]
+    assert sizes == [(jax.devices("cpu")[:2], 512, 64), (jax.devices("cpu")[:2], 1024, 1024)]
+    assert all(chip.shared == 2 * chip.memory == limits.host_memory() for chip in chips)
+
+
+def test_a_target_has_the_bytes_of_what_its_operator_makes():
+    """Of a source that was grown before, too: counts by entry, factors and warm-ups."""
+    plan, key = dealt_plan(TINY, default_target(TINY)), root_key(1, "study")
+    source = init_state(TrainConfig(TINY), key=key)
+    made = widen(source, plan, operator="asymmetric_reset+law+rewarm:steps=4+schedule:horizon=99", key=key)
+    found = target_shapes(
+        shapes_of(source.config), plan, operator="asymmetric_reset+law+rewarm:steps=4+schedule:horizon=99"
+    )
+    assert list(leaves(found, MeshShape())) == list(leaves(made, MeshShape()))
+    assert found.config == made.config
+    further = dealt_plan(made.config.model, made.config.model.replace(d_ff=64))
+    again = widen(made, further, operator="exact_copy", key=key)
+    twice = target_shapes(found, further, operator="exact_copy")
+    assert list(leaves(twice, MeshShape())) == list(leaves(again, MeshShape()))
+    counted = held(list(leaves(target_shapes(source, plan, operator="asymmetric_reset"), MeshShape())))
+    assert counted["counts"] == counted["parameters"] + 8  # no leaf of it stays as narrow as it was
+
+
+def test_a_target_that_has_no_room_here_has_shapes(monkeypatch: pytest.MonkeyPatch):
+    plan, source = dealt_plan(TINY, default_target(TINY)), init_state(TrainConfig(TINY), key=root_key(0))
+    monkeypatch.setattr(limits, "memory", lambda: 10_000)
+    target_shapes(source, plan, operator="scratch")
+    with pytest.raises(UserError, match="takes at least"):
+        widen(source, plan, operator="scratch", key=root_key(0))
+
+
+def test_an_operator_that_trains_needs_no_tokens_for_its_shapes():
     plan = dealt_plan(TINY, default_target(TINY))
-    plain, lockstep = (target_shapes(plan, OptimConfig(), operator=name) for name in ("scratch", "lockstep"))
-    assert held(list(leaves(lockstep, MeshShape())))["factors"] > held(list(leaves(plain, MeshShape())))["factors"]
+    found = target_shapes(shapes_of(TrainConfig(TINY)), plan, operator="ligo+reset")
+    assert held(list(leaves(found, MeshShape())))["counts"] > 4 * count_params(TINY)
+    assert jax.tree.map(jnp.shape, found.params) == jax.tree.map(jnp.shape, shapes_of(TrainConfig(plan.target)).params)
+
+
+def permuted(jaxpr: Any, times: int = 1) -> Counter[str]:
+    """Bytes that a device hands on along each axis of a mesh in a program."""
+    found: Counter[str] = Counter()
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "ppermute":
+            [over] = eqn.params["axis_name"]
+            found[over] += times * eqn.invars[0].aval.size * eqn.invars[0].aval.dtype.itemsize
+        for inner in jaxprs_in_params(eqn.params):
+            found += permuted(inner, times * eqn.params.get("length", 1))
+    return found
+
+
+@pytest.mark.parametrize("grown", [("embed", "mlp"), ("embed",), ("mlp",)])
+@pytest.mark.parametrize("mesh", [MeshShape(fsdp=2, tensor=2), MeshShape(fsdp=4), MeshShape(2, 2, 4)])
+def test_what_widening_moves_is_what_its_program_moves(grown: tuple[str, ...], mesh: MeshShape):
+    """Of matrices that are cut on both axes, grown along both or along one of them."""
+    source = init_state(TrainConfig(TINY), key=root_key(0))
+    fields = {"embed": {"d_model": 16}, "mlp": {"d_ff": 24}}
+    plan = dealt_plan(TINY, TINY.replace(**{k: v for axis in grown for k, v in fields[axis].items()}))
+    devices = Mesh(np.full(mesh, jax.devices()[0]), AXES)  # of no use but to trace
+    found: Counter[str] = Counter()
+    specs = jax.tree.leaves(param_specs(TINY), is_leaf=is_spec)
+    for _, tree in trees_of(source):
+        for spec, leaf in zip(specs, tree, strict=True):
+            names = names_of(spec)
+            maps = [plan.maps[name] for name in names]
+            if leaf.ndim:
+                index = tuple(jnp.asarray(m.index, jnp.int32) if m.grown else None for m in maps)
+                cut, wide = (P(*cut_of(names, shape, mesh)) for shape in (leaf.shape, [m.new for m in maps]))
+                program = partial(copied, mesh=devices, source=cut, target=wide)
+                found += permuted(jax.make_jaxpr(program)(leaf, index, None).jaxpr)
+    assert sent_round(source, plan, mesh) == dict(found)
 
 
 def test_widening_moves_what_stands_elsewhere():
-    source, target = (shapes_of(TrainConfig(model)) for model in (TINY, default_target(TINY)))
-    alone, cut = (widening(source, target, mesh, MADE_UP) for mesh in (MeshShape(), MeshShape(fsdp=2)))
-    assert alone.moved == 0 < cut.moved < alone.read
+    plan = dealt_plan(TINY, default_target(TINY))
+    source, target = (shapes_of(TrainConfig(model)) for model in (plan.source, plan.target))
+    alone, cut = (widening(source, target, plan, mesh, MADE_UP) for mesh in (MeshShape(), MeshShape(fsdp=2)))
+    assert alone.moved == 0 < cut.moved
     assert alone.read == sum(row.whole for row in leaves(source, MeshShape()))
     assert cut.peak < alone.peak
+
+
+def test_a_state_is_widened_whole_where_it_cannot_be_piece_by_piece():
+    mesh, source = MeshShape(fsdp=2), shapes_of(TrainConfig(TINY))
+    plan, tokens = (dealt_plan(TINY, default_target(TINY).replace(vocab_size=size)) for size in (32, 40))
+    places = [
+        place_of(source, p, mesh, operator=o) for p, o in ((plan, "lockstep"), (plan, "scratch"), (tokens, "lockstep"))
+    ]
+    assert places == [mesh, MeshShape(), MeshShape()]
+    assert place_of(source, plan, MeshShape(fsdp=3), operator="lockstep") == MeshShape()  # does not divide the source
 
 
 def test_a_selection_side_by_side():
@@ -186,7 +348,7 @@ def test_figures_of_chips_are_figures():
     with pytest.raises(UserError, match="float32 products on tpu-v5e: choose --dtype bfloat16"):
         CHIPS["tpu-v5e"].rate("float32")
     with pytest.raises(UserError, match="choose --chips up to 256"):
-        CHIPS["tpu-v6e"].link_among(257)
+        CHIPS["tpu-v6e"].link_among(257, 257)
 
 
 MODEL = ["--model.d-model", "64", "--model.max-seq-len", "64", "--chip", "h100", "--chips", "2"]
@@ -203,6 +365,8 @@ MODEL = ["--model.d-model", "64", "--model.max-seq-len", "64", "--chip", "h100",
         ([*MODEL, "--batch-size", "3"], "a batch of 3 has no 2 equal shards"),
         ([*MODEL, "--budget", "10"], "give at least"),
         ([*MODEL, "--operator", "nothing"], "nothing"),
+        ([*MODEL, "--to.d-model", "96", "--operator", "hypercloning"], "hypercloning"),
+        ([*MODEL, "--to.d-ff", "288", "--optim.name", "muon", "--operator", "lockstep"], "Muon has no law"),
         ([*MODEL, "--chip", "tpu-v5e"], "no public figure of float32"),
     ],
 )
@@ -219,6 +383,29 @@ def test_a_plan_for_machines(capsys: pytest.CaptureFixture[str]):
     assert found["best"]["bytes"] == sum(found["best"]["kinds"].values())
     assert found["best"]["seconds"] == pytest.approx(sum(found["best"]["parts"].values()))  # rounding
     assert {"widening", "selection", "training", "plan", "meshes"} <= found.keys()
+
+
+def test_a_selection_has_the_candidates_that_can_follow(capsys: pytest.CaptureFixture[str]):
+    found = []
+    for width in ("128", "96"):
+        assert main(["plan", *MODEL, "--to.d-model", width, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["selection"]["candidates"])
+    assert found[0] == len(pool()) > found[1]
+
+
+def test_a_source_is_read_as_it_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    plan = dealt_plan(TINY, default_target(TINY))
+    grown = widen(
+        init_state(TrainConfig(TINY), key=root_key(0)), plan, operator="asymmetric_reset+law", key=root_key(1)
+    )
+    save_state(tmp_path, grown)
+    words = ["plan", str(tmp_path), "--chips", "1"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["widening"]["read"] == sum(leaf.nbytes for leaf in jax.tree.leaves(grown))
+    assert found["best"]["kinds"]["factors"] > 0
+    assert main([*words, "--dtype", "float64"]) == 2
+    assert "is kept in float32" in capsys.readouterr().err
 
 
 def test_a_source_has_its_own_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -166,7 +166,7 @@ def test_a_receipt_with_other_cells_than_its_configurations_is_damaged(smoke_run
     for change, which, fault in (
         (one_more, "1", "it has no cell 0000000000000000"),
         (without_one, "1", "there are 84, and it has 85 or more"),
-        (another_id, "0000", "cell 0000000000000000 is none that is computed for the receipt's configuration"),
+        (another_id, "0" * 16, "cell 0000000000000000 is none that is computed for the receipt's configuration"),
     ):
         receipt = altered(smoke_run, tmp_path / change.__name__, change)
         with pytest.raises(CheckFailed, match=fault):

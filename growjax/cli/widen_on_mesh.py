@@ -86,7 +86,7 @@ def _described(given: WidenArguments, plan: WidthPlan, optim: OptimConfig) -> Re
         described[side]["state_bytes"] = described[side].pop("bytes")
     del described["least_bytes"]  # of one process alone
     described["road"] = f"on a mesh of {given.mesh}"
-    if not parse_operator(given.operator).copies or plan.maps["vocab"].grown:
+    if not parse_operator(given.operator).by_pieces(plan):
         described["road"] += ", every process the whole state"
     return described
 
