@@ -40,6 +40,7 @@ SIZE, COUNT, STEPS, SEED, FLAG, LENGTH = Whole(1), Whole(0), Whole(1), Whole(0, 
 POSITIVE, AT_LEAST_0, SHARE = Real(SMALLEST), Real(), Real(0.0, 1.0)
 WORKERS = Whole(0, 4096)
 
+ELSEWHERE: dict[str, Domain] = {"workers": WORKERS, "time": Whole(1), "cores": SIZE, "gpus": Maybe(COUNT)}
 ON_MESH: dict[str, Domain] = {"processes": Maybe(SIZE), "process_id": Maybe(COUNT), "join_timeout": SIZE}
 _STUDY: dict[str, Domain] = {
     "preset": Text(),
@@ -145,10 +146,10 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "shards": SIZE,
         **ON_MESH,
     },
-    "StudyArguments": {"workers": WORKERS, "time": Whole(1), "cores": SIZE, "gpus": Maybe(COUNT)},
+    "StudyArguments": ELSEWHERE,
     "WidenArguments": {"seed": SEED, **ON_MESH},
     "SelectArguments": {
-        "workers": WORKERS,
+        **ELSEWHERE,
         "seed": SEED,
         **dict.fromkeys(("horizon", "budget", "first", "eval_every"), STEPS),
         "replicates": SIZE,

@@ -158,6 +158,13 @@ def test_a_directory_of_something_else_is_never_touched(command: Callable[..., F
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_what_a_killed_process_had_begun_to_write_is_in_nobodys_way(command: Callable[..., Finished], tmp_path: Path):
+    left = tmp_path / "run" / f".{'0' * 32}.tmp"
+    left.mkdir(parents=True)
+    refused(command(*SMOKE, "--out", "run", "--force", "--data.corpus", "nowhere"), "nowhere")
+    assert not left.exists()
+
+
 def test_a_file_where_the_run_should_go(command: Callable[..., Finished], tmp_path: Path):
     (tmp_path / "run").write_text("a file")
     refused(command(*SMOKE, "--out", str(tmp_path / "run")), "file")

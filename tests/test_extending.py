@@ -33,9 +33,13 @@ def test_what_may_be_asked_for_in_addition():
     assert extends(TINY.replace(**ASKED), TINY)
     for name, value in {"probe_lag": 8, "continuation_lag": 16, "study_seed": 2, "shards": 2, "regimes": ()}.items():
         assert not extends(TINY.replace(**{name: value}), TINY)
+    other = TINY.replace(source_steps=(25, 50), source_eval_every=25)  # no study has the steps of one, evaluated so
+    assert not extends(other, TINY) and not extends(TINY, other)
     alone = TINY.replace(source_steps=(10, 20), operators=(), regimes=())
     assert extends(alone.replace(source_steps=(10, 20, 30)), alone)
-    with pytest.raises(UserError, match="would have 30 steps and not 10: every program would be another"):
+    with pytest.raises(
+        UserError, match="would have 30 steps and 4 evaluations, and not 10 and 2: every program would be"
+    ):
         extends(alone.replace(source_steps=(10, 20, 50)), alone)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from growjax.grow.plan import make_plan
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study, require_samples
 from growjax.study.presets import presets
+from growjax.study.recordable import require_recordable
 from growjax.study.runner import check
 from growjax.study.spec import CrossedLevels, TargetWidths
 from growjax.train.state import init_state
@@ -44,6 +46,32 @@ def test_what_cannot_fit_is_refused(number: int, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(limits, "memory", lambda: 64 << 30)
     with pytest.raises(UserError, match=r"takes? at least .* GB of memory"):
         check(HUGE[number])
+
+
+def test_what_no_reader_would_take_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """A record that is larger than one that is read, and a study of too many cells."""
+    require_recordable(SMOKE)
+    long = SMOKE.replace(source_steps=(10**7,), operators=(), regimes=())
+    with pytest.raises(
+        UserError, match=r"10000000 steps without .*: give steps in between, \d{6} apart at most"
+    ) as said:
+        require_recordable(long)
+    most = int(said.value.hint.split("between, ")[1].split()[0])
+    require_recordable(long.replace(source_steps=(most // 10 * 10,)))
+    with pytest.raises(UserError, match=r"a study of 100131 cells: lower .* to 20000 cells at most"):
+        SMOKE.replace(crossed=SMOKE.crossed.replace(order=100, dropout=100, perturb=1))
+    monkeypatch.setattr("growjax.study.recordable.RECEIPT_BYTES", 10**5)
+    with pytest.raises(UserError, match=r"the receipt would take some .* MB, and 0 MB are read: do it in parts"):
+        require_recordable(SMOKE)
+
+
+def test_a_receipt_is_no_larger_than_was_reckoned(smoke_run: Path, monkeypatch: pytest.MonkeyPatch):
+    size = (smoke_run / "receipt.json").stat().st_size
+    monkeypatch.setattr("growjax.study.recordable.RECEIPT_BYTES", size)
+    with pytest.raises(UserError, match="the receipt would take"):
+        require_recordable(SMOKE)
+    monkeypatch.setattr("growjax.study.recordable.RECEIPT_BYTES", 2 * size)
+    require_recordable(SMOKE)
 
 
 def test_in_python_too():

@@ -123,11 +123,33 @@ def test_what_does_not_fit_is_refused(runs: Path, tmp_path: Path):
     other = {**SPEC.to_dict(), "stream": ["dropout=7"]}
     with pytest.raises(UserError, match="the two studies differ: stream"):
         merged_spec(SPEC, StudySpec.from_dict(other))
+    longer = with_spec(runs / "b", tmp_path / "longer", long_lag=20)
+    with pytest.raises(UserError, match=r"have 20 steps and .*, and not 16 and .*: every program would be another"):
+        merge(runs / "a", longer, tmp_path / "c")  # no cell of `a` would be one of the merged study
     with pytest.raises(UserError, match="is there already"):
         merge(runs / "a", runs / "b", tmp_path / "version")
     with pytest.raises(UserError, match="no run directory with its cells"):
         merge(runs / "a" / "receipt.json", runs / "b", tmp_path / "c")
     assert not (tmp_path / "c").exists() and not list(tmp_path.glob(".*.tmp"))
+
+
+def with_spec(run: Path, out: Path, **changes: Any) -> Path:
+    """A copy that says it is of another study."""
+    return edited(run, out, lambda receipt: receipt["config"].update(changes))
+
+
+def test_what_an_earlier_command_asked_for_is_left_out(runs: Path, tmp_path: Path):
+    """A directory may hold more than its receipt has: a study was cut down in it."""
+    shutil.copytree(runs / "a", tmp_path / "a")
+    less = SPEC.replace(source_seeds=(0,), pool=())
+    with quick_programs():
+        run_study(less, RunDir(tmp_path / "a"))
+        expected = run_study(SPEC.replace(pool=()), RunDir(tmp_path / "whole"))
+    shutil.copytree(runs / "b", tmp_path / "b")
+    with quick_programs():
+        run_study(SPEC.replace(source_seeds=(1,), pool=()), RunDir(tmp_path / "b"))
+    found = merge(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert found.root == expected["root"] and found.cells < len(list((runs / "whole" / "cells").iterdir()))
 
 
 def test_a_cell_that_is_not_the_same_is_named(runs: Path, tmp_path: Path):

@@ -18,6 +18,7 @@ from growjax.files import contents
 from growjax.record.rundir import RunDir
 from growjax.select.runner import planned, run_selection
 from growjax.study import remote
+from growjax.study.context import Context
 from growjax.study.presets import presets
 from growjax.study.selection import Selection
 from growjax.study.sources import with_sources
@@ -73,7 +74,7 @@ def test_what_comes_twice_is_stored_once_and_what_is_full_is_not_sent(tmp_path: 
         assert filled(lambda filling: pytest.fail("nothing is left to fill"), tmp_path) == first
 
 
-def test_a_race_runs_elsewhere_too(smoke_run: Path, tmp_path: Path):
+def test_a_race_runs_elsewhere_too(smoke_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """One graph for each rung; a candidate's state is sent with each."""
     receipt = RunDir(smoke_run).receipt()
     source = smoke_run / "cells" / next(cell["id"] for cell in receipt["cells"] if cell["kind"] == "source")
@@ -85,9 +86,15 @@ def test_a_race_runs_elsewhere_too(smoke_run: Path, tmp_path: Path):
         made.append(Elsewhere(filling))
         return made[0]
 
+    steps: list[int] = []
+    honest = Context.train
+    monkeypatch.setattr(Context, "train", lambda *a, **more: steps.append(more["steps"]) or honest(*a, **more))
     with quick_programs():
         here = run_selection(spec, RunDir(tmp_path / "here"))
+        steps.clear()
         assert run_selection(spec, RunDir(tmp_path / "there"), executor=elsewhere) == here
+    assert sum(steps) == here["answer"]["spent"]  # ends of rungs travel too, so that no step is taken twice
+    assert not (tmp_path / "there" / "partial").exists()
     assert RunDir(tmp_path / "there").receipt()["root"] == RunDir(tmp_path / "here").receipt()["root"]
     assert any(name.startswith("race") for name in made[0].asked) and len(made[0].asked) == len(set(made[0].asked))
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from growjax import runtime
 from growjax.audit.check import audit
 from growjax.cells.executor import InProcess
 from growjax.cli import main
-from growjax.errors import UserError
+from growjax.errors import NotComparable, UserError
 from growjax.proof.verify import verify
 from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
@@ -32,6 +33,7 @@ from growjax.study import fill
 from growjax.study.context import Context
 from growjax.study.presets import presets
 from growjax.study.receipt import spec_of
+from growjax.study.reuse import reuse
 from growjax.study.runner import run_study
 from growjax.study.selection import Selection, read_spec
 from growjax.study.sources import find_state, with_sources
@@ -147,6 +149,18 @@ def test_it_goes_on_where_it_ended(selected: Path, source: Path, tmp_path: Path,
     assert counted.steps == summary["answer"]["spent"]
     run_selection(spec, run)
     assert counted.steps == summary["answer"]["spent"] and finished_receipt(run.path)["root"] == honest["root"]
+
+
+def test_candidates_made_of_other_stories_are_none(selected: Path, tmp_path: Path):
+    """Their ids are the same where a corpus has changed and its name has not."""
+    receipt = finished_receipt(selected)
+    recipes: Any = [SimpleNamespace(id=c["id"], kind=c["kind"]) for c in receipt["cells"]]
+    head: Any = receipt
+    with pytest.raises(NotComparable, match=r"not comparable: inputs\.tokens was"):
+        reuse(RunDir(tmp_path), selected, head, "0" * 64, recipes)
+    assert not list(tmp_path.iterdir())
+    assert reuse(RunDir(tmp_path), selected, head, receipt["inputs"]["tokens"], recipes) == 6
+    assert reuse(RunDir(tmp_path / "other"), selected, head, "0" * 64, recipes[:0]) == 0
 
 
 def test_a_larger_budget_goes_on(selected: Path, source: Path, tmp_path: Path):

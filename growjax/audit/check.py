@@ -27,7 +27,7 @@ from growjax.select.racing import asked_for, check_ended
 from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context, prepare_tokens
 from growjax.study.ledgers import candidate_ledger, trained_ledger
-from growjax.study.receipt import check_corpus, spec_of
+from growjax.study.receipt import check_named, spec_of
 from growjax.study.runner import check
 
 Notify = Callable[[str], None]
@@ -62,7 +62,7 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
     if (run.data / INFO).exists():
         tokens = recorded_tokens(run.data)
     else:
-        check_corpus(spec, None)
+        check_named(spec, None)
         run.check_own("data")
         tokens = prepare_tokens(run.data, spec)
     if tokens.digest != receipt["inputs"]["tokens"]:

@@ -37,7 +37,7 @@ from growjax.record.store import as_tree, load_state
 from growjax.record.traces import Trace, read_trace
 from growjax.source import source_notes
 from growjax.study.context import Context, make_context
-from growjax.study.receipt import check_corpus, given_folders, spec_of, tokenizer_file
+from growjax.study.receipt import check_named, given_folders, spec_of, tokenizer_file
 from growjax.study.replay import state_at
 from growjax.study.runner import check, run_study
 from growjax.train.state import TrainState
@@ -161,7 +161,7 @@ def _state_at(cell: CellRecord, receipt: Receipt | Begun, path: Path, step: int,
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(path)
         if not (run.data / INFO).exists() or not any(run.cells.glob("*/state.json")):
-            check_corpus(spec, corpus)
+            check_named(spec, corpus)
             run = RunDir(Path(folder) / "again")
             sources, tokenizer = given_folders(path, receipt), tokenizer_file(path, spec)
             run_study(spec, run, only=set(cell["parents"]), corpus=corpus, sources=sources, tokenizer=tokenizer)

@@ -24,7 +24,7 @@ from growjax.record.receipt_types import Begun, Receipt
 from growjax.record.rundir import RunDir, first_difference, results_digest
 from growjax.schema import SCHEMA, Record, reads
 from growjax.study.finalists import with_finalists
-from growjax.study.growing import MAY_GROW
+from growjax.study.growing import MAY_GROW, other_programs
 from growjax.study.receipt import cells_of, spec_of
 from growjax.study.reuse import require_same
 from growjax.study.runner import programs_of
@@ -67,12 +67,13 @@ def merge(a: Path, b: Path, out: Path) -> Merged:
     halves = (_half(a), _half(b))
     require_same(halves[0].receipt, halves[1].receipt)
     spec = merged_spec(*(spec_of(half.receipt) for half in halves))
+    for half in halves:
+        fault = other_programs(spec, spec_of(half.receipt))
+        if fault is not None:
+            raise UserError(f"{half.run.path} does not fit the merged study: {fault}", "merge parts of one study")
     both = _same_cells(*halves)
     found = {**halves[1].cells, **halves[0].cells}
     known = cells_of(cast("Begun", {**halves[0].receipt, "cells": [*found.values()]}), spec)
-    strangers = sorted(found.keys() - known.known.keys())
-    if strangers:
-        raise UserError(f"cell {strangers[0]} is none of the merged study", "merge runs of one study")
     missing = [r.id for r in known.all() if r.id not in found]
     if not missing:
         known = with_finalists(known, spec, cast("Iterable[Mapping]", found.values()))
@@ -88,7 +89,8 @@ def _half(path: Path) -> _Half:
     receipt = open_receipt(path)
     if receipt["schema"] != SCHEMA:
         raise UserError(f"{path} has receipt schema {receipt['schema']}", f"merge it with {reads(receipt['schema'])}")
-    if isinstance(spec_of(receipt), Selection):
+    spec = spec_of(receipt)
+    if isinstance(spec, Selection):
         raise UserError(f"{path} holds a selection", "merge runs of one study")
     if not (run.data / INFO).exists() or not run.cells.is_dir():
         raise UserError(f"{path} is no run directory with its cells", "name the directory that the study filled")
@@ -102,6 +104,9 @@ def _half(path: Path) -> _Half:
     lost = sorted(recorded.keys() - cells.keys())
     if lost:
         raise UserError(f"{path} lacks cell {lost[0]}, which its receipt has", "name the directory as it was filled")
+    if any(cell["kind"] == "data" for cell in cells.values()):  # what an earlier command asked for may lie there too
+        own = cells_of(cast("Begun", {**receipt, "cells": [*cells.values()]}), spec).known
+        cells = {name: cell for name, cell in cells.items() if name in own}
     held = cast("Receipt | Begun", {**receipt, "cells": [recorded.get(name, cell) for name, cell in cells.items()]})
     check_stored(path, held)
     return _Half(run, held, cells)

@@ -31,7 +31,7 @@ from growjax.record.store import as_tree, load_state
 from growjax.record.types import Tree
 from growjax.schema import SCHEMA, reads
 from growjax.source import changed_modules, source_notes
-from growjax.study.receipt import check_corpus, given_folders, models, spec_of, tokenizer_file
+from growjax.study.receipt import check_named, given_folders, models, spec_of, tokenizer_file
 from growjax.study.runner import Watch, run_study
 from growjax.study.spec import UNWIDENED
 
@@ -113,7 +113,7 @@ def verify(
     chosen = choose(receipt, cells)
     check_comparable(receipt)
     spec = spec_of(receipt)
-    check_corpus(spec, corpus)
+    check_named(spec, corpus)
     sources = sources or given_folders(path, receipt)
     tokenizer = tokenizer or tokenizer_file(path, spec)
     run_study(spec, RunDir(out), workers=workers, watch=watch, only=chosen, corpus=corpus, sources=sources,

@@ -141,7 +141,8 @@ class RunDir:
 
     def _clear(self) -> None:
         known = {"receipt.json", "cells", "data", "report", "partial", "chosen", LOCK}
-        found = {p.name for p in self.path.iterdir()} if self.path.is_dir() else {str(self.path)}
+        there = [p.name for p in self.path.iterdir()] if self.path.is_dir() else [str(self.path)]
+        found = {name for name in there if not is_leftover(name)}
         if not found <= known:
             stranger = sorted(found - known)[0]
             raise UserError(
@@ -179,8 +180,9 @@ class RunDir:
         return Partial(self.path / "partial" / cell_id, inputs)
 
     def close(self) -> None:
-        """Lets go of what only an unfinished run needs."""
+        """Lets go of what only an unfinished run needs, and of what a killed worker had begun to write."""
         shutil.rmtree(self.path / "partial", ignore_errors=True)
+        sweep(self.cells)
 
     def check_own(self, *folders: str) -> None:
         """Raises `UserError` where one of these folders of a run leads somewhere else: what a reader adds to a run

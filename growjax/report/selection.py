@@ -31,7 +31,7 @@ from growjax.select.rows import SelectionSummary
 WORDS: tuple[tuple[str, str, str, str], ...] = (
     (
         "rung",
-        "a lag at which candidates are compared; each goes on from where it stopped, so no step is taken twice",
+        "a lag at which candidates are compared; each goes on from the state it stopped in, where that is still kept",
         "steps",
         "longer says more of the horizon",
     ),

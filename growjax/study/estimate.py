@@ -55,7 +55,7 @@ def estimate(spec: StudySpec, directory: Path, *, workers: int) -> Estimate:
     steps = _steps(spec, cells, full)
     tokens = spec.data.batch_size * length
     flops = tokens * sum(steps[wide] * flops_per_token(m, length) for wide, m in enumerate((source, plan.target)))
-    left = sum(recipe.id not in full for recipe in cells.all()) + _extensions(spec, cells, full)
+    left = sum(recipe.id not in full for recipe in cells.all()) + extensions_left(spec, cells, full)
     rate = _product_rate(tokens, plan.target.d_model) if flops > BRIEF else math.inf
     return Estimate(left, flops / (SHARE * rate) / workers, workers)
 
@@ -79,12 +79,12 @@ def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
             add(recipe.label["operator"] != UNWIDENED, recipe.parameters["lag"], spec.eval_every)
     if isinstance(spec, Selection):
         add(True, spec.budget, spec.eval_every)
-    for _ in range(_extensions(spec, cells, full)):
+    for _ in range(extensions_left(spec, cells, full)):
         add(True, spec.long_lag, spec.eval_every)
     return steps
 
 
-def _extensions(spec: StudySpec, cells: StudyCells, full: set[str]) -> int:
+def extensions_left(spec: StudySpec, cells: StudyCells, full: set[str]) -> int:
     """How many cells of the long lag are left, whoever the finalists will be."""
     if isinstance(spec, Selection):
         return 0

@@ -22,13 +22,24 @@ def extends(spec: StudySpec, before: StudySpec) -> bool:
         return False
     names = (*MAY_GROW, *(RACE_MAY_GROW if isinstance(spec, Selection) else ()))
     same = {name: getattr(spec, name) for name in names}
-    if before.replace(**same) != spec or bool(before.all_regimes) != bool(spec.all_regimes):
+    try:
+        fits = before.replace(**same) == spec
+    except UserError:  # both together are no study
+        fits = False
+    if not fits or bool(before.all_regimes) != bool(spec.all_regimes):
         return False
-    old, new = (trace_sizes(s, s.longest_lag if s.all_regimes or s.crossed else 0) for s in (before, spec))
-    if old != new:
-        raise UserError(
-            f"the longest run between two states would have {new['max_steps']} steps and not {old['max_steps']}: every "
-            "program would be another, and no cell could be kept",
-            "choose another --out, or start anew with --force",
-        )
+    fault = other_programs(spec, before)
+    if fault is not None:
+        raise UserError(f"{fault}, and no cell could be kept", "choose another --out, or start anew with --force")
     return True
+
+
+def other_programs(spec: StudySpec, before: StudySpec) -> str | None:
+    """Why no cell of an earlier study is one of this one, where its programs are sized for another longest run."""
+    old, new = (trace_sizes(s, s.longest_lag if s.all_regimes or s.crossed else 0) for s in (before, spec))
+    if old == new:
+        return None
+    return (
+        f"the longest run between two states would have {new['max_steps']} steps and {new['max_evals']} evaluations, "
+        f"and not {old['max_steps']} and {old['max_evals']}: every program would be another"
+    )

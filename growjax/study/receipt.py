@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from growjax.config import ModelConfig
-from growjax.data.tokenizer import FILE
+from growjax.data.tokenizer import FILE, is_digest
 from growjax.errors import UserError
 from growjax.grow.plan import reached
 from growjax.measure.inputs import Curve
@@ -38,8 +38,12 @@ def spec_of(receipt: Receipt | Begun) -> StudySpec:
         raise UserError(f"the receipt's configuration is none ({error})", "take the file that growjax wrote") from None
 
 
-def check_corpus(spec: StudySpec, corpus: str | None) -> None:
-    """Raises `UserError` where a receipt alone would say which files to read, or what to fetch from the hub."""
+def check_named(spec: StudySpec, corpus: str | None) -> None:
+    """Raises `UserError` where a receipt alone would say which files to read, or what to fetch from the hub: it knows
+    sources and tokenizers by digests alone."""
+    spec.given()
+    if spec.data.tokenizer and not is_digest(spec.data.tokenizer):
+        raise UserError(f"tokenizer {spec.data.tokenizer[:80]!r} is no digest", "take the receipt that a study wrote")
     if corpus is None and spec.data.corpus != "builtin":
         raise UserError(
             f"the receipt names the corpus {spec.data.corpus[:80]!r}, which is not read on its word",

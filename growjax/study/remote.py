@@ -24,7 +24,7 @@ from growjax import runtime
 from growjax.cells.graph import Unit
 from growjax.cells.remote import Files, Order
 from growjax.errors import CheckFailed, UserError
-from growjax.files import contents, write_contents
+from growjax.files import contents, whole_directory, write_contents
 from growjax.measure import registry
 from growjax.measure.measure import Measure
 from growjax.preflight.verdict import preflight
@@ -36,7 +36,10 @@ from growjax.study.context import Context
 from growjax.study.units import begin_worker, fill_unit
 
 TOKENS = "tokens"
-"""The name of the parcel that every worker needs; the others are cells, by id."""
+"""The name of the parcel that every worker needs; the others are cells, by id, and ends of rungs."""
+
+PARTIAL = "partial/"
+"""Before a rung's id: the parcel of the state it ended with, which the next rung goes on from."""
 
 _PREFIX = "growjax-worker-"
 
@@ -78,18 +81,25 @@ class StudyRemote:
     def order(self, unit: Unit, given: Mapping[str, Record]) -> Order:
         """A candidate's source comes along: what goes on from the candidate is measured against it."""
         sources = [given[name]["parents"][0] for name in unit.needs if given[name]["kind"] == "candidate"]
-        cells = tuple(dict.fromkeys((*unit.needs, *sources)))
+        ends = [f"{PARTIAL}{name}" for name in unit.needs if self.folder(f"{PARTIAL}{name}").is_dir()]
+        cells = tuple(dict.fromkeys((*unit.needs, *sources, *ends)))
         task = (fill_remote, self._job, unit.argument, dict(given), cells)
         return Order(self._environ, (TOKENS, *cells), pickle.dumps(task))
 
     def folder(self, name: str) -> Path:
-        return self._ctx.run.data if name == TOKENS else self._ctx.run.cells / name
+        return self._ctx.run.data if name == TOKENS else _place(self._ctx.run, name)
 
     def store(self, unit: Unit, given: Mapping[str, Record], made: Mapping[str, Files]) -> Sequence[Record]:
-        if set(made) != set(unit.fills):
+        ends = {f"{PARTIAL}{name}" for name in unit.fills} & set(made)
+        if set(made) - ends != set(unit.fills):
             raise CheckFailed(f"a worker handed back other cells than those of {unit.name}")
-        for name, files in made.items():
-            self._ctx.run.adopt(name, files)
+        for name in unit.fills:
+            self._ctx.run.adopt(name, made[name])
+        for name in ends:  # checked where it is read: it is only worth steps
+            with whole_directory(self.folder(name), replace=True) as folder:
+                write_contents(folder, made[name])
+        for name in unit.needs:
+            shutil.rmtree(self.folder(f"{PARTIAL}{name}"), ignore_errors=True)
         return self.here(unit, given) or []  # each is found, and was made of what it should be
 
 
@@ -100,14 +110,21 @@ def fill_remote(
     ctx = _begun(job, parcel)
     try:
         for name in cells:
-            write_contents(ctx.run.cells / name, parcel(name))
-        return {record["id"]: contents(ctx.run.cells / record["id"]) for record in fill_unit(ctx, argument, given)}
+            write_contents(_place(ctx.run, name), parcel(name))
+        filled = [record["id"] for record in fill_unit(ctx, argument, given)]
+        ends = [f"{PARTIAL}{name}" for name in filled if _place(ctx.run, f"{PARTIAL}{name}").is_dir()]
+        return {name: contents(_place(ctx.run, name)) for name in (*filled, *ends)}
     finally:
         for folder in (ctx.run.cells, ctx.run.path / "partial"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Place(NamedTuple):
+def _place(run: RunDir, name: str) -> Path:
+    """Where a parcel of cells lies in a run directory."""
+    return (run.path if name.startswith(PARTIAL) else run.cells) / name
+
+
+class _Worker(NamedTuple):
     """In a worker: where it fills cells of a study."""
 
     context: Context
@@ -115,7 +132,7 @@ class _Place(NamedTuple):
     """Held as long as this process lives, so that others know whether they may remove its folder."""
 
 
-_at_work: dict[str, _Place] = {}
+_at_work: dict[str, _Worker] = {}
 """By the job's key; one at a time."""
 
 
@@ -131,7 +148,7 @@ def _begun(job: Job, parcel: Callable[[str], Files]) -> Context:
         lock = FileLock(folder / LOCK)
         lock.acquire()
         write_contents(RunDir(folder).data, parcel(TOKENS))
-        _at_work[job.key] = _Place(begin_worker(job.spec, str(folder), job.measures), lock)
+        _at_work[job.key] = _Worker(begin_worker(job.spec, str(folder), job.measures), lock)
     return _at_work[job.key].context
 
 

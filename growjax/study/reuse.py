@@ -19,8 +19,9 @@ KINDS = ("given", "candidate")
 longest run of its study."""
 
 
-def reuse(run: RunDir, other: Path, head: Record, recipes: Iterable[Recipe]) -> int:
-    """Takes what another run has of these recipes, with its states; returns how many cells.
+def reuse(run: RunDir, other: Path, head: Record, tokens: str, recipes: Iterable[Recipe]) -> int:
+    """Takes what another run has of these recipes, with its states; returns how many cells. `tokens` is the digest of
+    this run's.
 
     Raises `NotComparable` with the field in which that run was made otherwise than this one is, `CheckFailed` where a
     cell of it is damaged, `UserError` where it is no run that has ended.
@@ -33,6 +34,10 @@ def reuse(run: RunDir, other: Path, head: Record, recipes: Iterable[Recipe]) -> 
     for recipe in recipes:
         place, found = run.cells / recipe.id, other / "cells" / recipe.id
         there = recipe.kind in KINDS and recipe.id in held and found.is_dir()
+        if there and receipt["inputs"]["tokens"] != tokens:  # of the same name, and of stories that have changed since
+            raise NotComparable(
+                f"not comparable: {first_difference(receipt['inputs']['tokens'], tokens, 'inputs.tokens')}"
+            )
         if there and not place.exists() and check_cell(found) == held[recipe.id]:
             with whole_directory(place) as folder:
                 shutil.copytree(found, folder, copy_function=linked, dirs_exist_ok=True)

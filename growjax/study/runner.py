@@ -32,6 +32,7 @@ from growjax.study.given import fill_data, fill_given
 from growjax.study.growing import extends
 from growjax.study.receipt import check_sources
 from growjax.study.recipes import Extension, Rung, data_recipe
+from growjax.study.recordable import require_recordable
 from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
 from growjax.study.reuse import reuse
 from growjax.study.selection import read_spec
@@ -138,6 +139,8 @@ def run_study(
     runtime.start()
     spec, places = resolve(spec, sources=sources, tokenizer=tokenizer)
     check(spec)
+    if only is None:
+        require_recordable(spec)
     with run.alone():
         if spec.source:
             check_sources(spec, {*places.sources, *_recorded(run)})
@@ -158,7 +161,7 @@ def run_study(
         possible = [e.recipe for e in ctx.cells.possible] if later else []
         repaired = repair_cells(run, [*cells.all(), *possible], recorded, watch.say, at_hand=places.sources)
         for other in others:
-            watch.say(f"{reuse(run, other, head, cells.all())} cells are taken from {other}")
+            watch.say(f"{reuse(run, other, head, ctx.tokens.digest, cells.all())} cells are taken from {other}")
         full = finished and all((run.cells / recipe.id / "result.json").exists() for recipe in cells.all())
         ahead = not full and executor is None and workers > len(spec.source_seeds) and spec.shards == 1
         records = {ctx.cells.data.id: fill_data(ctx)}

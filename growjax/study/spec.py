@@ -7,6 +7,7 @@ import re
 
 from growjax.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError, require
+from growjax.record.reader import CELLS
 from growjax.study.names import DIGEST_STEP, Given
 from growjax.values import MOST
 
@@ -32,9 +33,6 @@ UNWIDENED = "unwidened"
 
 PAPER_OPERATORS = ("exact_copy", "perturbed", "asymmetric_reset", "structured")
 """The paper's four families of candidates."""
-
-MOST_CELLS = 1_000_000
-"""Of one study."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +150,8 @@ class StudySpec(Config):
         require(
             UNWIDENED not in self.candidates, f"{UNWIDENED} is no operator", "leave it out: it always runs as a control"
         )
-        require(self._cells() <= MOST_CELLS, f"a study of {self._cells()} cells",
-             f"lower seeds, steps, operators, replicates or crossed levels to {MOST_CELLS} cells at most")  # fmt: skip
+        require(self._cells() <= CELLS, f"a study of {self._cells()} cells",
+             f"lower seeds, steps, operators, replicates or crossed levels to {CELLS} cells at most")  # fmt: skip
 
     def check_lags(self) -> None:
         """Raises `UserError` for lags that do not rise, or that no evaluation falls on."""

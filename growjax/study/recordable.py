@@ -1,0 +1,57 @@
+"""Whether a study's record can be read again: asked before its first step."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+
+from growjax.errors import UserError
+from growjax.grow.plan import reached
+from growjax.model.decoder import param_shapes
+from growjax.record.reader import RECEIPT_BYTES, TEXT
+from growjax.study.context import unwidened_lag
+from growjax.study.estimate import extensions_left
+from growjax.study.recipes import study_cells
+from growjax.study.selection import Selection
+from growjax.study.spec import StudySpec
+
+STEP = 8 / 3
+"""Characters of a step in a record, for each array of parameters."""
+
+EVALUATION = 64
+"""Characters of an evaluation."""
+
+CELL = 300
+"""Characters of all else in a cell, for each array of parameters."""
+
+
+def require_recordable(spec: StudySpec) -> None:
+    """Raises `UserError` where a study's receipt, or one cell of it, would be larger than a reader takes
+    (`growjax.record.reader`): every step of a cell is in it, by a few bytes of each array of parameters."""
+    source = spec.train_config(spec.data.vocab_size).model
+    arrays = len(jax.tree.leaves(param_shapes(source)))
+    strides = [b - a for a, b in itertools.pairwise((0, *spec.source_steps))]
+    longest = max([*strides, spec.longest_lag if spec.all_regimes or spec.crossed else 0])
+    if STEP * arrays * longest > TEXT:
+        raise UserError(
+            f"{longest} steps without a kept state in between are more than the record of a cell holds",
+            f"give steps in between, {int(TEXT / (STEP * arrays))} apart at most",
+        )
+    cells = study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source))))
+    runs = [(steps, spec.source_eval_every) for _ in cells.sources for steps in strides]
+    ends = [r for t in cells.trajectories for r in (t.probe, t.continuation) if r] + [c.recipe for c in cells.crossed]
+    runs += [(recipe.parameters["lag"], spec.eval_every) for recipe in ends]
+    if isinstance(spec, Selection):
+        more = spec.budget // spec.rungs[0]
+        runs.append((spec.budget, spec.eval_every))
+    else:
+        more = extensions_left(spec, cells, set())
+        runs += [(spec.long_lag, spec.eval_every)] * more
+    size = sum(STEP * arrays * steps + EVALUATION * steps // every for steps, every in runs)
+    size += CELL * arrays * (len(cells.all()) + more)
+    if size > RECEIPT_BYTES:
+        raise UserError(
+            f"the receipt would take some {size / 1e6:,.0f} MB, and {RECEIPT_BYTES / 1e6:,.0f} MB are read",
+            "do it in parts, each in an --out of its own: seeds, operators or regimes apart",
+        )
