@@ -65,6 +65,11 @@ def measures_at(where: Where) -> tuple[Measure, ...]:
     return tuple(m for m in measures() if m.where == where)
 
 
+def own_of_curve(where: Where) -> tuple[Measure, ...]:
+    """growjax's own at a place that follow from the loss curve alone."""
+    return tuple(m for m in BUILTIN if m.where == where and m.of_curve)
+
+
 def other_measures(where: Where) -> tuple[Measure, ...]:
     """Those taken at a place that are not growjax's own."""
     return tuple(m for m in measures_at(where) if m not in BUILTIN)

@@ -41,6 +41,7 @@ LOCK = "lock"
 
 _CHECKSUM = re.compile(r'\{"digest":"([^"]*)",')
 _ID = re.compile(r'"id":"([0-9a-f]{16})"')
+_NO_NUMBERS = tuple(float(word).hex() for word in ("nan", "inf", "-inf"))
 _OWN = ("cells", "parts", "results", "root")
 _MARKS = ('{"cells":[', '"parts":{', '"results":"', '"root":"')
 """Of these every receipt has all, and a damaged one most."""
@@ -142,12 +143,12 @@ def _undamaged(receipt: Tree, text: str, file: Path) -> Tree:
 
 
 def _same(a: Json, b: Json) -> bool:
-    """Whether readable figures are the exact ones, but for those that JSON has no word for."""
+    """Whether readable figures are the exact ones; None stands for those that JSON has no word for."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return a is None or exact(a) == b
+    return exact(a) == b or (a is None and b in _NO_NUMBERS)
 
 
 def _damaged_cells(text: str) -> list[str]:
