@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from growjax.errors import UserError
 from growjax.measure.curves import auc
 from growjax.select.race import Curves, Request, Rules, Verdict, ladder, least_budget, race
+from growjax.select.runner import planned
 from growjax.select.summary import _uncertain
 from growjax.select.trust import Difference, Outlook, fitted, measured_from, outlook, published
-from growjax.study.selection import Selection
+from growjax.study.selection import Selection, read_spec
+from growjax.study.spec import StudySpec
 
 HORIZON, EVERY = 128, 8
 
@@ -251,6 +254,19 @@ def test_the_lags_that_nothing_is_known_of_are_named():
     assert len(said) == 1 and said[0].startswith("Under lag 125 of 2000") and "16, 32, 64 can" in said[0]
     other = spec.replace(trust=("0" * 64,))
     assert not any("nothing was measured" in s for s in _uncertain(other, budgeted()[0]))
+
+
+@pytest.mark.parametrize(("first", "every"), [(50, 50), (50, 10), (32, 32)])
+def test_any_grid_that_its_own_lags_fit(first: int, every: int):
+    """A study's lags, which a selection has not, are no bound; its own are."""
+    spec = Selection(operators=("exact_copy",), regimes=("stochastic",), budget=400, eval_every=every)
+    found = planned(spec, horizon=1600, first=first)
+    assert found.rungs[0] == first and found.rungs[-1] == 1600
+    assert read_spec(json.loads(json.dumps(found.to_dict()))) == found
+    with pytest.raises(UserError, match="are no multiples of eval_every"):
+        found.replace(eval_every=40 if first == 50 else 48)
+    with pytest.raises(UserError, match="probe_lag 16 is no multiple of eval_every"):
+        StudySpec(eval_every=every)
 
 
 def test_auc_is_what_a_race_compares():
