@@ -76,7 +76,7 @@ def _widen(given: WidenArguments) -> int:
     from growjax.cli.moments import read_with_moments, whole_state
     from growjax.grow.plan import make_plan
     from growjax.grow.widen import followed_plan, widen
-    from growjax.record.tokens_of import Origin, origin_of, tokens_for
+    from growjax.record.tokens_of import Origin, origin_of
     from growjax.streams import root_key
     from growjax.study.sources import is_checkpoint
     from growjax.train.check import check_finite
@@ -94,17 +94,17 @@ def _widen(given: WidenArguments) -> int:
     source, state, extras = read_with_moments(given.source, given.moments, given.tokens)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
-    tokens = None
-    if extras is not None and extras.config and given.tokens is None:
+    tokens = _tokens(source, given.tokens, state.config.model.vocab_size, extras)
+    if tokens is None:
         windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
-        tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
         windows = held_out_windows(tokens, state.config.model.max_seq_len)
         data, origin = growth_data(tokens, windows), origin_of(tokens)
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
     described = _describe(followed, given.operator, state, wide, windows)
+    require_figures(described["zero_step"], given.operator)
     described |= {"origin": origin._asdict(), "measured_on": "random ids" if data is None else "held-out tokens"}
     described["bfloat16"] = "bfloat16" in (state.config.model.dtype, extras and extras.dtype)
     if extras is not None and extras.trainer:
@@ -120,7 +120,7 @@ def _widen(given: WidenArguments) -> int:
             _card_again(folder, wide, extras, described, followed)
         else:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
-            if tokens is not None and extras is None:  # so that it can go on where its source does not lie
+            if tokens is not None and not (extras and extras.tokenizer):  # to go on where its source does not lie
                 shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
@@ -131,6 +131,29 @@ def _widen(given: WidenArguments) -> int:
         out.print(f"read back from {given.out}: {figures}", highlight=False, soft_wrap=True)
         out.print(f"state {described['digest']}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _tokens(source: Path, given: Path | None, vocab_size: int, extras: Any) -> TokenFile | None:
+    """The tokens to measure on; None for a state that came from a checkpoint and has none."""
+    from growjax.record.tokens_of import tokens_for
+
+    try:
+        return tokens_for(source, given, vocab_size)
+    except UserError:
+        if given is not None or extras is None or not extras.config:
+            raise
+        return None
+
+
+def require_figures(measured: dict[str, float], operator: str) -> None:
+    """Raises `UserError` where a candidate's logits are no finite numbers: it is no start for anything."""
+    import math
+
+    if not all(map(math.isfinite, measured.values())):
+        raise UserError(
+            f"the logits of what {operator} makes are no finite numbers, and nothing was written",
+            "ask for less noise, or choose another operator",
+        )
 
 
 HF = {"holds": "config.json", "kind": "Hugging Face folder"}

@@ -49,8 +49,8 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     described["bfloat16"] = "bfloat16" in (config.model.dtype, extras and extras.dtype)
     if extras is not None and extras.trainer:
         described["moments"] = extras.trainer["moments"]
+    tokens = _tokens(source, given, config.model)
     imported = extras is not None and bool(extras.config)
-    tokens = None if imported and given.tokens is None else _tokens(source, given, config.model)
     origin = origin_of(tokens) if tokens else Origin() if imported else recorded_origin(source)
     windows, batch_size = None, 0
     if tokens is not None and operator.operator.trains:
@@ -70,7 +70,7 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
         write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
         if extras is not None:
             keep(extras, folder)
-        elif own := tokens.directory / FILE if tokens else own_tokenizer(source):
+        if not (extras and extras.tokenizer) and (own := tokens.directory / FILE if tokens else own_tokenizer(source)):
             shutil.copyfile(own, folder / FILE)
     _say(given.out, described, given.json)
     return 0

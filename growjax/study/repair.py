@@ -34,7 +34,7 @@ def repair_tokens(
     was given."""
     if not (run.data / INFO).exists():
         if data.id in recorded:
-            say(f"the tokens in {run.data} are gone: they are made anew")
+            say(f"{run.data / INFO} is gone: the tokens are made anew")
         return
     try:
         cell = check_cell(run.cells / data.id)
