@@ -18,7 +18,8 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig  # noqa: E402
-from growjax.grow.plan import make_plan  # noqa: E402
+from growjax.grow.moments import law_moments, restart_new_entries  # noqa: E402
+from growjax.grow.plan import WidthPlan, make_plan  # noqa: E402
 from growjax.grow.widen import widen  # noqa: E402
 from growjax.mesh.cutting import bytes_of, make_mesh, placed  # noqa: E402
 from growjax.mesh.rules import MeshShape  # noqa: E402
@@ -37,10 +38,14 @@ def digests(run: Run) -> list[str]:
     return [np.asarray(x).tobytes().hex() for x in run.trace] + [run.program]
 
 
+def grown_plan(state: TrainState) -> WidthPlan:
+    """Uneven growth of the residual stream and of groups."""
+    return make_plan(state.config.model, state.config.model.replace(d_model=24, n_heads=4, n_kv_heads=4))
+
+
 def grown(state: TrainState) -> TrainState:
-    """Uneven growth of the residual stream and of groups, with counts by entry."""
-    plan = make_plan(state.config.model, state.config.model.replace(d_model=24, n_heads=4, n_kv_heads=4))
-    return widen(state, plan, operator="asymmetric_reset+law+rewarm:steps=2", key=root_key(1, "study"))
+    """With counts by entry."""
+    return widen(state, grown_plan(state), operator="asymmetric_reset+law+rewarm:steps=2", key=root_key(1, "study"))
 
 
 def main(folder: Path) -> dict[str, Any]:
@@ -53,7 +58,11 @@ def main(folder: Path) -> dict[str, Any]:
     first = one(init_state(config, key=STREAMS.at("init", 0)), feed, live)
     shape, found = MeshShape(2, 2, 2), dict[str, Any]()
     mesh = make_mesh(shape)
-    made = grown(first.state), grown(placed(first.state, mesh))
+    narrow = placed(first.state, mesh)
+    plan = grown_plan(narrow)
+    counts = restart_new_entries(law_moments(narrow.opt_state, plan), plan).count
+    found["counts"] = bytes_of(counts) / (sum(leaf.nbytes for leaf in jax.tree.leaves(counts)) * shape.data)
+    made = grown(first.state), grown(narrow)
     found["widened"] = state_digest(made[0]) == state_digest(made[1])
     plain = one(made[0], feed, live, start=1)
     cut = run_on_mesh(made[1], feed, live, mesh=mesh, **SIZES, start=1)  # pyright: ignore[reportArgumentType]

@@ -188,7 +188,8 @@ def test_a_window_cuts_the_sequence_and_comes_back(tmp_path: Path):
 
 
 def test_extras_are_kept_beside_a_state(tmp_path: Path):
-    extras = Extras("model", {"model_type": "llama"}, "bfloat16", {"tokenizer.json": b"{ }\n"}, ("a note",))
+    config = json.loads((DATA / "llama" / "config.json").read_text())
+    extras = Extras("model", config, "bfloat16", {"tokenizer.json": b"{ }\n"}, ("a note",))
     keep(extras, tmp_path)
     assert kept(tmp_path) == extras and kept(tmp_path / "nowhere") is None
 

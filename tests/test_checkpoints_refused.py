@@ -102,6 +102,13 @@ def set_nan(found: dict[str, np.ndarray]) -> None:
     found[Q][3, 2] = np.nan
 
 
+def leads_to_itself(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("config.json")
+
+
+HEADER = json.dumps({"lr.x": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}).encode()
+EIGHT = struct.pack("<Q", len(HEADER)) + HEADER + b"0"
 VOCAB = json.dumps({"model": {"vocab": {"a": 0, "b": 64}}, "added_tokens": []}).encode()
 
 BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
@@ -117,7 +124,23 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "quantised": ("llama", config(quantization_config={"bits": 4}), "quantization_config"),
     "size missing": ("llama", config(hidden_size=None), "lacks hidden_size"),
     "size is text": ("llama", config(hidden_size="16"), "hidden_size is '16'"),
-    "size is zero": ("llama", config(num_attention_heads=0, head_dim=None), "head_dim"),
+    "size is zero": ("llama", config(num_attention_heads=0, head_dim=None), "num_attention_heads is 0"),
+    "size is negative": ("gemma", config(hidden_size=-16), "hidden_size is -16"),
+    "epsilon is beyond all floats": ("llama", config(rms_norm_eps=10**400), "rms_norm_eps is 1000"),
+    "classes that are no names": ("llama", config(architectures=[{}]), "architectures is [{}]"),
+    "layers beyond all lists": ("gemma2", config(num_hidden_layers=10**9, layer_types=None), "hidden_layers is 1000"),
+    "a window in words": ("mistral", config(sliding_window="4096"), "sliding_window is '4096'"),
+    "a window in words too": ("phi3", config(sliding_window="4096"), "sliding_window is '4096'"),
+    "windows from a word on": (
+        "qwen2",
+        config(use_sliding_window=True, layer_types=None, max_window_layers="1"),
+        "max_window_layers is '1'",
+    ),
+    "kinds in one word": ("qwen3", config(use_sliding_window=True, layer_types="sliding"), "layer_types is 's"),
+    "a cap beyond all floats": ("gemma2", config(final_logit_softcapping=10**400), "final_logit_softcapping is 1000"),
+    "a scale that is no number": ("gemma3_text", config(query_pre_attn_scalar=float("nan")), "attn_scalar is nan"),
+    "config leads to itself": ("llama", leads_to_itself, "is a link that leads to itself"),
+    "factors of eight bits": ("llama", write("growth_factors.safetensors", EIGHT), "lr.x is stored as F8_E4M3"),
     "size is too large": ("llama", config(num_hidden_layers=10**9), "model.layers.2.input_layernorm.weight is missing"),
     "activation": ("llama", config(hidden_act="tanh"), "hidden_act is 'tanh'"),
     "scaled positions": ("llama", config(rope_parameters={"rope_type": "yarn"}), "rope_type is 'yarn'"),
@@ -177,6 +200,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "is missing",
     ),
     "another tokenizer": ("llama", write("tokenizer.json", VOCAB), "the id 64, and the vocabulary ends at 63"),
+    "an id without end": ("llama", write("tokenizer.json", b'{"model": {"vocab": {"a": Infinity}}}'), "no tokenizer"),
     "no tokenizer": ("llama", write("tokenizer.json", b'{"model": {"vocab": {"a": "b"}}}'), "is no tokenizer"),
 }  # fmt: skip
 
@@ -184,7 +208,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 ROADS = {"import": ["import"], "straight": ["widen", "--as-hf", "--json"]}
 """Into a state, and tensor by tensor into a wider folder."""
 
-BARE = ("no folder", "no config")
+BARE = ("no folder", "no config", "config leads to itself")
 """What might have been meant as a state."""
 
 

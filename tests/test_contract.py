@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -14,7 +16,7 @@ from planted import PLANTS
 
 from growjax import accelerator, runtime
 from growjax.errors import CheckFailed
-from growjax.preflight import canaries
+from growjax.preflight import canaries, verdict
 from growjax.preflight.busy import busy_device
 from growjax.preflight.canaries import CANARIES, Seen
 from growjax.preflight.verdict import preflight
@@ -94,6 +96,9 @@ def test_a_verdict_is_kept_for_its_environment_alone(tmp_path: Path, monkeypatch
     monkeypatch.setattr(runtime, "environment", lambda: {"another": "machine"})
     preflight(cache=tmp_path)
     assert calls == 2 * list(CANARIES)
+    monkeypatch.setattr(verdict, "folder_digest", lambda folder: folder.name)  # as if a canary were another
+    preflight(cache=tmp_path)
+    assert calls == 3 * list(CANARIES)
 
 
 def test_a_damaged_verdict_is_reached_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -133,6 +138,24 @@ def test_rows_of_an_accelerator():
     for name in ("B5", "B10"):
         assert doctor._examine(Bench(Path()), rows[name], {}).verdict == "does not apply"
     assert doctor.rows_here("gpu", 4)[4].compare is not None and rows["B1"].compare is doctor._fresh
+
+
+def test_devices_are_those_that_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+
+    def reference_run(what: str, options: dict[str, Any], *, env: dict[str, str]) -> list[dict[str, Any]]:
+        seen.append(env["CUDA_VISIBLE_DEVICES"])
+        return [{}]
+
+    bench = types.SimpleNamespace(reference_run=reference_run)
+    for chosen, expected in (("4,GPU-5,7", ["4", "4", "4,GPU-5"]), (None, ["0", "0", "0,1"])):
+        seen.clear()
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if chosen is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        row = next(row for row in doctor.rows_here("gpu", 3) if row.name == "B5")
+        assert row.compare is not None and len(list(row.compare(bench, {}))) == 2  # pyright: ignore[reportArgumentType]
+        assert seen == expected
 
 
 def test_pins_arrive_where_the_compiler_reads_them(tmp_path: Path):

@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 from conftest import ROOT, growjax
 
+from growjax.audit.check import audit
 from growjax.config import TrainConfig, canonical_json
 from growjax.digests import named_leaves
 from growjax.errors import CheckFailed, UserError
 from growjax.proof.differences import leaf_difference
+from growjax.record.digested import write_with_digests
 from growjax.record.integrity import check_stored, read_receipt
+from growjax.record.rundir import RunDir
 from growjax.record.store import _abstract, _read_leaves, as_tree, load_state
 
 
@@ -208,3 +211,28 @@ def test_study_repairs_what_can_be_computed_anew(smoke_run: Path, tmp_path: Path
     (run / "receipt.json").write_text(text.replace('"preset":"smoke"', '"preset":"smoky"'))
     done = growjax(*words)
     assert done.code == 1 and done.err.count("\n") == 1 and "start anew with --force" in done.err, done.err
+
+
+def test_a_corpus_that_the_receipt_does_not_name_is_damage(smoke_run: Path, tmp_path: Path):
+    """`audit` ends with it, and `study` makes the tokens anew. A damaged page of an audit, which `study` does not
+    draw, goes."""
+    run = tmp_path / "run"
+    shutil.copytree(smoke_run, run)
+    path = run / "data" / "tokens.json"
+    info = json.loads(path.read_text())
+    name = next(iter(info["source"]))
+    path.write_text(json.dumps({**info, "source": {name: "0" * 64}}))
+    (page,) = write_with_digests(run / "report", {"audit.html": "a page"}, digests="audit-digests.json")
+    page.write_text("another")
+    for fault in ("names another corpus", "is none that growjax wrote: vocab_size"):
+        with pytest.raises(CheckFailed, match=fault):
+            audit(RunDir(run))
+        path.write_text(json.dumps({**info, "vocab_size": "many"}))
+    path.write_text(json.dumps({**info, "source": {name: "0" * 64}}))
+    done = growjax("study", "--preset", "smoke", "--workers", "1", "--out", str(run), "--json")
+    assert done.code == 0, done.err
+    tokens, report = done.err.splitlines()
+    assert "names another corpus: the tokens are made anew" in tokens
+    assert "audit.html is damaged: audit.html is taken away, and `audit` writes it anew" in report
+    assert not page.exists()
+    check_stored(run, read_receipt(run))

@@ -15,7 +15,14 @@ from conftest import ROOT, growjax, with_new_checksums
 
 from growjax.digests import leaf_digests, mix, total, words_hex, words_of
 from growjax.proof.diff import diff
-from growjax.proof.differences import computed_otherwise, figure_difference, leaf_difference, ulps_apart
+from growjax.proof.differences import (
+    Difference,
+    computed_otherwise,
+    figure_difference,
+    leaf_difference,
+    tree_difference,
+    ulps_apart,
+)
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
 from growjax.record.store import load_state, save_state
@@ -102,6 +109,8 @@ def test_how_a_cell_was_compiled_is_no_part_of_its_result(smoke_run: Path, tmp_p
     changed["digests"]["state"] = "1" * 64
     found = diff(smoke_run, with_new_checksums(receipt, tmp_path / "changed"))
     assert found.difference is not None and any("another module" in note for note in found.notes)
+    alone = diff(smoke_run / "receipt.json", tmp_path / "changed" / "receipt.json")  # nothing else is at hand
+    assert alone.difference is not None and alone.difference.cell == changed["id"]
 
 
 def test_only_figures_are_ulps_apart():
@@ -128,6 +137,16 @@ def test_diff_of_states(smoke_run: Path, tmp_path: Path):
     assert (found["leaf"], found["element"], found["ulps"]) == ("params/blocks/w_up", [0, 2, 3], 1.0)
     assert growjax("diff", str(source), str(source)).code == 0
     assert growjax("diff", str(source), str(smoke_run)).code == 2
+
+
+def test_a_leaf_that_one_state_lacks_is_named_in_the_tree_s_order():
+    """Not in that of a set, which is another with every seed of hashes."""
+    names = [f"leaf {n:02}" for n in range(20)]
+    whole = {"b": {name: np.ones(1) for name in names}, "a-b": np.ones(1), "a": {"z": np.ones(1)}}
+    assert tree_difference(whole, {"b": {}}) == tree_difference({"b": {}}, whole)
+    assert (tree_difference(whole, {"b": {}}) or Difference("")).leaf == "a/z"
+    lacking = whole | {"b": {name: np.ones(1) for name in names[7:]}}
+    assert (tree_difference(whole, lacking) or Difference("")).leaf == "b/leaf 00"
 
 
 def test_ulps():

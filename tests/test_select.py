@@ -222,6 +222,19 @@ def test_what_cannot_be_raced_is_refused(changes: dict[str, Any], fault: str, so
         planned(with_sources(spec, [source]).replace(**changes), table=OPEN, **lags)
 
 
+@pytest.mark.parametrize(("first", "every"), [(50, 50), (50, 10), (32, 32)])
+def test_any_grid_that_its_own_lags_fit(first: int, every: int, source: Path):
+    """A study's lags, which a selection has not, are no bound; its own are."""
+    spec = Selection(operators=NAMES, regimes=("stochastic",), budget=400, data=SMOKE.data)
+    found = planned(with_sources(spec, [source]).replace(eval_every=every), horizon=1600, first=first, table=OPEN)
+    assert found.rungs[0] == first and found.rungs[-1] == 1600
+    assert read_spec(json.loads(json.dumps(found.to_dict()))) == found
+    with pytest.raises(UserError, match="are no multiples of eval_every"):
+        found.replace(eval_every=40 if first == 50 else 48)
+    with pytest.raises(UserError, match="probe_lag 16 is no multiple of eval_every"):
+        SMOKE.replace(probe_lag=16, continuation_lag=128, eval_every=every)
+
+
 def test_who_cannot_follow_the_plan_is_left_out(source: Path):
     spec = asked(source, to=SMOKE.to.replace(d_model=24))
     assert "hypercloning" in spec.left_out and "exact_copy" in spec.operators

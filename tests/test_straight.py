@@ -160,12 +160,18 @@ def test_a_dry_run_reads_no_tensor(
     assert run(*words, "--json") == 0
     described = json.loads(capfd.readouterr().out)
     assert described["before"]["parameters"] == 6480 and described["after"]["parameters"] > 10_000
-    assert {"flops_per_token", "bytes"} <= described["after"].keys() and described["peak_bytes"] > 0
+    assert {"flops_per_token", "bytes"} <= described["after"].keys()
+    if operator == "ligo":  # the source, the wide model, and what is read back of it; programs come on top
+        held = described["before"]["bytes"] + 2 * described["after"]["bytes"]
+        assert described["least_bytes"] == held and "peak_bytes" not in described
+    else:
+        assert described["peak_bytes"] > 0
     assert described["road"] == ("in memory" if operator == "ligo" else "tensor by tensor")
     assert described["keeps_function"] is (operator in ("exact_copy", "perturbed"))
     assert run(*words) == 0
     shown = capfd.readouterr().out
-    assert "which positions are copied" in shown and "memory at most" in shown and described["exact"] in shown
+    assert "which positions are copied" in shown and described["exact"] in shown
+    assert f"memory at {'least' if operator == 'ligo' else 'most'}" in shown
     assert not list(tmp_path.iterdir())
 
 

@@ -18,7 +18,7 @@ from growjax.data.tokens import INFO
 from growjax.draws import Ledger, key_hex
 from growjax.errors import CheckFailed, UserError
 from growjax.record.cells import CONTINUED, GOES_ON, Recipe, ledger_of
-from growjax.record.integrity import finished_receipt, recorded_tokens
+from growjax.record.integrity import check_tokens, corpus_of, finished_receipt
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.receipt_types import Receipt
 from growjax.record.rundir import RunDir
@@ -60,7 +60,8 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
     check(spec)
     run.check_own("report")
     if (run.data / INFO).exists():
-        tokens = recorded_tokens(run.data)
+        data = next(cell for cell in receipt["cells"] if cell["kind"] == "data")
+        tokens = check_tokens(run.data, data, corpus_of(receipt))
     else:
         check_named(spec, None)
         run.check_own("data")

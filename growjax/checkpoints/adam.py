@@ -19,6 +19,7 @@ from growjax.checkpoints.moments import Moments, decayed, tensors_of
 from growjax.config import ModelConfig, OptimConfig
 from growjax.errors import UserError
 from growjax.schema import Fields, Record
+from growjax.values import finite_number
 
 _OTHER = "give the moments of AdamW as torch keeps them, or leave them behind with --moments none"
 _KEPT = ("step", "exp_avg", "exp_avg_sq")
@@ -99,8 +100,8 @@ def read_adam(found: Any, family: Family, model: ModelConfig, narrow: Fields | N
 def whole(value: Any, what: str) -> int:
     """A count as a whole number; raises `UserError` where it is none."""
     if isinstance(value, int | float | np.ndarray | np.generic) and np.size(value) == 1:
-        number = float(np.asarray(value).reshape(()))
-        if 0 <= number < 2**31 and number == int(number):
+        number = finite_number(np.asarray(value).item())
+        if number is not None and 0 <= number < 2**31 and number == int(number):
             return int(number)
     raise UserError(f"{what} is {value!r:.60}", "it must be a whole number of steps")
 
@@ -111,10 +112,15 @@ def _parts(found: Any) -> tuple[dict[Any, Any], list[Record]]:
         not isinstance(state, dict)
         or not isinstance(groups, list)
         or not groups
-        or not all(isinstance(g, dict) and isinstance(g.get("params"), list) for g in groups)
+        or not all(isinstance(g, dict) and _all_of(int, g.get("params")) for g in groups)
+        or not all(g.get("param_names") is None or _all_of(str, g["param_names"]) for g in groups)
     ):
         raise UserError("this is no state of an optimizer", _OTHER)
     return state, groups
+
+
+def _all_of(kind: type, values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
 def _numbered(groups: list[Record], family: Family, model: ModelConfig) -> Record:
@@ -156,11 +162,11 @@ def _options(groups: Sequence[Fields], narrow: Fields | None) -> Options:
         found = first.get(key, value)
         if found is not value and not (key == "decoupled_weight_decay" and not first.get("weight_decay")):
             raise UserError(f"the optimizer's {key} is {found!r:.60}", _OTHER)
-    for key in ("betas",) if narrow else ("lr", "betas", "eps"):
-        values = [group.get(key) for group in groups]
-        if any(value != values[0] for value in values):
-            raise UserError(f"groups of the optimizer have {key} of their own", _OTHER)
     try:
+        for key in ("betas",) if narrow else ("lr", "betas", "eps"):
+            values = [group.get(key) for group in groups]
+            if any(value != values[0] for value in values):
+                raise UserError(f"groups of the optimizer have {key} of their own", _OTHER)
         if narrow:
             share = float(first["lr"]) / float(first["initial_lr"]) if first["initial_lr"] else 0.0
             first |= {"lr": share * narrow["lr"], "initial_lr": narrow["lr"]}
@@ -168,7 +174,7 @@ def _options(groups: Sequence[Fields], narrow: Fields | None) -> Options:
         lr, eps, decay = (float(first[key]) for key in ("lr", "eps", "weight_decay"))
         b1, b2 = map(float, first["betas"])
         initial = float(first.get("initial_lr", lr))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError("the optimizer's groups lack lr, betas, eps or weight_decay as numbers", _OTHER) from None
     others = {k: first[k] for k in DEFAULTS if isinstance(first.get(k, object()), bool | None)}
     return Options(lr, initial, (b1, b2), eps, decay, others)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from growjax.checkpoints.registry import family_of
+from growjax.checkpoints.run_record import read_run
 from growjax.checkpoints.stored import DTYPES, inside, read_json
 from growjax.errors import UserError
 from growjax.files import CHECKPOINT, write_text
@@ -85,7 +87,7 @@ def _largest_id(tokenizer: Record) -> int:
     try:
         ids = list(vocab.values()) if isinstance(vocab, dict) else list(range(len(vocab or [])))
         return max([-1, *map(int, ids), *(int(token["id"]) for token in added)])
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         raise UserError(f"{TOKENIZER[0]} is no tokenizer", "fetch the file again") from None
 
 
@@ -109,8 +111,10 @@ def kept(folder: Path) -> Extras | None:
         return None
     origin, config = read_json(place / _ORIGIN), read_json(place / "config.json")
     names = [name for name in (*TOKENIZER, GENERATION) if (place / name).exists()]
-    files = {name: (place / name).read_bytes() for name in names}
-    trainer = read_json(place / _TRAINER) if (place / _TRAINER).exists() else {}
+    files = {name: inside(place / name).read_bytes() for name in names}
+    if config:  # of a state that `growjax.cli.moments` gave moments to there may be none
+        family_of(config).read(config)
+    trainer = read_run(place / _TRAINER) if (place / _TRAINER).exists() else {}
     name, dtype, notes = (origin.get(field) for field in ("name", "dtype", "notes"))
     texts = [name, dtype, *(notes if isinstance(notes, list) else [None])]
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or dtype not in DTYPES.values():

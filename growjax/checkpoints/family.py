@@ -10,11 +10,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from growjax.checkpoints.given import REQUIRED, Given, refused, typed
+from growjax.checkpoints.given import REQUIRED, Given, refused, typed, within
 from growjax.checkpoints.layout import Tensor
 from growjax.checkpoints.rotary import WHOLE, Rotary
 from growjax.checkpoints.stored import NUMPY
 from growjax.config import ModelConfig
+from growjax.domains import DOMAINS
 from growjax.errors import UserError
 from growjax.model.components import components
 from growjax.schema import Fields, Record
@@ -188,16 +189,13 @@ def stored_dtype(given: Given) -> str:
 def _value(given: Given, setting: Setting, fields: Record) -> Any:
     default = setting.default
     if callable(default) and given.get(setting.key) is None:
-        try:
-            default = default(fields)
-        except ZeroDivisionError:
-            raise UserError(f"config.json: no {setting.key} follows from its sizes", "they must be positive") from None
+        default = default(fields)
     value = typed(given, setting.key, setting.kind, default)
     if setting.values:
         if value not in setting.values:
             raise refused(setting.key, value, f"growjax's decoder has {', '.join(setting.values)}")
         return setting.values[value]
-    return value
+    return within(DOMAINS["ModelConfig"][setting.field], setting.key, value)
 
 
 def _written(model: ModelConfig, setting: Setting, old: Any) -> Any:

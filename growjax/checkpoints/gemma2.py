@@ -13,6 +13,7 @@ from growjax.checkpoints.llama import IGNORED, PARTS, SIZES, TENSORS, check_head
 from growjax.checkpoints.windows import read_windows, window_keys
 from growjax.config import ModelConfig
 from growjax.schema import Record
+from growjax.values import LARGEST
 
 _BLOCK = "model.layers.{}."
 
@@ -40,7 +41,7 @@ FIXED = (Fixed("use_bidirectional_attention", False), Fixed("hidden_act", "gelu_
 def read_cap(given: Given, key: str, default: float | None) -> float | None:
     """A soft cap; null is none."""
     value = given.get(key, default)
-    if value is not None and (type(value) not in (int, float) or not 0 < value < math.inf):
+    if value is not None and (type(value) not in (int, float) or not 0 < value <= LARGEST):
         raise refused(key, value, "it must be a positive number, or null")
     return None if value is None else float(value)
 
@@ -48,7 +49,7 @@ def read_cap(given: Given, key: str, default: float | None) -> float | None:
 def read_scalar(given: Given) -> int:
     """What scores are divided by the root of."""
     value = given.get("query_pre_attn_scalar", 256)
-    if type(value) not in (int, float) or value < 1 or value != int(value):
+    if type(value) not in (int, float) or not 1 <= value < 2**31 or value != int(value):
         raise refused("query_pre_attn_scalar", value, "it must be a positive whole number")
     return int(value)
 

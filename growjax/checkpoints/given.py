@@ -6,6 +6,7 @@ from typing import Any
 
 from growjax.errors import UserError
 from growjax.schema import Fields
+from growjax.values import LARGEST, Domain
 
 Given = Fields
 """A config.json."""
@@ -26,11 +27,19 @@ def typed(given: Given, key: str, kind: type, default: Any = REQUIRED) -> Any:
         if default is REQUIRED:
             raise UserError(f"config.json lacks {key}", "restore the file from where the checkpoint comes from")
         return default
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= LARGEST:
         value = float(value)
     if type(value) is not kind:
         raise refused(key, value, f"it must be of type {kind.__name__}")
     return value
+
+
+def within(domain: Domain, key: str, value: Any) -> Any:
+    """A key's value, in the domain that it must be of."""
+    try:
+        return domain.take(value)
+    except ValueError as error:
+        raise refused(key, value, str(error)) from None
 
 
 def positive(given: Given, key: str, default: Any = REQUIRED) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from growjax.checkpoints.family import Family, Given, Setting
 from growjax.checkpoints.llama import HEAD_DIM, IGNORED, PARTS, SIZES, TENSORS
+from growjax.checkpoints.windows import read_window
 
 
 def _window(given: Given) -> int | None:
-    return given.get("sliding_window", 4096)
+    return read_window(given, 4096)
 
 
 FAMILY = Family(

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from growjax.checkpoints.adam import Options, whole
 from growjax.checkpoints.family import Family
 from growjax.checkpoints.moments import Moments, tensors_of
-from growjax.checkpoints.stored import DTYPES, inside
+from growjax.checkpoints.stored import DTYPES, PLAIN, inside
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 
@@ -61,7 +61,8 @@ def _array(file: Any, names: set[str], key: str, shape: tuple[int, ...]) -> np.n
 def _scalar(file: Any, names: set[str], key: str) -> Any:
     if key not in names:
         raise UserError(f"{key} is missing", _FORMAT)
-    if list(file.get_slice(key).get_shape()) not in ([], [1]):
+    part = file.get_slice(key)
+    if list(part.get_shape()) not in ([], [1]) or part.get_dtype() not in PLAIN:
         raise UserError(f"{key} is no single number", _FORMAT)
     return np.asarray(file.get_tensor(key))
 
@@ -74,7 +75,7 @@ def _options(path: Path, metadata: dict[str, str]) -> Options | None:
         numbers = {k: float(found[k]) for k in ("lr", "initial_lr", "eps", "weight_decay")}
         b1, b2 = map(float, found["betas"])
         return Options(**numbers, betas=(b1, b2), others={})
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise UserError(f"{path.name}: its settings of the optimizer cannot be read", _FORMAT) from None
 
 

@@ -7,12 +7,13 @@ from growjax.checkpoints.given import Given
 from growjax.checkpoints.layout import Tensor
 from growjax.checkpoints.llama import IGNORED, KV_HEADS, PARTS, SIZES, TENSORS, check_heads
 from growjax.checkpoints.rotary import Rotary
+from growjax.checkpoints.windows import read_window
 
 _BLOCK = "model.layers.{}."
 
 
 def _window(given: Given) -> int | None:
-    return given.get("sliding_window")
+    return read_window(given, None)
 
 
 FAMILY = Family(

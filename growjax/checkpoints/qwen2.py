@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from growjax.checkpoints.family import Family, Given
+from growjax.checkpoints.family import Family
+from growjax.checkpoints.given import Given, typed
 from growjax.checkpoints.llama import HEAD_DIM, IGNORED, KV_HEADS, PARTS, SIZES, TENSORS
+from growjax.checkpoints.windows import LOCAL, read_kinds, read_window
 
 
 def window(given: Given) -> int | None:
     """How far back some layer looks at most; None where all look back all the way."""
-    if not given.get("use_sliding_window", False):
+    if not typed(given, "use_sliding_window", bool, False):
         return None
-    layers, first = given.get("num_hidden_layers", 0), given.get("max_window_layers", 28)
-    kinds = given.get("layer_types") or ["sliding_attention" if n >= first else "" for n in range(layers)]
-    return given.get("sliding_window", 4096) if "sliding_attention" in kinds else None
+    layers, first = typed(given, "num_hidden_layers", int), typed(given, "max_window_layers", int, 28)
+    kinds = read_kinds(given, layers)
+    return read_window(given, 4096) if (LOCAL in kinds if kinds else first < layers) else None
 
 
 FAMILY = Family(

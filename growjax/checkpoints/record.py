@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from growjax.checkpoints.stored import read_json
-from growjax.config import canonical_json, json_digest
+from growjax.config import json_digest
 from growjax.errors import UserError
 from growjax.files import write_text
 from growjax.schema import Fields, Record
@@ -102,4 +102,4 @@ def _check_fields(found: Fields, known: Mapping[str, type | tuple[type, ...]], w
         )
     for name, kind in known.items():
         if not isinstance(found[name], kind) or (kind is int and isinstance(found[name], bool)):
-            raise UserError(f"{NAME}: {where}{name} is {canonical_json(found[name])[:60]}", _HINT)
+            raise UserError(f"{NAME}: {where}{name} is {found[name]!r:.60}", _HINT)

@@ -43,7 +43,7 @@ def family_of(given: Given) -> Family:
     if experts:
         raise UserError(f"config.json: {experts[0]} is set", "growjax's decoder has one MLP in each layer, no experts")
     classes = given.get("architectures")
-    if classes and (not isinstance(classes, list) or set(classes) - {family.architecture, family.base}):
+    if classes and not (isinstance(classes, list) and all(c in (family.architecture, family.base) for c in classes)):
         raise UserError(f"config.json: architectures is {classes!r:.80}", f"growjax brings in {family.architecture}")
     return family
 

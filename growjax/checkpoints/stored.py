@@ -25,6 +25,9 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Of tensors that can be read, by their names in a file."""
 
+PLAIN = (*DTYPES, "F64", "I32", "I64")
+"""Names of those that NumPy has, of arrays that are no tensors."""
+
 NUMPY = {"float32": np.dtype("float32"), "bfloat16": np.dtype(jnp.bfloat16), "float16": np.dtype("float16")}
 
 _AGAIN = "fetch the file again from where the checkpoint comes from"
@@ -45,7 +48,10 @@ def read_json(path: Path) -> Record:
 
 def inside(path: Path) -> Path:
     """The path, unless it is a link that leads out of its folder; a hub cache's links to its own blobs do not."""
-    folder, real = path.parent.resolve(), path.resolve()
+    try:
+        folder, real = path.parent.resolve(), path.resolve()
+    except (OSError, RuntimeError):
+        raise UserError(f"{path.name} is a link that leads to itself", "put the file itself there") from None
     if real.exists() and not real.is_file():
         raise UserError(f"{path.name} is no file", _AGAIN)
     if real.is_relative_to(folder) or real.parent == folder.parent.parent / "blobs":
@@ -123,6 +129,18 @@ class Tensors:
     def read(self, name: str) -> np.ndarray:
         """One tensor in float32, on the host. Raises `UserError` where it holds something that is no finite number."""
         return in_float32(name, self.mapped(name))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file. Raises `UserError` where it is none, or holds others than `PLAIN`."""
+    try:
+        with safe_open(inside(path), framework="np") as file:
+            for name in file.keys():  # noqa: SIM118
+                if (dtype := file.get_slice(name).get_dtype()) not in PLAIN:
+                    raise UserError(f"{path.name}: {name} is stored as {dtype}", f"give {', '.join(PLAIN)}")
+            return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{path.name} is no whole safetensors file ({error})", _AGAIN) from None
 
 
 def in_float32(name: str, stored: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ import numpy as np
 from growjax.checkpoints.stored import inside
 from growjax.errors import UserError
 
+_PLAIN = "save it from a plain run of Trainer"
+
 BFLOAT16 = np.dtype(jnp.bfloat16)
 
 
@@ -50,7 +52,10 @@ def read_torch(path: Path, most: int) -> Any:
             f"{path.name} does not hold tensors and plain values alone ({text:.100})",
             "save it with torch.save, 1.6 or later, as Trainer does",
         ) from None
-    return _as_arrays(found, path.name, torch)
+    try:
+        return _as_arrays(found, path.name, torch)
+    except RecursionError:
+        raise UserError(f"{path.name} holds lists in lists without end", _PLAIN) from None
 
 
 def _as_arrays(value: Any, name: str, torch: Any) -> Any:
@@ -61,10 +66,13 @@ def _as_arrays(value: Any, name: str, torch: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-        raise UserError(f"{name} holds a tensor that is no plain array", "save it from a plain run of Trainer")
-    if value.dtype == torch.bfloat16:
-        return value.detach().view(torch.int16).numpy().view(BFLOAT16)
-    return value.detach().numpy()
+        raise UserError(f"{name} holds a tensor that is no plain array", _PLAIN)
+    try:
+        if value.dtype == torch.bfloat16:
+            return value.detach().view(torch.int16).numpy().view(BFLOAT16)
+        return value.detach().numpy()
+    except (TypeError, RuntimeError):
+        raise UserError(f"{name} holds a tensor of {value.dtype}", _PLAIN) from None
 
 
 def write_torch(path: Path, value: object) -> None:

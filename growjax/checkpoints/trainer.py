@@ -15,8 +15,6 @@ from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from growjax.checkpoints.adam import Options, read_adam, whole, write_adam
 from growjax.checkpoints.family import Family
@@ -24,7 +22,7 @@ from growjax.checkpoints.groups import FACTORS, GROUPS, Group, factors_of, group
 from growjax.checkpoints.moment_files import FILE as SAFE
 from growjax.checkpoints.moment_files import read_moments, write_moments
 from growjax.checkpoints.moments import hindrance, moments_of, seen, tensors_of, with_moments
-from growjax.checkpoints.stored import NUMPY, inside, read_json
+from growjax.checkpoints.stored import NUMPY, inside, read_arrays, read_json
 from growjax.checkpoints.torch_files import has_torch, read_torch, write_torch
 from growjax.errors import UserError
 from growjax.files import write_text
@@ -101,11 +99,7 @@ def with_factors(state: TrainState, family: Family, folder: Path) -> TrainState:
     path = folder / FACTORS
     if not path.exists():
         return state
-    try:
-        arrays = load_file(inside(path))
-    except SafetensorError as error:
-        raise UserError(f"{FACTORS} is no whole safetensors file ({error})", "fetch the file again") from None
-    return state.replace(law=law_of(arrays, family, state.config.model))
+    return state.replace(law=law_of(read_arrays(path), family, state.config.model))
 
 
 def _narrow(folder: Path) -> Fields | None:
@@ -129,8 +123,9 @@ def _scheduler(folder: Path) -> Record | None:
         return None
     found = read_torch(path, _SMALL)
     try:
-        return json.loads(json.dumps(found, allow_nan=False)) if isinstance(found, dict) else None
-    except (TypeError, ValueError):
+        plain = isinstance(found, dict) and isinstance(found.get("lr_lambdas", []), list)
+        return json.loads(json.dumps(found, allow_nan=False)) if plain else None
+    except (TypeError, ValueError, RecursionError):
         return None
 
 
@@ -179,9 +174,9 @@ def options_of(state: TrainState, record: Record) -> Options:
     """The optimizer's settings: those that were brought in, while the state stands where it stood then."""
     optim, reached = state.config.optim, state.opt_state.schedule_step
     if record.get("options"):
-        known = Options(**record["options"])
+        known = Options(**{name: record["options"][name] for name in Options._fields})
         known = known._replace(betas=(known.betas[0], known.betas[1]))
-        last = (record.get("scheduler") or {}).get("last_epoch", record["moments"]["step"])
+        last = (record.get("scheduler") or {}).get("last_epoch", record["moments"].get("step"))
         if last == int(reached) and known.optim(optim, total_steps=optim.total_steps) == optim.replace(warmup_steps=0):
             return known
     lr = float(np.asarray(schedule(optim)(reached)))

@@ -57,7 +57,7 @@ def before(plan: WidthPlan, operator: str, optim: OptimConfig, *, key: jax.Array
         "after": sizes(own.target) | {"bytes": states[1]},
         **promise(own, operator),
         "road": "in memory",
-        "peak_bytes": sum(states),
+        "least_bytes": states[0] + 2 * states[1],  # what is written is read back beside both
     }
 
 
@@ -76,8 +76,10 @@ def print_plan(out: Console, described: Record) -> None:
 def print_before(out: Console, described: Record) -> None:
     """What `--dry-run` shows."""
     print_plan(out, described)
-    peak, measuring = described["peak_bytes"], described.get("measuring_bytes")
-    lines = [f"{described['road']}: memory at most {peak / 1e9:,.2f} GB", *promised(described)]
+    bound = "most" if "peak_bytes" in described else "least"
+    size = described["peak_bytes" if bound == "most" else "least_bytes"]
+    measuring = described.get("measuring_bytes")
+    lines = [f"{described['road']}: memory at {bound} {size / 1e9:,.2f} GB", *promised(described)]
     if measuring is not None:
         lines.append(f"both models are then measured in at most {measuring / 1e9:,.2f} GB more")
     for line in lines:

@@ -51,10 +51,11 @@ class MeshHere:
 
     def follow(self) -> int:
         """Until the leader ends; returns the exit code."""
+        from growjax.mesh.messages import leave
         from growjax.study.on_mesh import follow
 
         runtime.start()
-        return follow(self._connections[0])
+        return follow(self._connections[0], leave)
 
     def runs(self, shape: MeshShape, shards: int, model: ModelConfig) -> dict[str, Any]:
         """What `run_study` is given for it. Raises `UserError` where devices, mesh, shards and model do not go

@@ -100,7 +100,7 @@ def _widen(given: WidenArguments) -> int:
     else:
         tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
         windows = held_out_windows(tokens, state.config.model.max_seq_len)
-        data, origin = _growth_data(tokens, windows), origin_of(tokens)
+        data, origin = growth_data(tokens, windows), origin_of(tokens)
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
@@ -189,7 +189,7 @@ def held_out_windows(tokens: TokenFile, seq_len: int) -> jax.Array:
     return jnp.asarray(windows[spread].reshape(4, 8, -1))
 
 
-def _growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
+def growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
     """What an operator that trains is given: windows uint16 or uint32 [N, T + 1]."""
     import jax.numpy as jnp
 

@@ -17,16 +17,22 @@ from growjax.schema import Record
 
 if TYPE_CHECKING:
     from growjax.cli.widen import WidenArguments
+    from growjax.config import ModelConfig, OptimConfig
+    from growjax.data.tokens import TokenFile
+    from growjax.grow.plan import WidthPlan
 
 
 def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     """What process 0 does; returns the exit code."""
-    from growjax.cli.widen import check_out
+    import numpy as np
+
+    from growjax.checkpoints import keep, kept
+    from growjax.cli.widen import check_out, growth_data, held_out_windows
+    from growjax.data.tokenizer import FILE
     from growjax.grow.plan import dealt_plan
     from growjax.grow.registry import parse_operator
     from growjax.record.store import read_info
-    from growjax.record.tokens_of import Origin, origin_of, tokens_for
-    from growjax.streams import root_key
+    from growjax.record.tokens_of import Origin, origin_of, own_tokenizer, recorded_origin
     from growjax.study.on_mesh import OnMesh, Widening
     from growjax.study.sources import find_state, is_checkpoint, source_config
 
@@ -35,35 +41,77 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     if given.as_hf or given.moments != "auto" or is_checkpoint(given.source):
         raise UserError("on a mesh states are widened, and no checkpoints", "bring it in by `import` first")
     config, source = source_config(given.source), find_state(given.source)
-    plan = dealt_plan(config.model, given.to.of(config.model))
-    described = before(plan, given.operator, config.optim, key=root_key(given.seed, "study"))
+    plan, operator = dealt_plan(config.model, given.to.of(config.model)), parse_operator(given.operator)
+    described = _described(given, plan, config.optim)
+    work: OnMesh = mesh.at_work(given.mesh)
+    read_info(source)
+    extras = kept(source)
+    described["bfloat16"] = "bfloat16" in (config.model.dtype, extras and extras.dtype)
+    if extras is not None and extras.trainer:
+        described["moments"] = extras.trainer["moments"]
+    imported = extras is not None and bool(extras.config)
+    tokens = None if imported and given.tokens is None else _tokens(source, given, config.model)
+    origin = origin_of(tokens) if tokens else Origin() if imported else recorded_origin(source)
+    windows, batch_size = None, 0
+    if tokens is not None and operator.operator.trains:
+        data = growth_data(tokens, held_out_windows(tokens, config.model.max_seq_len))
+        windows, batch_size = np.asarray(data.windows), data.batch_size
+    with whole_directory(given.out, replace=given.force) as folder:
+        asked = Widening(
+            source=str(source.absolute()),  # where others see it too, wherever they were started
+            target=plan.target.to_dict(),
+            operator=given.operator,
+            seed=given.seed,
+            out=str(folder.absolute()),
+            batch_size=batch_size,
+        )
+        described |= work.widen(asked, windows)
+        described["origin"] = origin._asdict()
+        write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
+        if extras is not None:
+            keep(extras, folder)
+        elif own := tokens.directory / FILE if tokens else own_tokenizer(source):
+            shutil.copyfile(own, folder / FILE)
+    _say(given.out, described, given.json)
+    return 0
+
+
+def _described(given: WidenArguments, plan: WidthPlan, optim: OptimConfig) -> Record:
+    """What is known beforehand, under the names that `widen` has for it elsewhere."""
+    from growjax.grow.registry import parse_operator
+    from growjax.streams import root_key
+
+    described = before(plan, given.operator, optim, key=root_key(given.seed, "study"))
+    for side in ("before", "after"):
+        described[side]["state_bytes"] = described[side].pop("bytes")
+    del described["least_bytes"]  # of one process alone
     described["road"] = f"on a mesh of {given.mesh}"
     if not parse_operator(given.operator).by_pieces(plan):
         described["road"] += ", every process the whole state"
-    work: OnMesh = mesh.at_work(given.mesh)
-    read_info(source)
+    return described
+
+
+def _tokens(source: Path, given: WidenArguments, model: ModelConfig) -> TokenFile | None:
+    """Those that are named, or that lie beside the source; an operator that trains must have some."""
+    from growjax.grow.registry import parse_operator
+    from growjax.record.tokens_of import tokens_for
+
     try:
-        tokens = tokens_for(source, given.tokens, config.model.vocab_size)
-        origin: Origin = origin_of(tokens)
+        return tokens_for(source, given.tokens, model.vocab_size)
     except UserError:
-        if given.tokens is not None:
+        if given.tokens is not None or parse_operator(given.operator).operator.trains:
             raise
-        tokens, origin = None, Origin()
-    with whole_directory(given.out, replace=given.force) as folder:
-        asked = Widening(str(source), plan.target.to_dict(), given.operator, given.seed, str(folder.absolute()))
-        described |= {"digest": work.widen(asked), "origin": origin._asdict()}
-        write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
-        if tokens is not None:
-            shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
-    _say(given.out, described, given.json)
-    return 0
+        return None
 
 
 def _say(out: Path, described: Record, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"directory": str(out), **described}, sort_keys=True))
         return
+    from growjax.grow.promises import BFLOAT16
+
     to = console()
     print_plan(to, described)
-    for line in (described["road"], *promised(described), f"state {described['digest']}"):
+    rounded = [BFLOAT16] if described["bfloat16"] else []
+    for line in (described["road"], *promised(described), *rounded, f"state {described['digest']}"):
         to.print(line, highlight=False, soft_wrap=True)

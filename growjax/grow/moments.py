@@ -59,7 +59,7 @@ def restart_new_entries(opt_state: OptState, plan: WidthPlan) -> OptState:
 
     def count(spec: ParamSpec, leaf: jax.Array, like: jax.Array) -> jax.Array:
         new = new_entries(spec, plan)
-        return jnp.broadcast_to(jnp.where(new, jnp.int32(0), leaf), like.shape) if new.any() else leaf
+        return jnp.where(new, jnp.zeros_like(like, jnp.int32), leaf) if new.any() else leaf  # on a mesh cut as `like`
 
     return opt_state._replace(
         mu=map_specs(moment, specs, opt_state.mu),

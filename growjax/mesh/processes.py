@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
 from typing import NamedTuple
 
 from growjax.errors import UserError
@@ -113,7 +114,7 @@ def enter(own: Processes, *, timeout: float = TIMEOUT) -> socket.socket:
 def lead(own: Processes, child: Sequence[str], *, timeout: float = TIMEOUT) -> list[socket.socket]:
     """Starts `child` as process 0 beside this one, waits for all, and lets them begin. Returns the connections to them,
     in their order. This process is none of them, so that its jax, and what it stores, are its own."""
-    process = subprocess.Popen(child, stdout=sys.stderr)
+    process = subprocess.Popen(child, stdout=sys.stderr, process_group=0)  # a terminal interrupts this one alone
     try:
         return _meet(own, {*range(own.of)}, time.monotonic() + timeout)
     except BaseException:
@@ -148,40 +149,73 @@ def together(name: str) -> None:
 
 
 def _meet(own: Processes, awaited: set[int], deadline: float) -> list[socket.socket]:
-    """Waits for processes of these numbers, then lets them go on together."""
+    """Waits for processes of these numbers, then lets them go on together. Whoever else comes is not minded, and keeps
+    nobody waiting."""
     there: dict[int, socket.socket] = {}
+    heard: dict[socket.socket, bytes] = {}
     try:
-        server = socket.create_server(("", _host_port(own.coordinator)[1]))
+        server = _server(_host_port(own.coordinator)[1])
     except OSError as error:
         fault = f"the port of the coordinator {own.coordinator} cannot be had ({error.strerror})"
         raise UserError(fault, "choose another --coordinator") from None
     with server, contextlib.ExitStack() as unless_all_came:
-        while awaited - there.keys():
-            server.settimeout(max(0.01, deadline - time.monotonic()))
-            try:
-                connection = server.accept()[0]
-                unless_all_came.callback(connection.close)
-                number = _number(connection, own, deadline)
-            except TimeoutError:
-                missing = ", ".join(map(str, sorted(awaited - there.keys())))
-                fault = f"of {own.of} processes not all came in time; missing: {missing}"
-                raise UserError(fault, f"start them with --coordinator {own.coordinator}") from None
-            if number in awaited:
-                there[number] = connection
+        while missing := awaited - there.keys():
+            ready = wait([server, *heard], max(0.0, deadline - time.monotonic()))
+            if not ready or time.monotonic() > deadline:
+                fault = f"of {own.of} processes not all came in time; missing: {', '.join(map(str, sorted(missing)))}"
+                raise UserError(fault, f"start them with --coordinator {own.coordinator}")
+            for connection in ready:
+                if connection is server:
+                    with contextlib.suppress(OSError):  # gone again
+                        come = server.accept()[0]
+                        unless_all_came.callback(come.close)
+                        come.setblocking(False)
+                        heard[come] = b""
+                elif isinstance(connection, socket.socket) and (words := _line(connection, heard)) is not None:
+                    number = _number(words, own)
+                    if number in awaited:
+                        there[number] = connection
+                    else:
+                        connection.close()
         unless_all_came.pop_all()
-    for connection in there.values():
-        connection.settimeout(None)
-        connection.sendall(_GO)
+    for connection in heard:
+        connection.close()
+    for number, connection in there.items():
+        connection.setblocking(True)
+        try:
+            connection.sendall(_GO)
+        except OSError:
+            raise UserError(f"process {number} came, and is gone", "see what it said, and start again") from None
     return [there[number] for number in sorted(there)]
 
 
-def _number(connection: socket.socket, own: Processes, deadline: float) -> int | None:
+def _server(port: int) -> socket.socket:
+    """Hears both kinds of addresses, where this machine has both."""
+    if socket.has_dualstack_ipv6():
+        with contextlib.suppress(OSError):
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
+
+
+_LINE = 100
+"""Bytes that a process says of itself, at most."""
+
+
+def _line(connection: socket.socket, heard: dict[socket.socket, bytes]) -> list[bytes] | None:
+    """The words of the line that a connection has said, and then no more is heard of it; None until it is whole."""
+    try:
+        more = connection.recv(_LINE)
+    except OSError:
+        more = b""
+    heard[connection] += more
+    if more and b"\n" not in heard[connection] and len(heard[connection]) < _LINE:
+        return None
+    return heard.pop(connection).partition(b"\n")[0].split()
+
+
+def _number(words: list[bytes], own: Processes) -> int | None:
     """Which process has come; None where it is some other program."""
-    connection.settimeout(max(0.01, deadline - time.monotonic()))
-    with connection.makefile() as lines:
-        words = lines.readline(100).split()
-    if len(words) != 3 or words[0] != _NAME or not (words[1] + words[2]).isdecimal():
-        connection.close()
+    if len(words) != 3 or words[0] != _NAME.encode() or not (words[1] + words[2]).isdigit():
         return None
     number, of = int(words[1]), int(words[2])
     if of != own.of or not 0 <= number < of:

@@ -80,10 +80,10 @@ def leaf_difference(path: str, a: ArrayLike, b: ArrayLike) -> Difference | None:
 def tree_difference(a: object, b: object) -> Difference | None:
     """The first leaf, in tree order, at which two trees differ."""
     left, right = dict(named_leaves(a)), dict(named_leaves(b))
-    for path in left.keys() ^ right.keys():
-        return Difference(what="only one of the two states has it", leaf=path)
-    for path, leaf in left.items():
-        found = leaf_difference(path, leaf, right[path])
+    for path in sorted(left.keys() | right.keys(), key=lambda path: path.split("/")):
+        if path not in left or path not in right:
+            return Difference(what="only one of the two states has it", leaf=path)
+        found = leaf_difference(path, left[path], right[path])
         if found:
             return found
     return None

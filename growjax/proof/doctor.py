@@ -11,6 +11,7 @@ import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from growjax.errors import CheckFailed
@@ -108,15 +109,18 @@ def _meshes(bench: Bench, plain: Record) -> Compared:
         yield what, plain, bench.processes_run(what, options, processes=processes, devices=mesh.size)
 
 
-def _real_devices(bench: Bench, plain: Record) -> Compared:
-    """The same with the accelerators there are, as many as can be seen at a time."""
-    import jax
+def _real_devices(bench: Bench, plain: Record, *, devices: int) -> Compared:
+    """The same with the accelerators there are, as many as can be seen at a time: of those that the user has chosen."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = chosen.split(",") if chosen else [str(n) for n in range(devices)]
 
-    first = bench.reference_run("1 device", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": "0"})[0]
-    for number in (n for n in (1, 2, 4, 8) if n <= jax.device_count()):
-        seen = ",".join(map(str, range(number)))
-        other = bench.reference_run(f"{number} devices", {"shards": 8}, env={"CUDA_VISIBLE_DEVICES": seen})[0]
-        yield f"8 shards on {number} devices", first, other
+    def on(number: int) -> Record:
+        seen = {"CUDA_VISIBLE_DEVICES": ",".join(names[:number])}
+        return bench.reference_run(f"{number} devices", {"shards": 8}, env=seen)[0]
+
+    first = on(1)
+    for number in (n for n in (1, 2, 4, 8) if n <= devices):
+        yield f"8 shards on {number} devices", first, on(number)
 
 
 def _stored(bench: Bench, plain: Record) -> Compared:
@@ -189,7 +193,7 @@ def rows_here(backend: str, devices: int) -> tuple[Row, ...]:
     """The rows as a device of that kind can prove them."""
     if backend == "cpu":
         return ROWS
-    several = _real_devices if devices > 1 else None
+    several = partial(_real_devices, devices=devices) if devices > 1 else None
     own = {
         "B1": Row("B1", "run again: same process, six new ones that compile anew", _fresh),
         "B5": Row("B5", f"devices: those here, {devices}", several, "there is one device here", applies=devices > 1),

@@ -28,10 +28,11 @@ def write_with_digests(folder: Path, files: Mapping[str, str], *, digests: str =
     return [folder / name for name in found]
 
 
-def damage(folder: Path) -> list[str]:
-    """What is wrong with the pages of a folder and what belongs to them, a line for each."""
+def damage(folder: Path, *which: str) -> list[str]:
+    """What is wrong with the pages of a folder and what belongs to them, a line for each; of these files of digests
+    alone, if any are named."""
     found = []
-    for digests, page in PAGES.items():
+    for digests, page in ((name, page) for name, page in PAGES.items() if name in which or not which):
         if (folder / page).exists() and not (folder / digests).exists():
             found.append(f"{folder / digests} is gone")
         recorded = _recorded(folder / digests)

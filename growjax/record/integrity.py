@@ -41,6 +41,7 @@ LOCK = "lock"
 
 _CHECKSUM = re.compile(r'\{"digest":"([^"]*)",')
 _ID = re.compile(r'"id":"([0-9a-f]{16})"')
+_NO_NUMBERS = tuple(float(word).hex() for word in ("nan", "inf", "-inf"))
 _OWN = ("cells", "parts", "results", "root")
 _MARKS = ('{"cells":[', '"parts":{', '"results":"', '"root":"')
 """Of these every receipt has all, and a damaged one most."""
@@ -142,12 +143,12 @@ def _undamaged(receipt: Tree, text: str, file: Path) -> Tree:
 
 
 def _same(a: Json, b: Json) -> bool:
-    """Whether readable figures are the exact ones, but for those that JSON has no word for."""
+    """Whether readable figures are the exact ones; None stands for those that JSON has no word for."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return a is None or exact(a) == b
+    return exact(a) == b or (a is None and b in _NO_NUMBERS)
 
 
 def _damaged_cells(text: str) -> list[str]:
@@ -206,9 +207,7 @@ def check_stored(directory: Path, receipt: Receipt | Begun) -> int:
     there = any((directory / "cells" / cell["id"]).exists() for cell in receipt["cells"])
     for cell in receipt["cells"]:
         if cell["kind"] == "data" and (there or (directory / "data" / INFO).exists()):
-            source = check_tokens(directory / "data", cell).info["source"]
-            if "inputs" in receipt and source != receipt["inputs"]["corpus"]:
-                raise CheckFailed(f"cell {cell['id']}: {directory / 'data' / INFO} names another corpus")
+            check_tokens(directory / "data", cell, corpus_of(receipt))
     for cell in receipt["cells"] if there else ():
         folder = directory / "cells" / cell["id"]
         if not folder.exists():
@@ -280,8 +279,14 @@ def recorded_tokens(folder: Path) -> TokenFile:
     return open_tokens(folder)
 
 
-def check_tokens(folder: Path, cell: DataCell) -> TokenFile:
-    """The tokens of a run, once they are found to be those of its cell. Raises `CheckFailed` where they are not."""
+def corpus_of(receipt: Receipt | Begun) -> dict[str, str] | None:
+    """What a receipt says of the files of its corpus; None where it is that of a run that has not ended."""
+    return receipt["inputs"]["corpus"] if "inputs" in receipt else None
+
+
+def check_tokens(folder: Path, cell: DataCell, corpus: dict[str, str] | None = None) -> TokenFile:
+    """The tokens of a run, once they are found to be those of its cell, and of its corpus where that is known. Raises
+    `CheckFailed` where they are not."""
     try:
         tokens = recorded_tokens(folder)
     except UserError as error:
@@ -291,4 +296,6 @@ def check_tokens(folder: Path, cell: DataCell) -> TokenFile:
     found = {"tokens": tokens.digest, **tokens.info["files"], "corpus": tokens.info["corpus_digest"]}
     if {**found, "data": tokens.info["config"]} != recorded or exact(described) != cell["exact"]:
         raise CheckFailed(f"cell {cell['id']}: {folder / INFO} does not describe the tokens that the receipt names")
+    if corpus is not None and tokens.info["source"] != corpus:
+        raise CheckFailed(f"cell {cell['id']}: {folder / INFO} names another corpus")
     return tokens

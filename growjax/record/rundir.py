@@ -15,7 +15,7 @@ from growjax.errors import CheckFailed, UserError
 from growjax.files import is_leftover, require_path, sweep, whole_directory, write_contents, write_text
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
-from growjax.record.integrity import check_cell, check_result, read_receipt, undamaged_header
+from growjax.record.integrity import check_cell, check_result, corpus_of, read_receipt, undamaged_header
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
 from growjax.schema import SCHEMA, Fields, Record, reads
@@ -209,6 +209,13 @@ class RunDir:
             return {cell["id"]: cell for cell in read_receipt(self.path)["cells"]}
         except (UserError, CheckFailed, OSError):
             return {}
+
+    def recorded_corpus(self) -> dict[str, str] | None:
+        """What the receipt of a run that has ended says of the files of its corpus; None where there is none."""
+        try:
+            return corpus_of(read_receipt(self.path))
+        except (UserError, CheckFailed, OSError):
+            return None
 
     def write_receipt(self, header: Mapping[str, object], cells: Iterable[Fields]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.

@@ -19,10 +19,11 @@ class Trace(NamedTuple):
 
 
 def read_trace(path: Path) -> Trace | None:
-    """The trace of a file; None where there is no file. Raises `CheckFailed` where it is damaged."""
+    """The trace of a file; None where there is no file, as of a receipt that stands alone. Raises `CheckFailed` where
+    it is damaged."""
     try:
         lines = read_bytes(path, TRACE_BYTES).decode("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         values = [parse(line, path) for line in lines]

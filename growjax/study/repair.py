@@ -10,7 +10,7 @@ from growjax.data.tokens import INFO
 from growjax.errors import CheckFailed, UserError
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Recipe, result_of
-from growjax.record.digested import damage
+from growjax.record.digested import PAGES, damage
 from growjax.record.integrity import check_cell, check_tokens, recorded_tokens
 from growjax.record.rundir import RunDir
 from growjax.schema import Record
@@ -20,9 +20,18 @@ Recorded = Mapping[str, CellRecord]
 """The cells of the receipt that stands there, by id; none where there is none, or it is damaged."""
 
 
-def repair_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say, *, can: bool = True) -> None:
-    """Takes a run's tokens away where they are damaged, or are not those of its cell. Raises `CheckFailed` where that
-    is so and they cannot be made anew (`can`), for want of the tokenizer that was given."""
+def repair_tokens(
+    run: RunDir,
+    data: Recipe,
+    recorded: Recorded,
+    say: Say,
+    *,
+    corpus: dict[str, str] | None = None,
+    can: bool = True,
+) -> None:
+    """Takes a run's tokens away where they are damaged, or are not those of its cell, or of the corpus that its receipt
+    names. Raises `CheckFailed` where that is so and they cannot be made anew (`can`), for want of the tokenizer that
+    was given."""
     if not (run.data / INFO).exists():
         if data.id in recorded:
             say(f"the tokens in {run.data} are gone: they are made anew")
@@ -35,7 +44,7 @@ def repair_tokens(run: RunDir, data: Recipe, recorded: Recorded, say: Say, *, ca
         if cell is None or cell["kind"] != "data":
             recorded_tokens(run.data)
         else:
-            check_tokens(run.data, cell)
+            check_tokens(run.data, cell, corpus)
     except (CheckFailed, UserError) as error:
         text = error.fault if isinstance(error, UserError) else str(error).removesuffix(": prepare the tokens again")
         if not can:
@@ -79,6 +88,13 @@ def check_repaired(repaired: Iterable[str], records: Mapping[str, Record], recor
 
 
 def say_of_report(run: RunDir, say: Say) -> None:
-    """Says which files of the report are damaged, which is drawn anew in any case."""
-    for fault in damage(run.report):
-        say(f"{fault}: the report is drawn anew")
+    """Says which files of the report are damaged, which is drawn anew in any case. An audit's page is not: where that
+    is damaged it goes."""
+    for digests, page in PAGES.items():
+        for fault in damage(run.report, digests):
+            if page == "index.html":
+                say(f"{fault}: the report is drawn anew")
+            else:
+                say(f"{fault}: {page} is taken away, and `audit` writes it anew")
+                for name in (digests, page):
+                    (run.report / name).unlink(missing_ok=True)

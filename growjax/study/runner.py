@@ -145,15 +145,14 @@ def run_study(
         if spec.source:
             check_sources(spec, {*places.sources, *_recorded(run)})
         head = header(spec)
-        recorded = {} if force else run.recorded()
+        recorded, corpus_then = ({}, None) if force else (run.recorded(), run.recorded_corpus())
         run.begin(head, force=force, follows=lambda c: extends(spec, read_spec(c)), say=watch.say)
         if only is None:
             expected = estimate(spec, run.path, workers=workers)
             if expected.seconds > LONG:
                 watch.say(str(expected))
-        repair_tokens(
-            run, data_recipe(spec), recorded, watch.say, can=not spec.data.tokenizer or places.tokenizer is not None
-        )
+        at_hand = not spec.data.tokenizer or places.tokenizer is not None
+        repair_tokens(run, data_recipe(spec), recorded, watch.say, corpus=corpus_then, can=at_hand)
         ctx = _opened(spec, run, watch, sharded, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = only is None and bool(ctx.cells.possible)
