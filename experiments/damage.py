@@ -57,8 +57,8 @@ KINDS = {
     "digests of the report": "report/*digests.json",
 }
 WAYS = ("deleted", "cut", "emptied", "exchanged")
-READ_BY = {"report": ("receipt",), "audit": ("receipt", "results", "description of tokens", "vocabulary", "tokens",
-           "descriptions of states", "values of states", "tables of states")}  # fmt: skip
+READ_BY = {"report": ("receipt",), "audit": ("receipt", "results", "traces", "description of tokens", "vocabulary",
+           "tokens", "descriptions of states", "values of states", "tables of states")}  # fmt: skip
 Row = Record
 
 

@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from growjax.errors import require
 from growjax.schema import Record
+
+FLOATS, INTEGERS = ("float32", "float64"), ("int32", "int64", "uint32", "uint64")
+"""Types in which a draw is derived without JAX as well, and read from a record."""
 
 Path = Sequence[str | int]
 """What is folded into a key, one after the other: names stand for their tags, numbers for themselves."""
@@ -25,24 +29,33 @@ Ledger = dict[str, Record]
 """By stream: root (purpose and seed), path, key (hexadecimal, as the run held it), first, last, sites, draws, words."""
 
 
+def _draw(distribution: str, shape: Iterable[int], dtype: str, known: Sequence[str], **numbers: float) -> Draw:
+    require(
+        dtype in known,
+        f"a ledger holds no draw of distribution {distribution} in {dtype}",
+        f"draw in {' or '.join(known)} and convert",
+    )
+    return {"distribution": distribution, "shape": list(shape), "dtype": dtype, **numbers}
+
+
 def mask(shape: Iterable[int], rate: float) -> Draw:
     """A dropout mask of that shape: four entries for each 64-bit word drawn."""
     return {"distribution": "mask", "shape": list(shape), "dtype": "uint64", "rate": rate}
 
 
 def integers(count: int, high: int, dtype: str = "int32") -> Draw:
-    """Whole numbers from 0 to below `high`."""
-    return {"distribution": "integers", "shape": [count], "dtype": dtype, "high": high}
+    """Whole numbers from 0 to below `high`. Raises `UserError` for a dtype that is none of `INTEGERS`."""
+    return _draw("integers", [count], dtype, INTEGERS, high=high)
 
 
 def normals(shape: Iterable[int], dtype: str = "float32") -> Draw:
-    """Standard normals."""
-    return {"distribution": "normal", "shape": list(shape), "dtype": dtype}
+    """Standard normals. Raises `UserError` for a dtype that is none of `FLOATS`."""
+    return _draw("normal", shape, dtype, FLOATS)
 
 
 def uniforms(count: int, low: float, high: float, dtype: str = "float64") -> Draw:
-    """Uniforms from `low` to below `high`."""
-    return {"distribution": "uniform", "shape": [count], "dtype": dtype, "low": low, "high": high}
+    """Uniforms from `low` to below `high`. Raises `UserError` for a dtype that is none of `FLOATS`."""
+    return _draw("uniform", [count], dtype, FLOATS, low=low, high=high)
 
 
 def bits_shape(draw: Draw) -> tuple[int, ...]:

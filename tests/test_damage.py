@@ -158,6 +158,23 @@ def test_damage_ends_verify_with_1(smoke_run: Path, tmp_path: Path):
     assert done.code == 1 and done.err.count("\n") == 1 and cell["id"] in done.err, done.err
 
 
+@pytest.mark.parametrize("way", ["no text", "cut", "a digest", "gone"])
+def test_a_damaged_trace_ends_an_audit(way: str, smoke_run: Path, tmp_path: Path):
+    """By the name of its cell, before any cell is run again and its draws are blamed."""
+    run = tmp_path / "run"
+    shutil.copytree(smoke_run, run)
+    cell = next(c for c in read_receipt(smoke_run)["cells"] if c["kind"] == "continuation")
+    trace = run / "cells" / cell["id"] / "metrics.jsonl"
+    text = trace.read_bytes()
+    at = text.index(b'"params":"') + len(b'"params":"')
+    ways = {"no text": flip(text, 3000, 7), "cut": text[: len(text) // 2], "a digest": flip(text, at, 0)}
+    trace.write_bytes(ways.get(way, text))
+    if way == "gone":
+        trace.unlink()
+    with pytest.raises(CheckFailed, match=f"cell {cell['id']}: .* is {'gone' if way == 'gone' else 'damaged'}"):
+        audit(RunDir(run))
+
+
 def flipped(path: Path) -> None:
     path.write_bytes(flip(path.read_bytes(), path.stat().st_size // 2, 0))
 

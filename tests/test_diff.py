@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, growjax, with_new_checksums
 
 from growjax.digests import leaf_digests, mix, total, words_hex, words_of
+from growjax.errors import CheckFailed
 from growjax.proof.diff import diff
 from growjax.proof.differences import (
     Difference,
@@ -135,6 +136,11 @@ def test_diff_of_states(smoke_run: Path, tmp_path: Path):
     assert done.code == 1, done.err
     found = json.loads(done.out)["difference"]
     assert (found["leaf"], found["element"], found["ulps"]) == ("params/blocks/w_up", [0, 2, 3], 1.0)
+    values = max((tmp_path / "other").rglob("d/*"), key=lambda path: path.stat().st_size)
+    data = values.read_bytes()
+    values.write_bytes(data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :])
+    with pytest.raises(CheckFailed, match="other"):
+        diff(source, tmp_path / "other")
     assert growjax("diff", str(source), str(source)).code == 0
     assert growjax("diff", str(source), str(smoke_run)).code == 2
 

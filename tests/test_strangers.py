@@ -18,6 +18,7 @@ from experiments.strangers import commands, records
 from growjax import runtime
 from growjax.cli import VERBS, main
 from growjax.config import canonical_json
+from growjax.draws import normals
 from growjax.errors import CheckFailed, UserError
 from growjax.proof import verify as verify_module
 from growjax.record.checksums import with_checksum
@@ -143,6 +144,26 @@ def test_text_reaches_no_terminal_and_no_page_as_markup(command: Any, tmp_path: 
     run = other(lambda r: r["config"].update(preset="\x1b]0;x\x07"), tmp_path / "escape")
     done = command(*READ_BY["report"](run))
     assert done.code == 2 and "control character" in done.err and "\x1b" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("drawn", "steps"), [({"dtype": "int32"}, {}), ({"dtype": "bfloat16"}, {}), ({}, {"last": 2**31})]
+)
+def test_draws_that_cannot_be_derived(drawn: dict[str, str], steps: dict[str, int], command: Any, tmp_path: Path):
+    """Refused where the record is read; none such can be declared."""
+    cells = json.loads((SMOKE / "receipt.json").read_text())["cells"]
+    number = next(n for n, c in enumerate(cells) if "perturb" in c["digests"].get("ledger", {}))
+
+    def edit(receipt: Any) -> None:
+        entry = receipt["cells"][number]["digests"]["ledger"]["perturb"]
+        entry |= steps
+        entry["sites"][0]["draw"] |= drawn
+
+    done = command("audit", str(other(edit, tmp_path / "run")), "--cell", cells[number]["id"], "--step", "0")
+    assert done.code == 2 and done.err.count("\n") == 1 and "none that growjax wrote" in done.err, done.err
+    if drawn:
+        with pytest.raises(UserError, match=f"no draw of distribution normal in {drawn['dtype']}"):
+            normals((2,), drawn["dtype"])
 
 
 def test_a_run_that_is_still_going(command: Any, tmp_path: Path):

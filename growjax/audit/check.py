@@ -22,6 +22,7 @@ from growjax.record.integrity import check_tokens, corpus_of, finished_receipt
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed_cell
 from growjax.record.receipt_types import Receipt
 from growjax.record.rundir import RunDir
+from growjax.record.traces import check_trace
 from growjax.schema import SCHEMA, Record, reads
 from growjax.select.racing import asked_for, check_ended
 from growjax.streams import Streams, root_key
@@ -112,6 +113,8 @@ def audit(run: RunDir, *, inject: str = "some", notify: Notify = lambda text: No
     the digests of all bits drawn, and the tree of streams.
     """
     receipt, ctx = open_run(run)
+    for cell in receipt["cells"]:
+        check_trace(run.cells / cell["id"], cell)
     notify("deriving ledgers")
     ledgers = check_ledgers(receipt, ctx)
     derived = ledgers.cells

@@ -7,7 +7,6 @@ compared, and states are not.
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from growjax.grow.widen import widen
 from growjax.record.cells import Recipe
 from growjax.record.integrity import state_of
 from growjax.record.store import state_digest
+from growjax.record.traces import read_trace
 from growjax.schema import Record
 from growjax.streams import root_key
 from growjax.study.account import Account, recipe_of
@@ -101,12 +101,13 @@ class Injector:
         """Faults of the steps: the first at which the parameters are not those recorded, and the state at the end."""
         steps, first = run.last - run.first, run.first
         done = self.ctx.train(copy_state(state), self.ctx.keys(run), start=first, steps=steps, every=run.every)
-        text = (self.ctx.run.cells / cell["id"] / "metrics.jsonl").read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines()]
-        recorded = {line["step"]: line["params"] for line in lines if "step" in line}
+        path = self.ctx.run.cells / cell["id"] / "metrics.jsonl"
+        trace = read_trace(path)
+        if trace is None:
+            raise CheckFailed(f"{described(cell)}: {path} is gone")
         for number, words in enumerate(done.trace.params_digest):
             step = first + number + 1
-            if recorded.get(step) != words_hex(total(words)):
+            if step not in trace.steps or trace.steps[step]["params"] != words_hex(total(words)):
                 return [f"with its recorded draws injected, the parameters after step {step} are others"]
         same = state_digest(done.state) == cell["digests"]["state"]
         return [] if same else ["with its recorded draws injected, its state at the end is another"]

@@ -7,13 +7,13 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ STUDY = (
 )  # fmt: skip
 POOL = ("exact_copy", "perturbed", "structured", "asymmetric_reset", "scratch", "net2net", "lemon")
 """Candidates that a study's pool is taken from."""
+TRIES = 4
+"""Times that a study may be started for each kill that is asked for."""
+
+Changes = Mapping[str, str | None]
+"""Variables of a process's environment; None: it does not have that one."""
 
 
 _BIND = """
@@ -51,12 +56,13 @@ class Bench:
     watch: Callable[[str], None] = lambda _: None
     """Given a line on what is being run."""
 
-    def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+    def environment(self, changes: Changes | None = None) -> dict[str, str]:
         """This process's own, without pins: every process sets its own."""
         clean = runtime.without_pins()
         package = str(Path(__file__).parents[2])
         paths = [package, *filter(None, clean.get("PYTHONPATH", "").split(os.pathsep))]
-        return {**clean, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **(extra or {})}
+        changed = {**clean, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **(changes or {})}
+        return {name: value for name, value in changed.items() if value is not None}
 
     def ask(self) -> Record:
         """What the device here is, from a process of its own. Raises `CheckFailed` where a canary does not pass."""
@@ -68,7 +74,7 @@ class Bench:
         what: str,
         options: Record | None = None,
         *,
-        env: dict[str, str] | None = None,
+        env: Changes | None = None,
         cores: Sequence[int] | None = None,
         cwd: Path | None = None,
         program: tuple[str, ...] | None = None,
@@ -113,9 +119,7 @@ class Bench:
                 said.append(json.loads(out.read().splitlines()[-1])[0])
         return said
 
-    def _run(
-        self, what: str, words: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path | None = None
-    ) -> Any:
+    def _run(self, what: str, words: Sequence[str], *, env: Changes | None = None, cwd: Path | None = None) -> Any:
         done = subprocess.run(words, env=self.environment(env), cwd=cwd or self.folder, capture_output=True, text=True)
         if done.returncode:
             raise CheckFailed(f"{what}: the process ended with {done.returncode}: {_last_line(done.stderr)}")
@@ -128,36 +132,69 @@ class Bench:
         *,
         operators: Sequence[str] = POOL[:2],
         words: Sequence[str] = (),
-        kills: int = 0,
-        takes: float = 12,
-        seed: int = 0,
+        env: Changes | None = None,
+        shows: Sequence[str] = (),
     ) -> Record:
-        """The cells of a small study, by id: digests and exact figures. With `kills` it is killed (SIGKILL, every
-        process of it) at so many moments, drawn from `seed` over the `takes` seconds that it needs unbroken, and
-        started again each time."""
+        """The cells of a small study, by id: digests and exact figures. Raises `CheckFailed` where it does not come to
+        its end, or where what it writes on stderr lacks one of `shows`."""
         self.watch(what)
         out = self.folder / name
-        command = [*self.program, "growjax", *STUDY, "--operators", *operators, "--out", str(out), "--json", *words]
-        moments = random.Random(seed)
-        for _ in range(kills):
-            process = subprocess.Popen(
-                command,
-                env=self.environment(),
-                start_new_session=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            deadline = time.monotonic() + moments.uniform(0.5, takes)
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True)
+        command = [*self._study(out, operators), *words]
+        done = subprocess.run(command, env=self.environment(env), capture_output=True, text=True)
         if done.returncode:
             raise CheckFailed(f"{what}: the study ended with {done.returncode}: {_last_line(done.stderr)}")
-        cells = read_receipt(out)["cells"]
-        return {cell["id"]: {"digests": cell["digests"], "exact": cell["exact"]} for cell in cells}
+        for text in shows:
+            if text not in done.stderr:
+                raise CheckFailed(f"{what}: the study showed no {text!r}")
+        return _cells(out)
+
+    def broken_studies(self, what: str, kills: int, *, takes: float, seed: int) -> tuple[int, list[Record]]:
+        """Kills a small study (SIGKILL, every process of it) at a moment drawn from `seed` over the `takes` seconds
+        that it needs unbroken, starts it again and kills that, and so on; one that had ended before its moment begins
+        anew. Returns how many kills there were, at most `kills`, and the cells of every study that was killed, once it
+        has come to its end."""
+        self.watch(what)
+        out, moments = self.folder / "killed", random.Random(seed)
+        made, broken, found = 0, False, []
+        for _ in range(TRIES * kills):
+            if self._killed(what, self._study(out), moments.uniform(0, takes)):
+                made, broken = made + 1, True
+            else:
+                found += [_cells(out)] if broken else []
+                shutil.rmtree(out)
+                broken = False
+            if made == kills:
+                break
+        found += [self.study(what, out.name)] if broken else []
+        return made, found
+
+    def _study(self, out: Path, operators: Sequence[str] = POOL[:2]) -> list[str]:
+        return [*self.program, "growjax", *STUDY, "--operators", *operators, "--out", str(out), "--json"]
+
+    def _killed(self, what: str, command: Sequence[str], seconds: float) -> bool:
+        """Whether a process was still there to be killed after so many seconds."""
+        quiet = subprocess.DEVNULL
+        with tempfile.TemporaryFile("w+") as err:
+            process = subprocess.Popen(
+                command, env=self.environment(), start_new_session=True, stdout=quiet, stderr=err
+            )
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                code = process.wait()
+            if code not in (0, -signal.SIGKILL):
+                err.seek(0)
+                raise CheckFailed(f"{what}: the study ended with {code}: {_last_line(err.read())}")
+        return code == -signal.SIGKILL
+
+
+def _cells(out: Path) -> Record:
+    cells = read_receipt(out)["cells"]
+    return {cell["id"]: {"digests": cell["digests"], "exact": cell["exact"]} for cell in cells}
 
 
 def _last_line(text: str) -> str:

@@ -33,7 +33,7 @@ from growjax.record.cells import CONTINUED
 from growjax.record.integrity import open_receipt, recorded_tokens
 from growjax.record.receipt_types import Begun, Receipt
 from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
-from growjax.record.store import as_tree, load_state
+from growjax.record.store import DamagedState, as_tree, load_state
 from growjax.record.traces import Trace, read_trace
 from growjax.source import source_notes
 from growjax.study.context import Context, make_context
@@ -56,10 +56,11 @@ class Found(NamedTuple):
 
 
 def diff(a: Path, b: Path, *, corpus: str | None = None) -> Found:
-    """Compares two states (folders with state.json), or two runs (run directories or receipts)."""
+    """Compares two states (folders with state.json), or two runs (run directories or receipts). Raises `CheckFailed`
+    with the place where one is damaged, `UserError` where there is none, or where it is none that growjax wrote."""
     states = [(path / "state.json").exists() for path in (a, b)]
     if all(states):
-        first, second = load_state(a), load_state(b)
+        first, second = _state(a), _state(b)
         found = tree_difference(as_tree(first), as_tree(second))
         if found is None and first.config != second.config:
             found = Difference(what=first_difference(first.config.every_field(), second.config.every_field(), "config"))
@@ -67,6 +68,13 @@ def diff(a: Path, b: Path, *, corpus: str | None = None) -> Found:
     if any(states):
         raise UserError("one side is a state and the other is none", "name two states, or two runs")
     return _runs(a, b, corpus)
+
+
+def _state(folder: Path) -> TrainState:
+    try:
+        return load_state(folder)
+    except DamagedState as error:
+        raise CheckFailed(error.fault) from None
 
 
 def _runs(a: Path, b: Path, corpus: str | None) -> Found:

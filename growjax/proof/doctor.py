@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from growjax.errors import CheckFailed
 from growjax.mesh.rules import MeshShape, meshes
-from growjax.proof.bench import POOL, Bench
+from growjax.proof.bench import POOL, Bench, Changes
 from growjax.schema import Record
 
 Compared = Iterator[tuple[str, object, object]]
@@ -64,11 +64,19 @@ def _fresh(bench: Bench, plain: Record) -> Compared:
 
 
 def _killed(bench: Bench, plain: Record) -> Compared:
-    kills, began = 20 if bench.thorough else 2, time.monotonic()
-    whole = bench.study("an unbroken study", "whole")
+    """Moments are drawn over what a study takes that has nothing to compile, as broken ones have not."""
+    kills, whole = 20 if bench.thorough else 2, bench.study("an unbroken study", "whole")
+    began = time.monotonic()
+    again = bench.study("an unbroken study again", "again")
     takes = time.monotonic() - began
-    broken = bench.study(f"a study killed {kills} times", "killed", kills=kills, takes=takes, seed=1)
-    yield f"killed {kills} times and continued", whole, broken
+    yield "an unbroken study again", whole, again
+    made, broken = bench.broken_studies(f"{kills} kills", kills, takes=takes, seed=1)
+    if broken:
+        yield f"killed {made} times and continued", [whole] * len(broken), broken
+    if made < kills:
+        raise CheckFailed(
+            f"{made} of {kills} kills came about: other studies had ended before the moment drawn for them"
+        )
 
 
 def _pool(bench: Bench, plain: Record) -> Compared:
@@ -92,12 +100,11 @@ def _cores(bench: Bench, plain: Record) -> Compared:
 
 
 def _devices(bench: Bench, plain: Record) -> Compared:
-    runs = {}
-    for number in (1, 2, 4, 8):
-        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"} if number > 1 else {}
-        runs[number] = bench.reference_run(f"{number} devices", {"shards": 8}, env=flags)[0]
-        yield f"8 shards on {number} devices", runs[1], runs[number]
-    yield from _meshes(bench, runs[1])
+    one = bench.reference_run("8 shards on 1 device", {"shards": 8})[0]
+    for number in (2, 4, 8):
+        what, flags = f"8 shards on {number} devices", f"--xla_force_host_platform_device_count={number}"
+        yield what, one, bench.reference_run(what, {"shards": 8}, env={"XLA_FLAGS": flags})[0]
+    yield from _meshes(bench, one)
 
 
 def _meshes(bench: Bench, plain: Record) -> Compared:
@@ -131,12 +138,15 @@ def _stored(bench: Bench, plain: Record) -> Compared:
 def _surroundings(bench: Bench, plain: Record) -> Compared:
     there = bench.folder / "another directory"
     there.mkdir()
-    changes: dict[str, dict[str, str]] = {f"hash seed {n}": {"PYTHONHASHSEED": n} for n in ("0", "1", "77", "12345")}
+    changes: dict[str, Changes] = {f"hash seed {n}": {"PYTHONHASHSEED": n} for n in ("0", "1", "77", "12345")}
     changes |= {
         "time zone Kathmandu": {"TZ": "Asia/Kathmandu"},
         "time zone Chatham, locale C": {"TZ": "Pacific/Chatham", "LC_ALL": "C"},
         "memory in small pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
-        "no compilation cache": {"XDG_CACHE_HOME": str(bench.folder / "cache")},
+        "an empty compilation cache": {
+            "XDG_CACHE_HOME": str(bench.folder / "cache"),
+            "JAX_COMPILATION_CACHE_DIR": None,
+        },
     }
     for name, env in changes.items():
         yield name, plain, bench.reference_run(name, env={"PYTHONHASHSEED": "random", **env}, cwd=there)[0]
@@ -167,8 +177,10 @@ def _watching(bench: Bench, plain: Record) -> Compared:
     for every in (1, 2, 12):
         other = bench.reference_run(f"an evaluation every {every} steps", {"every": every})[0]
         yield f"an evaluation every {every} steps", [plain[k] for k in kept], [other[k] for k in kept]
-    loud = {"TF_CPP_MIN_LOG_LEVEL": "0", "JAX_LOG_COMPILES": "1", "FORCE_COLOR": "1"}
-    yield "logging and progress", plain, bench.reference_run("logging", env=loud)[0]
+    loud = {"TF_CPP_MIN_LOG_LEVEL": "0", "JAX_LOG_COMPILES": "1", "FORCE_COLOR": "1", "TERM": "xterm"}
+    quiet, shows = bench.study("a quiet study", "quiet", operators=POOL[:1]), ("100 %", "Compiling")
+    watched = bench.study("logging and progress", "watched", operators=POOL[:1], env=loud, shows=shows)
+    yield "logging and progress", quiet, watched
 
 
 ROWS = (

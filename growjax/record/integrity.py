@@ -24,7 +24,6 @@ from growjax.record.file_types import TokensInfo
 from growjax.record.reader import (
     RECEIPT_BYTES,
     RECORD_BYTES,
-    file_digest,
     parse,
     read_bytes,
     typed,
@@ -33,6 +32,7 @@ from growjax.record.reader import (
 )
 from growjax.record.receipt_types import Begun, Receipt
 from growjax.record.store import load_state, read_info
+from growjax.record.traces import check_trace
 from growjax.record.types import Json, Tree
 from growjax.train.state import TrainState
 
@@ -227,7 +227,7 @@ def check_cell(folder: Path, name: str | None = None) -> CellRecord:
         raise CheckFailed(error.fault) from None
     if cell["id"] != name:
         raise CheckFailed(f"cell {name}: its result.json is that of cell {cell['id']}")
-    _check_trace(folder, cell)
+    check_trace(folder, cell)
     if cell["kind"] == "given" or cell["kind"] == "source" or cell["kind"] == "candidate":
         _check_state(folder, cell)
     return cell
@@ -239,17 +239,6 @@ def state_of(cells: Path, name: str) -> TrainState:
         return load_state(cells / name)
     except UserError as error:
         raise CheckFailed(f"cell {name}: {error.fault}") from None
-
-
-def _check_trace(folder: Path, cell: CellRecord) -> None:
-    recorded = cell["digests"].get("trace")
-    if recorded is None:
-        return
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        raise CheckFailed(f"cell {cell['id']}: {path} is gone")
-    if file_digest(path) != recorded:
-        raise CheckFailed(f"cell {cell['id']}: {path} is damaged")
 
 
 def _check_state(folder: Path, cell: GivenCell | SourceCell | CandidateCell) -> None:

@@ -42,6 +42,10 @@ _RESTORE = "restore the folder from a copy, or make it again"
 _ONE_AT_A_TIME = threading.Lock()  # Orbax runs an event loop of its own for each call
 
 
+class DamagedState(UserError):
+    """A stored state that is not what was written."""
+
+
 StateTree = Record
 """Nested dicts of arrays, or of their shapes."""
 
@@ -164,27 +168,27 @@ def _abstract(leaves: Mapping[str, Leaf], config: TrainConfig, mesh: Mesh | None
 
 def load_state(directory: Path, *, mesh: Mesh | None = None) -> TrainState:
     """The state of a folder, checked against its recorded digests; on a mesh, whatever it was stored from, if there is
-    one, and then in every process of it. Raises `UserError` where it is no state, cannot be read, or is not what was
-    written, with the leaf where one is damaged."""
+    one, and then in every process of it. Raises `UserError` where it is no state, and of these `DamagedState` where it
+    cannot be read, or is not what was written, with the leaf where one is damaged."""
     _quietly()
     info = read_info(directory)
     config = TrainConfig.from_dict(info["config"])
     if mesh is None:
         require_room(config)
-    damaged = UserError(f"{directory}/state.json describes no state of its own configuration", _RESTORE)
+    strange = UserError(f"{directory}/state.json describes no state of its own configuration", _RESTORE)
     if not _plausible(info["leaves"], config):
-        raise damaged
+        raise strange
     try:
         tree = _read_leaves(directory, _abstract(info["leaves"], config, mesh))
         state = from_tree(tree, config)
     except (KeyError, TypeError, AttributeError):
-        raise damaged from None
+        raise strange from None
     name, found = digests(tree, whole=_whole)
     for path, (_, _, recorded) in info["leaves"].items():
         if found[path] != recorded:
-            raise UserError(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
+            raise DamagedState(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
     if name != info["state"]:
-        raise UserError(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
+        raise DamagedState(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
     return state
 
 
@@ -216,7 +220,8 @@ def _plausible(leaves: Mapping[str, Leaf], config: TrainConfig) -> bool:
 
 
 def read_info(directory: Path) -> StateInfo:
-    """What a folder's `state.json` says, undamaged. Raises `UserError` where there is none, or where it is none."""
+    """What a folder's `state.json` says. Raises `UserError` where there is none, or where it is none, `DamagedState`
+    where it is damaged."""
     path = directory / "state.json"
     try:
         info = read_checked(path)
@@ -225,7 +230,7 @@ def read_info(directory: Path) -> StateInfo:
             f"{directory} holds no growjax state", "name a folder that holds state.json and state/"
         ) from None
     if info is None:
-        raise UserError(f"{path} is damaged", _RESTORE)
+        raise DamagedState(f"{path} is damaged", _RESTORE)
     return typed(StateInfo, info, str(path))
 
 
@@ -253,6 +258,6 @@ def _read_leaves(directory: Path, abstract: StateTree) -> StateTree:
         text = str(error)
         leaf = next((path for path, _ in named_leaves(abstract) if path.replace("/", ".") in text), None)
         where = f"leaf {leaf} of " if leaf else ""
-        raise UserError(
+        raise DamagedState(
             f"{where}the checkpoint {directory}/state cannot be read ({type(error).__name__})", _RESTORE
         ) from None

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from growjax.errors import CheckFailed, UserError
+from growjax.record.cell_types import CellRecord
 from growjax.record.file_types import StepLine, TraceHead
-from growjax.record.reader import TRACE_BYTES, parse, read_bytes, typed
+from growjax.record.reader import TRACE_BYTES, file_digest, parse, read_bytes, typed
 
 
 class Trace(NamedTuple):
@@ -32,3 +33,14 @@ def read_trace(path: Path) -> Trace | None:
     except (UserError, ValueError):
         raise CheckFailed(f"cell {path.parent.name}: {path} is damaged") from None
     return Trace(head["leaves"]["params"], {line["step"]: line for line in steps})
+
+
+def check_trace(folder: Path, cell: CellRecord) -> None:
+    """Raises `CheckFailed` where the trace in a cell's folder is not the one that its record names."""
+    recorded, path = cell["digests"].get("trace"), folder / "metrics.jsonl"
+    if recorded is None:
+        return
+    if not path.is_file():
+        raise CheckFailed(f"cell {cell['id']}: {path} is gone")
+    if file_digest(path) != recorded:
+        raise CheckFailed(f"cell {cell['id']}: {path} is damaged")

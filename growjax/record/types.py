@@ -50,6 +50,8 @@ Name = Annotated[str, MinLen(1), MaxLen(300), Predicate(str.isprintable)]
 Count = Annotated[int, Ge(0), Le(2**48)]
 Seed = Annotated[int, Ge(0), Le(2**64 - 1)]
 Word = Annotated[int, Ge(0), Le(2**32 - 1)]
+Step = Annotated[int, Ge(0), Le(2**31 - 1)]
+"""Of a state, which counts in int32."""
 Number = float | int
 Metric = float | int | bool | None
 """A figure of a measure; None where it has no meaning, or where JSON has no word for what came out."""
@@ -59,21 +61,22 @@ Exchanged = dict[Name, Count]
 """By stream: the replicate whose randomness it has."""
 
 
-# -- ledgers
-
-
 Dtype = Literal["float16", "bfloat16", "float32", "float64", "int32", "int64", "uint32", "uint64"]
+"""Of a leaf."""
+
+
+# -- ledgers
 
 
 class _Draw(TypedDict):
     shape: Annotated[list[Annotated[int, Ge(1), Le(2**30)]], MinLen(1), MaxLen(8)]
-    dtype: Dtype
 
 
 class Mask(_Draw):
     """A dropout mask."""
 
     distribution: Literal["mask"]
+    dtype: Literal["uint64"]
     rate: Annotated[Number, Ge(0), Le(1)]
 
 
@@ -81,6 +84,7 @@ class Integers(_Draw):
     """Whole numbers from 0 to below `high`."""
 
     distribution: Literal["integers"]
+    dtype: Literal["int32", "int64", "uint32", "uint64"]
     high: Annotated[int, Ge(1), Le(2**31 - 1)]
 
 
@@ -88,12 +92,14 @@ class Normals(_Draw):
     """Standard normals."""
 
     distribution: Literal["normal"]
+    dtype: Literal["float32", "float64"]
 
 
 class Uniforms(_Draw):
     """Uniforms from `low` to below `high`."""
 
     distribution: Literal["uniform"]
+    dtype: Literal["float32", "float64"]
     low: Number
     high: Number
 
@@ -126,8 +132,8 @@ class Entry(TypedDict):
     path: Annotated[Path, MinLen(1), MaxLen(8)]
     key: Id
     """As the run held it."""
-    first: Count
-    last: Count
+    first: Step
+    last: Step
     sites: list[Site]
     draws: Seed
     words: Seed
