@@ -16,7 +16,7 @@ from test_checkpoints import STORIES
 from growjax.audit.check import audit
 from growjax.checkpoints import load
 from growjax.cli import main
-from growjax.cli.widen import _tokens as own_tokens
+from growjax.cli.measuring import tokens_of as own_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen

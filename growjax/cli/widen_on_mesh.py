@@ -27,7 +27,8 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     import numpy as np
 
     from growjax.checkpoints import keep, kept
-    from growjax.cli.widen import check_out, growth_data, held_out_windows
+    from growjax.cli.measuring import growth_data, held_out_windows
+    from growjax.cli.widen import check_out
     from growjax.data.tokenizer import FILE
     from growjax.grow.plan import dealt_plan
     from growjax.grow.registry import parse_operator

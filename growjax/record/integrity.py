@@ -267,12 +267,12 @@ def recorded_tokens(folder: Path) -> TokenFile:
     return open_tokens(folder)
 
 
-def corpus_of(receipt: Receipt | Begun) -> dict[str, str] | None:
+def corpus_of(receipt: Receipt | Begun) -> Tree | None:
     """What a receipt says of the files of its corpus; None where it is that of a run that has not ended."""
     return receipt["inputs"]["corpus"] if "inputs" in receipt else None
 
 
-def check_tokens(folder: Path, cell: DataCell, corpus: dict[str, str] | None = None) -> TokenFile:
+def check_tokens(folder: Path, cell: DataCell, corpus: Tree | None = None) -> TokenFile:
     """The tokens of a run, once they are found to be those of its cell, and of its corpus where that is known. Raises
     `CheckFailed` where they are not."""
     try:
