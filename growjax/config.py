@@ -217,12 +217,12 @@ class TrainConfig(Config):
         divides = DIVIDES_BY_1_LESS.get(optim.name, ())
         for name in divides:
             require(not single or as_float32(getattr(optim, name)) < 1, *_of_one(optim, name))
-        if divides and not self.model.tie_embeddings:
+        if divides:
             require(
                 optim.eps >= SMALLEST or (not single and optim.eps > 0),
-                f"optim.eps is {optim.eps}, and {optim.name} divides 0 by it for every token that a batch lacks, where "
-                "embeddings are not tied",
-                "give a positive number such as 1e-8, or tie the embeddings",
+                f"optim.eps is {optim.eps}, and {optim.name} divides 0 by it where there is no gradient: at a token "
+                "that a batch lacks, a position beyond its windows, a unit that nothing reads",
+                "give a positive number such as 1e-8",
             )
 
 

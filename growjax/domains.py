@@ -156,8 +156,8 @@ DOMAINS: dict[str, dict[str, Domain]] = {
         "rates": Several(POSITIVE),
     },
     "PlanArguments": {
-        **dict.fromkeys(("chips", "eval_windows"), SIZE),
-        **dict.fromkeys(("batch_size", "shards", "candidates", "seq_len"), COUNT),
+        "chips": SIZE,
+        **dict.fromkeys(("batch_size", "shards", "candidates", "seq_len", "eval_windows"), COUNT),
         **dict.fromkeys(("horizon", "budget", "first", "eval_every"), STEPS),
     },
     "VerifyArguments": {"workers": WORKERS},

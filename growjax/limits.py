@@ -26,6 +26,11 @@ def memory() -> int:
         stats = jax.local_devices()[0].memory_stats() or {}
         if "bytes_limit" in stats:
             return stats["bytes_limit"]
+    return host_memory()
+
+
+def host_memory() -> int:
+    """Bytes of the machine's own memory that a process may have."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in CGROUPS:
         with contextlib.suppress(OSError, ValueError):  # no such limit here, or "max"

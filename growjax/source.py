@@ -17,7 +17,9 @@ from pathlib import Path
 from growjax.config import json_digest
 from growjax.syntax import Imported, canonical
 
-ENTRIES = ("growjax.study.units",)
+ENTRIES = ("growjax.study.units", "growjax.study.given", "growjax.study.on_mesh")
+"""What a scheduler fills, what a run fills before it (tokens, sources that were not trained here), and training on a
+mesh."""
 
 LEFT_OUT = frozenset({"growjax"})
 """Run by every import and computing nothing: the package's own `__init__` has the version, and where public names are
@@ -42,6 +44,15 @@ def one_digest(recorded: str | dict[str, str]) -> str:
     return recorded if isinstance(recorded, str) else json_digest(recorded)
 
 
+def folder_digest(folder: Path) -> str:
+    """One digest over the modules of a folder, of the same canonical texts."""
+    return json_digest({path.name: _digest(canonical(path.read_bytes())[0]) for path in sorted(folder.glob("*.py"))})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def digests_of(package: Path) -> dict[str, str]:
     """A digest for each module that can compute a part of a cell, by the module's name; `package` is the folder of a
     growjax."""
@@ -56,7 +67,7 @@ def digests_of(package: Path) -> dict[str, str]:
         if path is None:
             continue
         text, imports = canonical(path.read_bytes())
-        found[name] = hashlib.sha256(text.encode()).hexdigest()
+        found[name] = _digest(text)
         within = name if path.name == "__init__.py" else name.rpartition(".")[0]
         to_read += [each for statement in imports for each in _named(statement, within)]
         to_read += _packages(name)

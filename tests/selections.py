@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from growjax.select.race import Rules, Verdict, ladder, race
-from growjax.select.trust import outlook, published
+from growjax.select.trust import measured_from, outlook, published
 
 NAMES = ("exact_copy", "perturbed", "asymmetric_reset", "structured", "net2net", "aki", "lemon", "zero_pad")
 EVERY = 8
@@ -70,6 +70,7 @@ def made_up(names: tuple[str, ...] = NAMES, budget: int = 1200, horizon: int = 5
                   for asked in verdict.requests],
         "rules": [{"rule": "exact copy", "candidate": "exact_copy", "place": verdict.order.index("exact_copy") + 1}],
         "outlooks": [{"lag": lag, **seen[lag]} for lag in lags],
+        "measured_from": measured_from(published(), "stochastic", horizon),
         "trust": ["63" * 32, "5f" * 32],
         "run": {
             "preset": "select", "corpus": "stories/*.txt", "corpus_digest": "ab" * 32, "tokens_train": 812_345,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from conftest import growjax
 from growjax.report.claims import markdown
 from growjax.study.claims import CLAIMS, PROBE_KL, ZERO_KL, decide
 from growjax.study.evidence import Evidence
+from growjax.study.ranking import chance_variance, kendall_tau_b, paired_interval
 from growjax.study.spec import PAPER_OPERATORS
 
 SEEDS = {"seed0-step1000": 0, "seed0-step2000": 0, "seed1-step1000": 1, "seed1-step2000": 1}
@@ -30,15 +33,17 @@ AS_CLAIMED = {
 """The order of the families by AUC, best first, where every one of the paper's first five claims holds."""
 
 
-def evidence(orders: dict, *, noise: float = 1e-4, chooses: dict | None = None) -> Evidence:
-    """Families 0.01 nats apart in these orders at every source, with noise of 8 replicates; escape grows with a
+def evidence(
+    orders: dict, *, noise: float = 1e-4, chooses: dict | None = None, replicates: int = 8, seed: int = 0
+) -> Evidence:
+    """Families 0.01 nats apart in these orders at every source, with noise over replicates; escape grows with a
     family's place in `PAPER_OPERATORS`, and selectors choose who is named (zero-step KL exact copy, others the best of
     the continuation)."""
-    rng, aucs, scores = np.random.default_rng(0), {}, {}
+    rng, aucs, scores = np.random.default_rng(seed), {}, {}
     for (regime, lag), order in orders.items():
         for source in SEEDS:
             for place, name in enumerate(order):
-                values = 2 + 0.01 * place + noise * rng.standard_normal(8)
+                values = 2 + 0.01 * place + noise * rng.standard_normal(replicates)
                 aucs[source, regime, lag, name] = tuple(map(float, values))
     for source in SEEDS:
         for regime in REGIMES:
@@ -88,10 +93,113 @@ def test_every_claim_fails_where_it_should(number: int, given: Evidence):
     assert claim["places"] and (number == 4 or any(seen["verdict"] == "fails" for seen in claim["places"]))
 
 
-def test_no_claim_is_decided_by_noise():
-    found = decide(evidence(AS_CLAIMED, noise=0.2))
-    assert [claim["verdict"] for claim in found] == ["undecided"] * 6
-    assert all(claim["low"] < claim["high"] for claim in found)
+@pytest.mark.parametrize("replicates", [1, 2, 3, 8])
+def test_no_claim_is_decided_by_noise(replicates: int):
+    """Each once in twenty times at most; more than four of twenty would be one chance in 390."""
+    decided = [0] * 6
+    for seed in range(20):
+        found = decide(evidence(AS_CLAIMED, noise=0.2, replicates=replicates, seed=seed))
+        decided = [n + (claim["verdict"] != "undecided") for n, claim in zip(decided, found, strict=True)]
+        assert all(claim["low"] < claim["high"] for claim in found if claim["claim"] != 4)  # tau takes few values
+    assert max(decided) <= 4 * (replicates > 1), decided
+
+
+@pytest.mark.parametrize("replicates", [2, 3])
+def test_agreement_of_few_replicates_is_no_evidence(replicates: int):
+    """Taus that are all 1 in two or three replicates: the interval is as wide as chance orders make it."""
+    claim = decide(evidence(AS_CLAIMED, noise=0, replicates=replicates))[3]
+    assert claim["verdict"] == "undecided" and claim["effect"] == 1
+    assert all(seen["low"] < 0 < seen["high"] for seen in claim["places"])
+
+
+@pytest.mark.parametrize("ranks", [([0, 1, 2, 3], [0, 1, 2, 3]), ([0, 0, 1, 2], [0, 1, 1, 1]), ([0, 1], [0, 1])])
+def test_the_deviation_of_chance_orders_is_that_of_all_orders(ranks: tuple[list[int], list[int]]):
+    ours, theirs = (list(map(float, own)) for own in ranks)
+    taus = [kendall_tau_b(ours, list(order)) for order in itertools.permutations(theirs)]
+    assert chance_variance(ours, theirs) == pytest.approx(np.mean(np.square(np.array(taus, float))))  # rounding
+
+
+def with_outcomes(given: Evidence, changed: dict[tuple[str, int], float], *, at: tuple[str, int]) -> Evidence:
+    """With other AUCs of some candidates and replicates, in one regime and lag of every source."""
+    aucs = {
+        key: tuple(changed.get((key[3], r), x) for r, x in enumerate(values)) if key[1:3] == at else values
+        for key, values in given.aucs.items()
+    }
+    return dataclasses.replace(given, aucs=aucs)
+
+
+def test_a_replicate_that_diverged_leaves_its_place_undecided():
+    """Both of them in different replicates, both in one, and one alone: no mean of infinities, and no decision."""
+    lost = math.inf
+    for changed in (
+        {(EXACT, 1): lost, (PERTURBED, 0): lost},
+        {(EXACT, 1): lost, (PERTURBED, 1): lost},
+        {(EXACT, 1): lost},
+    ):
+        found = decide(with_outcomes(evidence(AS_CLAIMED), changed, at=("stochastic", 128)))
+        assert [claim["verdict"] for claim in found[:3]] == ["holds", "undecided", "holds"]
+        assert all((seen["effect"], seen["verdict"]) == (None, "undecided") for seen in found[1]["places"])
+        assert found[1]["effect"] is None and found[1]["n"] == 0
+    behind = decide(with_outcomes(evidence(AS_CLAIMED), {(RESET, 0): lost}, at=("stochastic", 128)))[1]
+    assert behind["verdict"] == "undecided" and behind["effect"] == pytest.approx(0.01, abs=2e-4)  # that of another
+
+
+def test_two_selectors_whose_choices_diverge_are_not_alike():
+    """Nothing is known of how much more one of them loses; who chooses the same loses the same, whatever it is."""
+    every = {(name, r): math.inf for name in (EXACT, RESET) for r in range(8)}
+    for chosen, verdict in ((RESET, "undecided"), (EXACT, "holds")):
+        given = evidence(AS_CLAIMED, chooses={PROBE_KL: EXACT, ZERO_KL: chosen, "probe loss": EXACT, "best": EXACT})
+        scores = {key: score for key, score in given.scores.items() if key[0] != ESCAPE}
+        for at in AS_CLAIMED:
+            given = with_outcomes(given, every, at=at)
+        assert decide(dataclasses.replace(given, scores=scores))[5]["verdict"] == verdict
+
+
+def test_intervals_are_adjusted_for_every_comparison_of_the_claim():
+    """The widths at one place, of claims 4 and 5, against the count of all that is tested."""
+    given = evidence(AS_CLAIMED, noise=0.05)
+    reach = {n: (s := decide(given)[n - 1]["places"][0])["high"] - s["low"] for n in (4, 5)}
+    taus, margins = 4 * len(SEEDS), 3 * 2 * len(SEEDS)
+    source = next(iter(SEEDS))
+    values = [given.aucs[source, "deterministic", 128, name] for name in PAPER_OPERATORS]
+    known = [kendall_tau_b([-3.0, -2.0, -1.0, 0.0][::-1], list(column)) for column in zip(*values, strict=True)]
+    assert None not in known
+    low, high = paired_interval([-float(x or 0) for x in known], taus, math.sqrt(13 / 54)) or (0, 0)
+    assert reach[4] == pytest.approx(high - low)  # rounding
+    nearest = decide(given)[4]["places"][0]["what"]
+    assert nearest == EXACT
+    widths = []
+    for name in (PERTURBED, RESET, STRUCTURED):
+        own = given.aucs[source, "deterministic", 128, name]
+        differences = [a - b for a, b in zip(own, given.aucs[source, "deterministic", 128, EXACT], strict=True)]
+        low, high = paired_interval(differences, margins) or (0, 0)
+        widths.append(high - low)
+    assert any(reach[5] == pytest.approx(width) for width in widths)  # rounding
+    both = dataclasses.replace(given, zero_step=(ZERO_KL, "probe loss"))
+    wider = decide(both)[4]["places"][0]
+    assert wider["high"] - wider["low"] > reach[5]
+
+
+def test_what_was_not_run_is_said_and_holds_nowhere():
+    """A study of one regime alone; a state that the paper names left out; a family that did not go on."""
+    given = evidence(AS_CLAIMED)
+    alone = {key: values for key, values in given.aucs.items() if key[1] == "deterministic"}
+    found = decide(dataclasses.replace(given, regimes=("deterministic",), aucs=alone))
+    assert [claim["verdict"] for claim in found[:4]] == ["holds", "undecided", "holds", "undecided"]
+    assert [claim["missing"] for claim in found[:4]] == [[], ["the stochastic regime"], [], ["the stochastic regime"]]
+    assert "(no evidence of the stochastic regime)" in markdown({"claims": found})
+    worse = {key: -value if key[0] == ESCAPE else value for key, value in given.scores.items()}
+    assert (
+        decide(dataclasses.replace(given, regimes=("deterministic",), aucs=alone, scores=worse))[3]["verdict"]
+        == "fails"
+    )
+    fewer = {key: values for key, values in given.aucs.items() if key[0] != "seed1-step2000"}
+    seeds = {source: seed for source, seed in SEEDS.items() if source != "seed1-step2000"}
+    claim = decide(dataclasses.replace(given, aucs=fewer, seeds=seeds))[1]
+    assert claim["verdict"] == "undecided" and claim["missing"] == ["seed1-step2000 in stochastic at lag 128"]
+    gone = {k: v for k, v in given.aucs.items() if (k[1], k[3]) != ("stochastic", RESET) or k[2] != 128}
+    claim = decide(dataclasses.replace(given, aucs=gone))[1]
+    assert claim["verdict"] == "undecided" and len(claim["missing"]) == 3
 
 
 def test_one_state_decides_for_no_other():

@@ -16,7 +16,7 @@ from planted import PLANTS
 
 from growjax import accelerator, runtime
 from growjax.errors import CheckFailed
-from growjax.preflight import canaries
+from growjax.preflight import canaries, verdict
 from growjax.preflight.busy import busy_device
 from growjax.preflight.canaries import CANARIES, Seen
 from growjax.preflight.verdict import preflight
@@ -96,6 +96,9 @@ def test_a_verdict_is_kept_for_its_environment_alone(tmp_path: Path, monkeypatch
     monkeypatch.setattr(runtime, "environment", lambda: {"another": "machine"})
     preflight(cache=tmp_path)
     assert calls == 2 * list(CANARIES)
+    monkeypatch.setattr(verdict, "folder_digest", lambda folder: folder.name)  # as if a canary were another
+    preflight(cache=tmp_path)
+    assert calls == 3 * list(CANARIES)
 
 
 def test_a_damaged_verdict_is_reached_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

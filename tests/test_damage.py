@@ -179,6 +179,14 @@ def flipped(path: Path) -> None:
     path.write_bytes(flip(path.read_bytes(), path.stat().st_size // 2, 0))
 
 
+def exchanged_digests(run: Path) -> None:
+    """Each page of a run is vouched for by the other's file."""
+    write_with_digests(run / "report", {"audit.html": "a page"}, digests="audit-digests.json")
+    one, other = (run / "report" / name for name in ("digests.json", "audit-digests.json"))
+    texts = other.read_text(), one.read_text()
+    one.write_text(texts[0]), other.write_text(texts[1])
+
+
 def test_what_stands_beside_the_cells_is_checked_too(smoke_run: Path, tmp_path: Path):
     """A cell, the tokens or a page that are gone or damaged; a cell's folder under another's name."""
     receipt = read_receipt(smoke_run)
@@ -192,6 +200,7 @@ def test_what_stands_beside_the_cells_is_checked_too(smoke_run: Path, tmp_path: 
         "tables/ranking.csv is damaged": lambda run: flipped(run / "report" / "tables" / "ranking.csv"),
         "figures/curves.svg is gone": lambda run: (run / "report" / "figures" / "curves.svg").unlink(),
         "report/digests.json is damaged": lambda run: flipped(run / "report" / "digests.json"),
+        "digests.json is damaged": exchanged_digests,
         "report/digests.json is gone": lambda run: (run / "report" / "digests.json").unlink(),
     }  # fmt: skip
     for text, damage in damages.items():
@@ -241,10 +250,10 @@ def test_a_corpus_that_the_receipt_does_not_name_is_damage(smoke_run: Path, tmp_
     path.write_text(json.dumps({**info, "source": {name: "0" * 64}}))
     (page,) = write_with_digests(run / "report", {"audit.html": "a page"}, digests="audit-digests.json")
     page.write_text("another")
-    for fault in ("names another corpus", "is none that growjax wrote: vocab_size"):
+    for fault in ("names another corpus", "is none that growjax wrote: vocab_size", "data holds no tokens.json"):
         with pytest.raises(CheckFailed, match=fault):
             audit(RunDir(run))
-        path.write_text(json.dumps({**info, "vocab_size": "many"}))
+        path.unlink() if "vocab_size" in fault else path.write_text(json.dumps({**info, "vocab_size": "many"}))
     path.write_text(json.dumps({**info, "source": {name: "0" * 64}}))
     done = growjax("study", "--preset", "smoke", "--workers", "1", "--out", str(run), "--json")
     assert done.code == 0, done.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from test_checkpoints import STORIES
 from growjax.audit.check import audit
 from growjax.checkpoints import load
 from growjax.cli import main
+from growjax.cli.measuring import tokens_of as own_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen
@@ -233,3 +235,25 @@ def last_state(shown: Shown) -> Path:
     """A state that is another's source."""
     run = shown.folder / shown.said("study")["directory"]
     return run / "cells" / last(run)["id"]
+
+
+def test_tokens_and_tokenizer_go_along(source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """Where moments are left out too; and a state that came from a checkpoint has tokens of its own once it was trained
+    here."""
+    assert main(["widen", str(source), "--moments", "none", "--out", str(tmp_path / "wide")]) == 0
+    assert open_source(tmp_path / "wide").tokenizer == tmp_path / "wide" / "tokenizer.json"
+    imported: Any = SimpleNamespace(config={"model_type": "llama"})
+    found = own_tokens(source, None, 300, imported)
+    assert found is not None and found.directory.parent == source.parent.parent
+    alone = shutil.copytree(source, tmp_path / "alone")
+    assert own_tokens(alone, None, 300, imported) is None
+    with pytest.raises(UserError):
+        own_tokens(alone, None, 300, None)
+
+
+def test_a_candidate_whose_logits_are_no_numbers_is_refused(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    words = ("widen", str(source), "--operator", "perturbed:sigma=1e25,cancel=none", "--out", str(tmp_path / "wide"))
+    assert main(words) == 2 and not (tmp_path / "wide").exists()
+    assert "the logits of what perturbed:sigma=1e25,cancel=none makes are no finite numbers" in capfd.readouterr().err

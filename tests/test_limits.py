@@ -74,6 +74,15 @@ def test_a_receipt_is_no_larger_than_was_reckoned(smoke_run: Path, monkeypatch: 
     require_recordable(SMOKE)
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_an_optimizer_that_would_divide_0_by_0_is_refused(name: str):
+    """Tied or not: rows of positions beyond a batch's windows have no gradient either."""
+    for model in (ModelConfig(), ModelConfig(tie_embeddings=False), ModelConfig(dialect="layer")):
+        with pytest.raises(UserError, match=rf"optim\.eps is 0\.0, and {name} divides 0 by it"):
+            TrainConfig(model, OptimConfig(name=name, eps=0.0))  # pyright: ignore[reportArgumentType]
+        TrainConfig(model, OptimConfig(name="sgd", eps=0.0))
+
+
 def test_in_python_too():
     big = ModelConfig(d_model=MOST, d_ff=MOST)
     with pytest.raises(UserError, match="d_model 2147483647"):
@@ -149,6 +158,14 @@ def test_crossed_levels_that_repeat_are_refused():
     with pytest.raises(UserError, match=r"2 crossed levels of dropout .*model\.dropout is 0"):
         require_samples(dry, 2)
     require_samples(dry.replace(crossed=CrossedLevels(order=2, dropout=1, perturb=1)), 2)
+
+
+def test_a_rate_that_drops_nothing_is_none():
+    """Masks have 16 bits for each entry."""
+    spec = SMOKE.replace(crossed=CrossedLevels(order=2, dropout=3, perturb=1))
+    require_samples(spec.replace(model=spec.model.replace(dropout=2**-16)), 64)
+    with pytest.raises(UserError, match=r"3 crossed levels of dropout repeat .* \(model\.dropout is 1e-06\)"):
+        require_samples(spec.replace(model=spec.model.replace(dropout=1e-6)), 64)
 
 
 def test_a_single_replicate_is_always_one():

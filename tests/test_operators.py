@@ -12,6 +12,7 @@ import pytest
 from growing import DATA, DETERMINISTIC, FEED, GROWTHS, KEY, MIXED, MODELS, doubled, on, under_way
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from growjax.errors import UserError
 from growjax.grow.blocks import orthogonal
@@ -228,6 +229,8 @@ def test_law_parts_say_which_hold():
     assert held("lockstep+moments:become=refilled") == everything - {"first moments"}
     assert held("lockstep+schedule:horizon=40") == everything - {"schedule"}
     assert held("scratch") == set()
+    plan = make_plan(source.config.model, plan.target.replace(vocab_size=source.config.model.vocab_size + 3))
+    assert held("lockstep") == everything and held("exact_copy") == everything - factors  # of the old tokens
 
 
 @pytest.mark.parametrize("name", ["rms untied", pytest.param("rms tied", marks=pytest.mark.slow)])
@@ -259,6 +262,12 @@ def test_moments_follow_the_gradients(name: str, growth: str):
 
 
 def test_orthogonal_mixtures():
+    """Whatever the number of threads that NumPy's products would have."""
+    large = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            large.append(orthogonal(512, key=root_key(0), keep_mean=True))
+    assert np.array_equal(*large)
     for keep in (False, True):
         q = orthogonal(9, key=root_key(0), keep_mean=keep)
         assert np.abs(q @ q.T - np.eye(9)).max() < 1e-13  # float64 rounding of a QR factorisation

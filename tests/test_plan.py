@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -12,26 +13,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from growjax import limits
 from growjax.cli import main
 from growjax.config import ModelConfig, OptimConfig, TrainConfig
 from growjax.errors import UserError
-from growjax.grow.plan import dealt_plan, default_target
 from growjax.mesh.rules import MeshShape, dividing, meshes
+from growjax.mesh.training import _evaluated
 from growjax.model.decoder import count_params, named_params
+from growjax.plan import described, here
 from growjax.plan.chips import CHIPS, Chip, chip_named
-from growjax.plan.choice import USABLE, batches, cheapest, choose, least_chips, options
-from growjax.plan.growth import selecting, shapes_of, target_shapes, widening
+from growjax.plan.choice import USABLE, batches, cheapest, choose, kept_by, least_chips, options
+from growjax.plan.growth import shapes_of
 from growjax.plan.memory import Batch, held, leaves, peak, phases
-from growjax.plan.roofline import link_traffic, step_seconds
+from growjax.plan.roofline import axis_link, link_traffic, step_seconds
 from growjax.plan.saved import Saved, saved
 from growjax.streams import root_key
 from growjax.train.shards import shard_gradients
+from growjax.train.state import TrainState
 
 TINY = ModelConfig(
     d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, head_dim=4, d_ff=16, vocab_size=32, max_seq_len=16, dropout=0.0
 )
 MADE_UP = Chip("made-up", 1e9, 1e9, {"float32": 1e9}, 1e6, 64, None, "made up")
-NOTHING = Saved(0, 0)
 
 SMALL = ModelConfig(d_model=64, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=32, d_ff=192, vocab_size=2048)
 OPTIMIZERS = {"adamw": 2, "lion": 1, "sgd": 1}
@@ -82,6 +85,24 @@ def test_memory_is_what_the_compiler_says_of_a_tiny_shape():
     assert planned == pytest.approx(measured, rel=0.1)
 
 
+def test_an_evaluation_takes_as_many_windows_as_a_step():
+    """`train` evaluates them on one device (`growjax.study.context.make_feed`), here as the compiler has it."""
+    config, windows, length = TrainConfig(SMALL), 8, 64
+    [batch, *_] = batches(8, windows, length)
+    params, feed = shapes_of(config).params, jax.ShapeDtypeStruct((2, windows, length + 1), jnp.uint16)
+    found = _evaluated.lower(params, feed, config=config).compile().memory_analysis()
+    assert found is not None
+    state = shapes_of(config)
+    cpu = dataclasses.replace(MADE_UP, name="cpu")
+    made = {phase.name: phase for phase in phases(state, MeshShape(fsdp=8), batch, kept_by(state, batch, cpu))}
+    here = made["evaluation"].bytes
+    assert here["temporaries"] == pytest.approx(found.temp_size_in_bytes, rel=0.1)  # 1 % here
+    assert here["gathered parameters"] == 4 * count_params(SMALL)
+    fewer = batches(8, windows, length, evaluated=1)[0]
+    small = {phase.name: phase for phase in phases(state, MeshShape(fsdp=8), fewer, kept_by(state, fewer, cpu))}
+    assert 6 * small["evaluation"].bytes["temporaries"] < here["temporaries"]
+
+
 def test_activations_grow_with_windows_and_nothing_else_does():
     one, three = (saved(TrainConfig(SMALL), n, 64, cpu=False).activations for n in (1, 3))
     assert three == 3 * one > 0
@@ -89,11 +110,11 @@ def test_activations_grow_with_windows_and_nothing_else_does():
     assert saved(TrainConfig(deep), 1, 64, cpu=False).activations > 7 * one
 
 
-AXES = st.sampled_from([1, 2, 4, 8])
+SIZES = st.sampled_from([1, 2, 4, 8])
 
 
 @settings(max_examples=40, deadline=None)
-@given(AXES, AXES, AXES, st.sampled_from([64, 128]), st.sampled_from([2, 8]), st.booleans())
+@given(SIZES, SIZES, SIZES, st.sampled_from([64, 128]), st.sampled_from([2, 8]), st.booleans())
 def test_more_chips_never_hold_more(data: int, fsdp: int, tensor: int, width: int, heads: int, tied: bool):
     model = SMALL.replace(d_model=width, n_heads=heads, n_kv_heads=heads, d_ff=3 * width, tie_embeddings=tied)
     state = shapes_of(TrainConfig(model))
@@ -140,40 +161,71 @@ def test_the_meshes_of_a_plan_are_those_that_the_rules_allow():
 
 def test_nothing_fits_and_how_many_would_do():
     state = shapes_of(TrainConfig(SMALL))
-    need = min(
-        peak(phases(state, mesh, Batch(8, 64, 8), saved(state.config, 1, 64, cpu=False))).total for mesh in meshes(8)
-    )
+    batch = Batch(8, 64, 8, 1)
+    kept = kept_by(state, batch, MADE_UP)
+    need = min(peak(phases(state, mesh, batch, kept)).total for mesh in meshes(8))
     chip = Chip("made-up", need / USABLE * 1.0001, 1e12, {"float32": 1e12}, 1e9, 64, None, "made up")
-    assert least_chips(state, chip, Batch(8, 64, 8)) == 8
+    assert least_chips(state, chip, batch) == 8
     with pytest.raises(UserError, match=r"nothing fits on 2 of made-up: .* GB a chip .*: the least .* 8: --chips 8"):
-        choose(state, chip, 2, batches(2, 8, 64))
+        choose(state, chip, 2, batches(2, 8, 64, evaluated=1))
     none = Chip("made-up", 1e6, 1e12, {"float32": 1e12}, 1e9, 64, None, "made up")
-    with pytest.raises(UserError, match="no number of them would do"):
-        choose(state, none, 2, batches(2, 8, 64))
+    with pytest.raises(UserError, match="no number of them that divides a batch of 8 would do: choose another --chip"):
+        choose(state, none, 2, batches(2, 8, 64, evaluated=1))
+    joined = dataclasses.replace(chip, joined=4)
+    with pytest.raises(UserError, match="8 have the memory, but what joins more than 4 has no public figure here"):
+        choose(state, joined, 2, batches(2, 8, 64, evaluated=1))
 
 
-def test_factors_of_a_target_are_those_of_its_operator():
-    plan = dealt_plan(TINY, default_target(TINY))
-    plain, lockstep = (target_shapes(plan, OptimConfig(), operator=name) for name in ("scratch", "lockstep"))
-    assert held(list(leaves(lockstep, MeshShape())))["factors"] > held(list(leaves(plain, MeshShape())))["factors"]
+THREES = SMALL.replace(d_model=96, n_heads=6, n_kv_heads=6, head_dim=16, vocab_size=2304)
+"""What 3, 6 and 12 chips divide as well."""
 
 
-def test_widening_moves_what_stands_elsewhere():
-    source, target = (shapes_of(TrainConfig(model)) for model in (TINY, default_target(TINY)))
-    alone, cut = (widening(source, target, mesh, MADE_UP) for mesh in (MeshShape(), MeshShape(fsdp=2)))
-    assert alone.moved == 0 < cut.moved < alone.read
-    assert alone.read == sum(row.whole for row in leaves(source, MeshShape()))
-    assert cut.peak < alone.peak
+def needed(state: TrainState, chips: int, size: int) -> int:
+    """Bytes a chip on the mesh and in the shards that take least."""
+    ways = batches(chips, size, 64, evaluated=1)
+    return min(peak(phases(state, m, way, kept_by(state, way, MADE_UP))).total for way in ways for m in meshes(chips))
 
 
-def test_a_selection_side_by_side():
-    source, target = (shapes_of(TrainConfig(model)) for model in (TINY, default_target(TINY)))
-    asked = {"candidates": 4, "budget": 100, "horizon": 64, "first": 16, "every": 8, "step": 2.0}
-    found = selecting(source, target, chips=8, each=2, **asked)
-    assert (found.side_by_side, found.seconds, found.rungs) == (4, 50.0, (16, 32, 64))
-    assert found.chip_hours == pytest.approx(100 * 2.0 * 2 / 3600)  # rounding
-    with pytest.raises(UserError, match="give at least 64"):
-        selecting(source, target, chips=8, each=2, **asked | {"budget": 63})
+def test_every_number_of_shards_and_of_chips_that_divides_a_batch_is_tried():
+    assert [way.shards for way in batches(8, 24, 64)] == [8, 24]
+    assert [way.shards for way in batches(1, 12, 64)] == [1, 2, 3, 4, 6, 12]
+    state = shapes_of(TrainConfig(THREES))
+    chip = dataclasses.replace(MADE_UP, memory=needed(state, 12, 12) / USABLE * 1.0001)
+    assert least_chips(state, chip, Batch(12, 64, 12, 1)) == 12
+
+
+def test_devices_of_one_machine_share_its_memory():
+    state = shapes_of(TrainConfig(SMALL))
+    least = needed(state, 1, 8) / USABLE * 1.0001
+    machine = dataclasses.replace(MADE_UP, shared=least, memory=least / 4, joined=4)
+    with pytest.raises(UserError, match="the least that would do are 1: --chips 1"):
+        choose(state, machine, 4, batches(4, 8, 64, evaluated=1))
+    small = dataclasses.replace(machine, shared=0.9 * least, memory=0.9 * least / 4)
+    with pytest.raises(UserError, match="no number of them that divides a batch of 8 would do"):
+        choose(state, small, 4, batches(4, 8, 64, evaluated=1))
+
+
+def test_chips_on_two_nodes_have_the_link_between_them(monkeypatch: pytest.MonkeyPatch):
+    chip = CHIPS["h100"]
+    assert [chip.link_among(group, 24) == chip.link for group in (4, 8, 6, 3, 24)] == [True, True, False, False, False]
+    assert chip.link_among(6, 6) == chip.link
+    assert axis_link(MeshShape(4, 6, 1), "fsdp", chip) == chip.beyond
+    assert axis_link(MeshShape(3, 8, 1), "fsdp", chip) == chip.link
+    found = choose(shapes_of(TrainConfig(TINY)), chip, 24, batches(24, 24, 16))
+    tried: list[int] = []
+    monkeypatch.setattr(described, "fastest", lambda state, chip, each, ways: tried.append(each))
+    assert described.fewest(shapes_of(TrainConfig(TINY)), chip, 24, found) is None
+    assert tried == [1, 2, 4, 8]  # of 24 chips the second three, six and twelve lie on two nodes
+
+
+def test_a_cpu_is_measured_by_a_small_product_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
+    sizes, clock = [], iter(range(10**6))
+    monkeypatch.setattr(here, "product_rate", lambda devices, *given: sizes.append((devices, *given[:2])) or 1e9)
+    monkeypatch.setattr(here, "copy_rate", lambda devices, clock: 1e9)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # whose memory is not asked for
+    chips = [here.cpu_chip(2, tokens=n, width=w, clock=lambda: next(clock)) for n, w in ((512, 64), (10**6, 65536))]
+    assert sizes == [(jax.devices("cpu")[:2], 512, 64), (jax.devices("cpu")[:2], 1024, 1024)]
+    assert all(chip.shared == 2 * chip.memory == limits.host_memory() for chip in chips)
 
 
 def test_figures_of_chips_are_figures():
@@ -186,7 +238,7 @@ def test_figures_of_chips_are_figures():
     with pytest.raises(UserError, match="float32 products on tpu-v5e: choose --dtype bfloat16"):
         CHIPS["tpu-v5e"].rate("float32")
     with pytest.raises(UserError, match="choose --chips up to 256"):
-        CHIPS["tpu-v6e"].link_among(257)
+        CHIPS["tpu-v6e"].link_among(257, 257)
 
 
 MODEL = ["--model.d-model", "64", "--model.max-seq-len", "64", "--chip", "h100", "--chips", "2"]
@@ -203,6 +255,8 @@ MODEL = ["--model.d-model", "64", "--model.max-seq-len", "64", "--chip", "h100",
         ([*MODEL, "--batch-size", "3"], "a batch of 3 has no 2 equal shards"),
         ([*MODEL, "--budget", "10"], "give at least"),
         ([*MODEL, "--operator", "nothing"], "nothing"),
+        ([*MODEL, "--to.d-model", "96", "--operator", "hypercloning"], "hypercloning"),
+        ([*MODEL, "--to.d-ff", "288", "--optim.name", "muon", "--operator", "lockstep"], "Muon has no law"),
         ([*MODEL, "--chip", "tpu-v5e"], "no public figure of float32"),
     ],
 )

@@ -13,12 +13,15 @@ import pytest
 from conftest import ROOT, Shown, growjax, with_new_checksums
 
 from growjax import runtime
-from growjax.errors import NotComparable, UserError
+from growjax.errors import CheckFailed, NotComparable, UserError
+from growjax.measure.registry import OWN
 from growjax.preflight.canaries import CANARIES
 from growjax.proof.diff import diff
-from growjax.proof.verify import check_comparable, choose, in_order
+from growjax.proof.differences import cell_difference
+from growjax.proof.verify import check_comparable, choose, in_order, verify
 from growjax.record.integrity import read_receipt
 from growjax.record.rundir import RunDir
+from growjax.study.presets import presets
 
 
 def test_verified_cells_make_a_run_of_their_own(smoke_run: Path, shown: Shown):
@@ -146,6 +149,36 @@ def test_verify_by_another_growjax(smoke_run: Path):
     check_comparable(receipt, here={**here, "python": "3.13.1"}, pins=pins)  # may differ: row B7
     with pytest.raises(NotComparable, match="schema"):
         check_comparable({**receipt, "schema": 1}, here=here, pins=pins)
+
+
+def test_a_receipt_with_other_cells_than_its_configurations_is_damaged(smoke_run: Path, tmp_path: Path):
+    """One too many, one too few, and one under another id: what is asked for is computed, or the receipt is none."""
+
+    def one_more(receipt: Any, cells: Any) -> None:
+        receipt["cells"].append({**first_of(cells, "probe"), "id": "0" * 16, "replicate": 99})
+
+    def without_one(receipt: Any, cells: Any) -> None:
+        receipt["cells"].remove(first_of(cells, "continuation"))
+
+    def another_id(receipt: Any, cells: Any) -> None:
+        first_of(cells, "continuation")["id"] = "0" * 16
+
+    for change, which, fault in (
+        (one_more, "1", "it has no cell 0000000000000000"),
+        (without_one, "1", "there are 84, and it has 85 or more"),
+        (another_id, "0" * 16, "cell 0000000000000000 is none that is computed for the receipt's configuration"),
+    ):
+        receipt = altered(smoke_run, tmp_path / change.__name__, change)
+        with pytest.raises(CheckFailed, match=fault):
+            verify(receipt / "receipt.json", tmp_path / f"again-{change.__name__}", cells=(which,))
+
+
+def test_a_divergence_that_only_one_side_has_is_a_difference(smoke_run: Path):
+    """It decides ranks, and is no measure of anybody's."""
+    assert "diverged" in OWN and "n_diverged" in OWN
+    cell: Any = first_of({c["id"]: c for c in read_receipt(smoke_run)["cells"]}, "continuation")
+    lost = {**cell, "metrics": {**cell["metrics"], "diverged": 1}, "exact": {**cell["exact"], "diverged": 1}}
+    assert cell_difference(cell, lost, start=0, model=presets()["smoke"].model) is not None
 
 
 def test_choosing_cells(smoke_run: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 
 import numpy as np
@@ -12,7 +14,11 @@ from hypothesis import strategies as st
 from growjax.errors import UserError
 from growjax.measure.curves import auc
 from growjax.select.race import Curves, Request, Rules, Verdict, ladder, least_budget, race
-from growjax.select.trust import Difference, Outlook, fitted, outlook, published
+from growjax.select.runner import planned
+from growjax.select.summary import _uncertain
+from growjax.select.trust import Difference, Outlook, fitted, measured_from, outlook, published
+from growjax.study.selection import Selection, read_spec
+from growjax.study.spec import StudySpec
 
 HORIZON, EVERY = 128, 8
 
@@ -177,11 +183,90 @@ def test_the_published_table_is_read_between_its_rows():
     assert outlook(table, "stochastic", lag, 4096) == pytest.approx(
         (row["slope"], row["drift"], row["noise"])
     )  # rounding
-    assert outlook(table, "stochastic", 1, 10**6) == outlook(table, "stochastic", 16, 256)
     assert outlook(table, "deterministic", 128, 128)[:2] == (1.0, 0.0)
     assert outlook(table, "of_another", 16, 128).drift == max(
         outlook(table, name, 16, 128).drift for name in table["regimes"]
     )
+
+
+def test_under_the_least_lag_that_was_measured_the_drift_grows():
+    """By a fixed amount for each halving, and by no less than between any two rows of the table."""
+    table = published()
+    for regime, rows in table["regimes"].items():
+        assert measured_from(table, regime, 2000) == 125 and rows[0]["ratio"] == 1 / 16
+        least, *below = (outlook(table, regime, lag, 4096) for lag in (256, 128, 64, 32))
+        assert least == Outlook(*(rows[0][name] for name in Outlook._fields))
+        assert {(one.slope, one.noise) for one in below} == {(least.slope, least.noise)}
+        steps = [b.drift - a.drift for a, b in itertools.pairwise((least, *below))]
+        assert steps == pytest.approx([steps[0]] * 3)  # rounding
+        assert steps[0] == pytest.approx(
+            max(a["drift"] - b["drift"] for a, b in itertools.pairwise([*rows, {"drift": 0.0}]))
+        )
+        assert steps[0] > 0
+        shorter = {
+            "regimes": {regime: rows[1:]}
+        }  # the least row left out, the rule says no less than was measured there
+        assert outlook(shorter, regime, 256, 4096).drift >= least.drift
+    assert measured_from(table, "of_another", 2000) == 125
+
+
+def budgeted() -> tuple[Verdict, Rules]:
+    """c and d leave for the budget after the first rung, and b is separated from a at the next."""
+    levels = {"a": 2.0, "b": 2.05, "c": 2.1, "d": 2.11}
+    given = rules(4 * 16 + 2 * 16)
+    reach = lambda lag: Outlook(1.0, 1.0 if lag == 16 else 0.001, 0.0)  # noqa: E731
+    return played(lambda n, r: line(levels[n])(r), list(levels), given, reach), given
+
+
+def test_who_left_for_the_budget_is_not_separated_and_the_runner_up_is():
+    verdict, given = budgeted()
+    assert verdict.order == ("a", "b", "c", "d") and not verdict.separated
+    assert [(one.candidate, one.why, one.request) for one in verdict.left] == [
+        ("c", "budget", 1), ("d", "budget", 1), ("b", "separated", 2)
+    ]  # fmt: skip
+    assert verdict.gap is not None and verdict.reach is not None and verdict.gap > verdict.reach
+    spec = Selection(regimes=("stochastic",), eval_every=EVERY, budget=given.budget, rungs=given.rungs,
+                     outlooks=(1.0, 0.0, 0.0) * len(given.rungs))  # fmt: skip
+    said = _uncertain(spec, verdict)
+    assert not any("either may be the better one" in sentence for sentence in said)
+    assert any(s.startswith("c, d left because the budget did not take") for s in said)
+
+
+def test_the_last_that_left_is_the_runner_up_at_one_lag_too():
+    """At the first lag c leaves after one replicate, and b after more of them, which put it further behind than c."""
+
+    def curve(name: str, replicate: int) -> list[float]:
+        behind = {"a": 0.0, "b": 0.6 if replicate else 0.05, "c": 0.3}
+        return [2.0 + behind[name]] * (HORIZON // EVERY + 1)
+
+    verdict = played(curve, list("abc"), rules(10_000), lambda lag: Outlook(1.0, 0.0, 0.1))
+    c, b = verdict.left
+    assert (c.candidate, b.candidate, c.why, b.why, c.lag, b.lag) == ("c", "b", "separated", "separated", 16, 16)
+    assert c.request == 1 < b.request == len(verdict.requests) and c.behind < b.behind
+    assert verdict.order == ("a", "b", "c") and verdict.gap == b.behind and verdict.reach == b.reach
+
+
+def test_the_lags_that_nothing_is_known_of_are_named():
+    rungs, table = ladder(2000, 8, 16), published()
+    seen = tuple(x for lag in rungs for x in outlook(table, "stochastic", lag, 2000))
+    spec = Selection(regimes=("stochastic",), rungs=rungs, outlooks=seen, trust=tuple(table["roots"]))
+    said = [s for s in _uncertain(spec, budgeted()[0]) if "nothing was measured" in s]
+    assert len(said) == 1 and said[0].startswith("Under lag 125 of 2000") and "16, 32, 64 can" in said[0]
+    other = spec.replace(trust=("0" * 64,))
+    assert not any("nothing was measured" in s for s in _uncertain(other, budgeted()[0]))
+
+
+@pytest.mark.parametrize(("first", "every"), [(50, 50), (50, 10), (32, 32)])
+def test_any_grid_that_its_own_lags_fit(first: int, every: int):
+    """A study's lags, which a selection has not, are no bound; its own are."""
+    spec = Selection(operators=("exact_copy",), regimes=("stochastic",), budget=400, eval_every=every)
+    found = planned(spec, horizon=1600, first=first)
+    assert found.rungs[0] == first and found.rungs[-1] == 1600
+    assert read_spec(json.loads(json.dumps(found.to_dict()))) == found
+    with pytest.raises(UserError, match="are no multiples of eval_every"):
+        found.replace(eval_every=40 if first == 50 else 48)
+    with pytest.raises(UserError, match="probe_lag 16 is no multiple of eval_every"):
+        StudySpec(eval_every=every)
 
 
 def test_auc_is_what_a_race_compares():

@@ -187,6 +187,14 @@ def test_sizes(sources: int, operators: int, regimes: tuple[str, ...], n: int, t
         assert "not separated" in "".join(parser.conclusion)
 
 
+def test_a_longer_lag_of_a_few_takes_no_figure_away(tmp_path: Path) -> None:
+    summary = synthetic(1, 3)
+    assert any(path.name == "utility.svg" for path in write_report(tmp_path / "all", summary))
+    for row in [*summary["pairs"]]:
+        summary["pairs"].append({**row, "lag": 512})
+    assert any(path.name == "utility.svg" for path in write_report(tmp_path / "longer", summary))
+
+
 def test_values_that_are_missing(tmp_path: Path) -> None:
     summary = synthetic(1, 2)
     for section in ("preservation", "probes", "ranking", "selectors", "pairs"):

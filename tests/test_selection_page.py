@@ -55,6 +55,23 @@ def test_every_file_is_there_and_the_page_asks_no_network(full: Page):
     assert json.loads((directory / "selection.json").read_text()) == summary
 
 
+def test_it_says_who_is_not_separated_and_what_was_not_measured(tmp_path: Path):
+    for budget in (400, 1200):
+        summary = made_up(budget=budget)
+        near = [one["candidate"] for one in summary["standings"] if one["why"] in ("stayed", "budget")]
+        written(tmp_path / str(budget), summary)
+        page = checked(tmp_path / str(budget))
+        said = f"Of the other candidates {', '.join(near)} {'is' if len(near) == 1 else 'are'} not separated from it."
+        assert near and said in "".join(page.conclusion)
+        assert "Under lag 32 nothing was measured" in "".join(page.words) and page.words.count("not measured") == 1
+    summary = made_up(budget=20_000) | {"measured_from": None}
+    assert summary["answer"]["separated"]
+    written(tmp_path / "firm", summary)
+    page = checked(tmp_path / "firm")
+    assert "Of the other candidates every one is separated." in "".join(page.conclusion)
+    assert "nothing was measured" not in "".join(page.words) and "not measured" not in page.words
+
+
 def test_same_summary_same_bytes(full: Page, tmp_path: Path):
     directory, summary, paths = full
     kept = copy.deepcopy(summary)

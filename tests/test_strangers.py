@@ -207,6 +207,32 @@ def test_a_candidate_that_diverged(command: Any, tmp_path: Path):
     assert command(*READ_BY["report"](run)).code == 0
 
 
+@pytest.mark.parametrize("kind", ["continuation", "unwidened"])
+@pytest.mark.parametrize(("figure", "exactly"), [(None, "nan"), (None, None), (1.5, (1.5).hex())])
+def test_a_figure_that_its_losses_do_not_give(kind: str, figure: Any, exactly: Any, command: Any, tmp_path: Path):
+    """Though all losses are numbers; neither a mean nor a claim is taken of it."""
+
+    def edit(receipt: Any) -> None:
+        own = {"continuation": "perturbed", "unwidened": "unwidened"}[kind]
+        cell = next(c for c in receipt["cells"] if (c["operator"], c["kind"]) == (own, "continuation"))
+        cell["metrics"]["auc"], cell["exact"]["auc"] = figure, exactly
+
+    run = other(edit, tmp_path / "run")
+    for verb in ("report", "claims"):
+        done = command(verb, str(run))
+        assert done.code == 2 and done.err.count("\n") == 1 and "is not that of its losses" in done.err, done.err
+
+
+def test_no_number_is_not_readable_as_none(command: Any, tmp_path: Path):
+    """A figure that is there in full precision is there for people too."""
+
+    def edit(receipt: Any) -> None:
+        next(c for c in receipt["cells"] if c["kind"] == "continuation")["metrics"]["auc"] = None
+
+    done = command("report", str(other(edit, tmp_path / "run")))
+    assert done.code == 1 and "its readable and its exact figures differ" in done.err, done.err
+
+
 def damaged(path: Path, edit: Callable[[Any], None]) -> None:
     record = json.loads(path.read_text())
     edit(record)

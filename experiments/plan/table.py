@@ -22,7 +22,8 @@ def table(devices: int) -> list[Record]:
         row: Record = {"model": name, "chip": kind, "chips": chips}
         state = shapes_of(TrainConfig(model))
         try:
-            found = choose(state, CHIPS[kind], chips, batches(chips, TABLE["batch"], model.max_seq_len))
+            ways = batches(chips, TABLE["batch"], model.max_seq_len, evaluated=1)
+            found = choose(state, CHIPS[kind], chips, ways)
             whole = planned(state, CHIPS[kind], chips, found)
             best, tokens = whole["best"], found.batch.tokens
             row |= {"parameters": whole["parameters"], "shards": found.batch.shards, **best}

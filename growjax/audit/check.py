@@ -65,7 +65,7 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
     check_ended(receipt, spec)
     check(spec)
     run.check_own("report")
-    if (run.data / INFO).exists():
+    if (run.data / INFO).exists() or any(run.cells.glob("*/result.json")):
         data = next(cell for cell in receipt["cells"] if cell["kind"] == "data")
         tokens = check_tokens(run.data, data, corpus_of(receipt))
     else:

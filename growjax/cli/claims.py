@@ -45,13 +45,13 @@ def run(argv: list[str]) -> int:
 
 def print_claims(out: Console, found: list[Record]) -> None:
     """A line for each claim, then its rule, and the same question asked otherwise."""
-    from growjax.report.claims import SEEDS, effect, interval
+    from growjax.report.claims import SEEDS, effect, interval, rule
 
     for claim in found:
         out.print(f"\n{claim['claim']}. {claim['title']}: {claim['verdict']}", style="bold", highlight=False)
         out.print(
             f"effect {effect(claim)} {claim['unit']}, interval {interval(claim)}, n = {claim['n']} seeds, at lag "
-            f"{claim['lag']}\nholds where {claim['rule']}",
+            f"{claim['lag']}\nholds where {rule(claim)}",
             highlight=False,
         )
         table = Table("asked by", "", "verdict", "effect", "interval over seeds", "seeds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -19,6 +19,9 @@ from growjax.domains import Dtype
 from growjax.errors import UserError
 from growjax.schema import Record
 from growjax.study.spec import TargetWidths
+
+if TYPE_CHECKING:
+    from growjax.train.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,14 +49,14 @@ class PlanArguments:
     """Windows of a step; 0 takes one for each chip."""
     shards: int = 0
     """Virtual shards of a batch; 0 takes the number that is fastest of those that fit."""
-    eval_windows: int = 1
-    """Windows of a held-out batch."""
+    eval_windows: int = 0
+    """Windows of a held-out batch, which one chip evaluates at once; 0 takes as many as a step's, as `train` does."""
     dtype: Dtype | None = None
     """Of the computation; the source's own if not given."""
     operator: str = "exact_copy"
     """How the target is made, for the factors that it has."""
     candidates: int = 0
-    """Of a selection; 0 takes as many as `select` does."""
+    """Of a selection; 0 takes those of `select` that can follow the plan."""
     budget: int = 400
     """Training steps of the target in a selection, all candidates together."""
     horizon: int = 2000
@@ -75,36 +78,52 @@ def run(argv: list[str]) -> int:
     from growjax.plan.choice import batches
     from growjax.plan.described import Race, plan_growth
     from growjax.plan.here import cpu_chip
-    from growjax.select.runner import pool
+    from growjax.select.runner import able_and_left_out, pool
 
     own = [word.partition("=")[0] for word in argv if word.startswith(("--model.", "--optim."))]
-    config = _source(given, own)
-    model = config.model if given.dtype is None else config.model.replace(dtype=given.dtype)
+    source = _source(given, own)
+    model, optim = source.config.model, source.config.optim
     plan = dealt_plan(model, given.to.of(model))
     length, size = given.seq_len or model.max_seq_len, given.batch_size or given.chips
     if length > model.max_seq_len:
         raise UserError(f"windows of {length} tokens do not fit a model of {model.max_seq_len}", "lower --seq-len")
+    ways = batches(given.chips, size, length, given.shards, given.eval_windows)
     if given.chip == "cpu":
         chip = cpu_chip(given.chips, tokens=length, width=plan.target.d_model)
     else:
         chip = chip_named(given.chip)
-    ways = batches(given.chips, size, length, given.shards, given.eval_windows)
-    race = Race(given.candidates or len(pool()), given.budget, given.horizon, given.first, given.eval_every)
-    described = plan_growth(plan, config.optim, chip, given.chips, ways, race, operator=given.operator)
+    candidates = given.candidates or len(able_and_left_out(pool(), plan, optim, seed=1)[0])
+    race = Race(candidates, given.budget, given.horizon, given.first, given.eval_every)
+    described = plan_growth(source, plan, chip, given.chips, ways, race, operator=given.operator)
     print(json.dumps(described, sort_keys=True)) if given.json else print_training(console(), described)
     return 0
 
 
-def _source(given: PlanArguments, own: list[str]) -> TrainConfig:
-    if given.source is not None:
-        from growjax.study.sources import source_config
+def _source(given: PlanArguments, own: list[str]) -> TrainState:
+    """The source as shapes, its dtype as it is asked for."""
+    from growjax.plan.growth import shapes_of
+    from growjax.record.store import stored_shapes
+    from growjax.study.sources import find_state, is_checkpoint, source_config
 
-        if own:
-            raise UserError(f"{given.source} has a model and an optimizer of its own", f"leave out {' '.join(own)}")
-        return source_config(given.source)
-    if not own:
+    if given.source is None and not own:
         raise UserError("there is nothing to plan for", "name a source, or give a model by --model.d-model and others")
-    return TrainConfig(given.model, given.optim)
+    if given.source is not None and own:
+        raise UserError(f"{given.source} has a model and an optimizer of its own", f"leave out {' '.join(own)}")
+    if given.source is None:
+        model = given.model if given.dtype is None else given.model.replace(dtype=given.dtype)
+        return shapes_of(TrainConfig(model, given.optim))
+    path = given.source
+    source = shapes_of(source_config(path)) if is_checkpoint(path) else stored_shapes(find_state(path))
+    config = source.config
+    if given.dtype is None:
+        return source
+    model = config.model.replace(dtype=given.dtype)
+    if model.param_dtype != config.model.param_dtype:
+        raise UserError(
+            f"--dtype is {given.dtype}, and {path} is kept in {config.model.param_dtype}",
+            "choose a dtype that is kept as it is",
+        )
+    return source.replace(config=config.replace(model=model))
 
 
 def print_training(out: Console, described: Record) -> None:
@@ -151,10 +170,11 @@ def lines_of(described: Record, batch: Record) -> list[str]:
     growth, race, training = described["widening"], described["selection"], described["training"]
     tokens = batch["size"] * batch["length"] / described["best"]["seconds"]
     old, new = described["source"]["parameters"], described["parameters"]
+    where = "one chip" if set(growth["mesh"].values()) == {1} else named(growth["mesh"])
     return [
         f"{old:,} to {new:,} parameters; batches of {batch['size']} x {batch['length']} tokens in {batch['shards']} "
         f"shards, {tokens:,.0f} tokens a second; evaluations, compiling and the corpus itself come beside",
-        f"widening reads {growth['read'] / 1e9:,.3g} GB and writes {growth['written'] / 1e9:,.3g}, moves "
+        f"widening on {where} reads {growth['read'] / 1e9:,.3g} GB and writes {growth['written'] / 1e9:,.3g}, moves "
         f"{growth['moved'] / 1e9:,.3g} to each chip in {lasting(growth['seconds'])}, and holds "
         f"{growth['peak'] / 1e9:,.3g} a chip",
         f"a selection among {race['candidates']} candidates within {race['steps']:,} steps takes "

@@ -118,7 +118,7 @@ def _step_zero(straight: Straight, given: WidenArguments, folder: Path) -> Recor
 
 def _windows(opened: Opened, given: WidenArguments) -> tuple[jax.Array, str]:
     """int32 or uint16 [4, 8, T + 1], and what they are."""
-    from growjax.cli.widen import held_out_windows, random_windows
+    from growjax.cli.measuring import held_out_windows, random_windows
     from growjax.record.tokens_of import tokens_for
 
     model = opened.model

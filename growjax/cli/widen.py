@@ -13,11 +13,11 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.described import dry_run, print_plan, promise, said_of
+from growjax.cli.measuring import growth_data, held_out_windows, measured_on, random_windows, require_figures, tokens_of
 from growjax.cli.on_mesh import MeshOptions, on_mesh
 from growjax.cli.straight import run_straight
 from growjax.cli.tables import console
 from growjax.cli.widen_on_mesh import run_on_mesh
-from growjax.config import DataConfig, ModelConfig
 from growjax.errors import CheckFailed, UserError
 from growjax.files import require_path, whole_directory, write_text
 from growjax.schema import Record
@@ -26,8 +26,6 @@ from growjax.study.spec import TargetWidths
 if TYPE_CHECKING:
     import jax
 
-    from growjax.data.tokens import TokenFile
-    from growjax.grow.operator import GrowthData
     from growjax.grow.plan import WidthPlan
     from growjax.train.state import TrainState
 
@@ -76,7 +74,7 @@ def _widen(given: WidenArguments) -> int:
     from growjax.cli.moments import read_with_moments, whole_state
     from growjax.grow.plan import make_plan
     from growjax.grow.widen import followed_plan, widen
-    from growjax.record.tokens_of import Origin, origin_of, tokens_for
+    from growjax.record.tokens_of import Origin, origin_of
     from growjax.streams import root_key
     from growjax.study.sources import is_checkpoint
     from growjax.train.check import check_finite
@@ -94,17 +92,17 @@ def _widen(given: WidenArguments) -> int:
     source, state, extras = read_with_moments(given.source, given.moments, given.tokens)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
-    tokens = None
-    if extras is not None and extras.config and given.tokens is None:
+    tokens = tokens_of(source, given.tokens, state.config.model.vocab_size, extras)
+    if tokens is None:
         windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
-        tokens = tokens_for(source, given.tokens, state.config.model.vocab_size)
         windows = held_out_windows(tokens, state.config.model.max_seq_len)
         data, origin = growth_data(tokens, windows), origin_of(tokens)
     operator, key = given.operator, root_key(given.seed, "study")
     wide = widen(state, plan, operator=operator, key=key, data=data)
     followed = followed_plan(plan, state.config.optim, operator=operator, key=key)
     described = _describe(followed, given.operator, state, wide, windows)
+    require_figures(described["zero_step"], given.operator)
     described |= {"origin": origin._asdict(), "measured_on": "random ids" if data is None else "held-out tokens"}
     described["bfloat16"] = "bfloat16" in (state.config.model.dtype, extras and extras.dtype)
     if extras is not None and extras.trainer:
@@ -113,14 +111,14 @@ def _widen(given: WidenArguments) -> int:
         _print(described)
     with whole_directory(given.out, replace=given.force) as folder:
         described["digest"], read_back = _store(folder, wide, extras, described, as_hf=given.as_hf)
-        described["stored"] = _measure(state, read_back, windows)
+        described["stored"] = measured_on(state, read_back, windows)
         if not given.as_hf and described["stored"] != described["zero_step"]:
             raise CheckFailed("the stored state does not measure like the one in memory: nothing was written")
         if given.as_hf:
             _card_again(folder, wide, extras, described, followed)
         else:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
-            if tokens is not None and extras is None:  # so that it can go on where its source does not lie
+            if tokens is not None and not (extras and extras.tokenizer):  # to go on where its source does not lie
                 shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
@@ -174,46 +172,6 @@ def check_out(out: Path, *, force: bool, holds: str = "state.json", kind: str = 
         raise UserError(f"--force will not replace {out}, which is no {kind}", "choose another --out")
 
 
-def held_out_windows(tokens: TokenFile, seq_len: int) -> jax.Array:
-    """uint16 or uint32 [4, 8, T + 1]: held-out windows, spread evenly."""
-    import jax.numpy as jnp
-    import numpy as np
-
-    from growjax.data.batches import as_windows
-
-    windows = as_windows(tokens.validation, min(seq_len, DataConfig.from_dict(tokens.info["config"]).seq_len))
-    if not len(windows):
-        shortest = f"holds no window of {windows.shape[-1]} held-out tokens"
-        raise UserError(f"{tokens.directory} {shortest}", "name more tokens of the same tokenizer with --tokens")
-    spread = np.arange(32) * len(windows) // 32
-    return jnp.asarray(windows[spread].reshape(4, 8, -1))
-
-
-def growth_data(tokens: TokenFile, windows: jax.Array) -> GrowthData:
-    """What an operator that trains is given: windows uint16 or uint32 [N, T + 1]."""
-    import jax.numpy as jnp
-
-    from growjax.data.batches import as_windows
-    from growjax.grow.operator import GrowthData
-
-    return GrowthData(jnp.asarray(as_windows(tokens.train, windows.shape[-1] - 1)), windows.shape[1])
-
-
-def random_windows(model: ModelConfig) -> jax.Array:
-    """int32 [4, 8, T + 1]: the same ids each time, of all the vocabulary."""
-    import jax.numpy as jnp
-    import numpy as np
-
-    length = min(model.max_seq_len, DataConfig().seq_len) + 1
-    return jnp.asarray(np.random.default_rng(0).integers(0, model.vocab_size, (4, 8, length)), jnp.int32)
-
-
-def _measure(source: TrainState, wide: TrainState, windows: jax.Array) -> dict[str, float]:
-    from growjax.measure.divergence import divergences
-
-    return divergences((source.config.model, source.params), (wide.config.model, wide.params), windows)
-
-
 def _card_again(folder: Path, wide: Any, extras: Any, described: Record, plan: WidthPlan) -> None:
     """The model card with what was measured on the saved files."""
     from growjax.checkpoints.card import History
@@ -246,7 +204,7 @@ def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainStat
         "plan": [row._asdict() for row in plan.rows()],
         "before": size(state),
         "after": size(wide),
-        "zero_step": _measure(state, wide, windows),
+        "zero_step": measured_on(state, wide, windows),
         "schedule": {"step": int(wide.opt_state.schedule_step), "horizon": wide.config.optim.total_steps},
         "law": law_parts(state, plan, wide),
         "escape": {**seen._asdict(), "dead": seen.dead},

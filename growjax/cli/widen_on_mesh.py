@@ -27,7 +27,8 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     import numpy as np
 
     from growjax.checkpoints import keep, kept
-    from growjax.cli.widen import check_out, growth_data, held_out_windows
+    from growjax.cli.measuring import growth_data, held_out_windows
+    from growjax.cli.widen import check_out
     from growjax.data.tokenizer import FILE
     from growjax.grow.plan import dealt_plan
     from growjax.grow.registry import parse_operator
@@ -49,8 +50,8 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     described["bfloat16"] = "bfloat16" in (config.model.dtype, extras and extras.dtype)
     if extras is not None and extras.trainer:
         described["moments"] = extras.trainer["moments"]
+    tokens = _tokens(source, given, config.model)
     imported = extras is not None and bool(extras.config)
-    tokens = None if imported and given.tokens is None else _tokens(source, given, config.model)
     origin = origin_of(tokens) if tokens else Origin() if imported else recorded_origin(source)
     windows, batch_size = None, 0
     if tokens is not None and operator.operator.trains:
@@ -70,7 +71,7 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
         write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
         if extras is not None:
             keep(extras, folder)
-        elif own := tokens.directory / FILE if tokens else own_tokenizer(source):
+        if not (extras and extras.tokenizer) and (own := tokens.directory / FILE if tokens else own_tokenizer(source)):
             shutil.copyfile(own, folder / FILE)
     _say(given.out, described, given.json)
     return 0
@@ -86,7 +87,7 @@ def _described(given: WidenArguments, plan: WidthPlan, optim: OptimConfig) -> Re
         described[side]["state_bytes"] = described[side].pop("bytes")
     del described["least_bytes"]  # of one process alone
     described["road"] = f"on a mesh of {given.mesh}"
-    if not parse_operator(given.operator).copies or plan.maps["vocab"].grown:
+    if not parse_operator(given.operator).by_pieces(plan):
         described["road"] += ", every process the whole state"
     return described
 

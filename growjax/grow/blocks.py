@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from growjax.draws import Sites, normals, uniforms
 from growjax.grow.copying import along, copy_leaf, without
@@ -139,11 +140,17 @@ def old_scale(spec: ParamSpec, plan: WidthPlan, starts: dict[str, Start]) -> np.
 
 def orthogonal(n: int, *, key: jax.Array, keep_mean: bool) -> np.ndarray:
     """float64 [n, n]: an orthogonal matrix, uniform (Mezzadri 2007, arXiv math-ph/0609050, section 5); with
-    `keep_mean` uniform among those that leave the vector of ones in place."""
+    `keep_mean` uniform among those that leave the vector of ones in place. NumPy's products sum in another order on
+    another number of threads, so they have one."""
+    with threadpool_limits(1, "blas"):
+        return _orthogonal(n, key=key, keep_mean=keep_mean)
+
+
+def _orthogonal(n: int, *, key: jax.Array, keep_mean: bool) -> np.ndarray:
     if keep_mean and n > 1:
         ones = np.ones(n) / np.sqrt(n)
         basis, _ = np.linalg.qr(np.concatenate([ones[:, None], np.eye(n)[:, 1:]], axis=1))
-        inner = orthogonal(n - 1, key=key, keep_mean=False)
+        inner = _orthogonal(n - 1, key=key, keep_mean=False)
         rest = basis[:, 1:]
         return np.outer(ones, ones) + rest @ inner @ rest.T
     q, r = np.linalg.qr(np.asarray(jax.random.normal(key, (n, n), jnp.float64)))

@@ -209,6 +209,10 @@ class Composition:
         """Whether arrays are only copied, multiplied entry by entry and begun anew: what can be done to a piece."""
         return self.operator.leafwise is cloned and all(part.leafwise is untouched for part, _ in self.parts)
 
+    def by_pieces(self, plan: WidthPlan) -> bool:
+        """Whether a state that lies cut on a mesh is widened piece by piece; else every process widens the whole."""
+        return self.copies and not plan.maps["vocab"].grown
+
     def leafwise(self, plan: WidthPlan, *, streams: Streams) -> Leafwise | None:
         """What `apply` does to parameters one by one, by the plan that is really followed; None where the operator
         says of none."""

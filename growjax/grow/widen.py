@@ -14,6 +14,7 @@ from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan, check_same, vocabulary_grown
 from growjax.grow.registry import parse_operator
 from growjax.grow.vocab import grow_vocab, new_tokens
+from growjax.limits import require_room
 from growjax.mesh.cutting import mesh_of, on_host, settled
 from growjax.model.decoder import param_shapes
 from growjax.streams import Streams
@@ -37,7 +38,7 @@ def widen(
     only its own streams at step 0. New tokens are added first, for every operator in the same way. `data` is for
     operators that train; `exchanged` gives streams by name the randomness of a replicate. Raises `UserError` for an
     unknown operator, a plan for another source or one that changes more than widths, what the operator cannot follow,
-    or a state whose arrays are not those of its configuration.
+    a state whose arrays are not those of its configuration, or a candidate that cannot fit in memory.
 
     A state that lies cut on a mesh (`growjax.mesh`) gives a candidate that does, the same bits. Operators that only
     copy, `exact_copy`, `lockstep`, `asymmetric_reset`, `net2net` and `hypercloning`, and parts that change no weights,
@@ -52,7 +53,9 @@ def widen(
     made = parse_operator(operator)
     own = made.follow(plan, state.config.optim, streams=streams)
     mesh = mesh_of(state.step)
-    if mesh is not None and not (made.copies and not own.maps["vocab"].grown):
+    if mesh is None or not made.by_pieces(own):
+        require_room(state.config.replace(model=plan.target))
+    if mesh is not None and not made.by_pieces(own):
         state = jax.tree.map(jnp.asarray, on_host(state, mesh))
     state, own = grow_vocab(state, own)
     new = made.apply(state, own, streams=streams, data=data)

@@ -16,6 +16,7 @@ from growjax.grow.copying import clone_params
 from growjax.grow.factors import copy_factors, law_factors, no_factors, no_warm, times_factors
 from growjax.grow.moments import law_moments
 from growjax.grow.plan import WidthPlan
+from growjax.grow.vocab import grow_vocab
 from growjax.measure.divergence import divergences
 from growjax.measure.escape import activation_escape, gradient_escape, tree_escape
 from growjax.model.decoder import Params
@@ -61,6 +62,7 @@ def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str
         pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
         return all(bool(jnp.all(x == y)) for x, y in pairs if x.size and y.size)
 
+    source, plan = grow_vocab(source, plan)  # new tokens cost the probabilities alone
     moments = law_moments(source.opt_state, plan)
     parts = {
         "weights": same(clone_params(source.params, plan), wide.params),

@@ -24,7 +24,7 @@ from growjax.values import finite_number
 RESERVED = frozenset({
     "eval_steps", "eval_loss", "train_loss_mean", "clones_identical", "parameters",
     "source", "candidate", "regime", "replicate", "lag", "n", "family", "control", "rank", "auc_sd",
-    "tokens_saved", "tokens_saved_more",
+    "tokens_saved", "tokens_saved_more", "diverged", "n_diverged",
 })  # fmt: skip
 """What cells and tables hold beside measures."""
 
@@ -63,6 +63,11 @@ def measures() -> tuple[Measure, ...]:
 def measures_at(where: Where) -> tuple[Measure, ...]:
     """Those taken at a place, in the order of its table."""
     return tuple(m for m in measures() if m.where == where)
+
+
+def own_of_curve(where: Where) -> tuple[Measure, ...]:
+    """growjax's own at a place that follow from the loss curve alone."""
+    return tuple(m for m in BUILTIN if m.where == where and m.of_curve)
 
 
 def other_measures(where: Where) -> tuple[Measure, ...]:

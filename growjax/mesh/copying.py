@@ -6,6 +6,7 @@ a device has its old piece, its new piece and the piece that goes by.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -16,11 +17,27 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from growjax.mesh.cutting import cut_of_array, mesh_of, piece, shape_of
-from growjax.mesh.rules import cut_like, cut_of, names_of
+from growjax.mesh.rules import Cut, MeshAxis, MeshShape, cut_like, cut_of, names_of
 from growjax.model.axes import ParamSpec
 
 Indices = tuple[jax.Array | None, ...]
 """For each axis int32 [new]: which old position each new one copies; None where the axis stays as it is."""
+
+
+def moving(old: Cut, new: Cut, grows: Sequence[bool]) -> list[bool]:
+    """Axes along which a device's new piece may copy what stands elsewhere: those that grow, or are cut otherwise."""
+    return [grown or before != after for before, after, grown in zip(old, new, grows, strict=True)]
+
+
+def rounds(old: Cut, new: Cut, grows: Sequence[bool]) -> list[MeshAxis]:
+    """The axes of a mesh along which old pieces go round, the outermost first."""
+    return [over for over, moves in zip(old, moving(old, new, grows), strict=True) if moves and over is not None]
+
+
+def handed_on(axes: Sequence[MeshAxis], shape: MeshShape) -> dict[MeshAxis, int]:
+    """How often a device hands on what it holds along each of the axes: along an inner one once more for every step
+    along those around it."""
+    return {axis: math.prod(map(shape.along, axes[: number + 1])) for number, axis in enumerate(axes)}
 
 
 def copy_cut(
@@ -42,7 +59,8 @@ def _copied(leaf: jax.Array, index: Indices, times: jax.Array | None, *, mesh: M
     shape, ndim = shape_of(mesh), leaf.ndim
     old = tuple(source) + (None,) * (ndim - len(source))
     wide = [size if i is None else len(i) for size, i in zip(leaf.shape, index, strict=True)]
-    moves = [i is not None or old[axis] != target[axis] for axis, i in enumerate(index)]
+    grows = [i is not None for i in index]
+    moves = moving(old, tuple(target), grows)
 
     def local(leaf: jax.Array, index: Indices, times: jax.Array | None) -> jax.Array:
         wanted = []
@@ -61,11 +79,12 @@ def _copied(leaf: jax.Array, index: Indices, times: jax.Array | None, *, mesh: M
                 part = jnp.take(part, jnp.clip(inside, 0, size - 1), axis=axis)
             return jnp.where(held, part, out)
 
-        def round_(axes: Sequence[str], out: jax.Array, part: jax.Array, at: Mapping[str, jax.Array]) -> tuple:
+        def round_(axes: Sequence[MeshAxis], out: jax.Array, part: jax.Array, at: Mapping[str, jax.Array]) -> tuple:
+            """`handed_on` says how often it hands a piece on."""
             if not axes:
                 return take(part, out, at), part
             axis, *rest = axes
-            devices = getattr(shape, axis)
+            devices = shape.along(axis)
 
             def one(number: jax.Array, carry: tuple) -> tuple:
                 where = (jax.lax.axis_index(axis) + number) % devices
@@ -74,9 +93,8 @@ def _copied(leaf: jax.Array, index: Indices, times: jax.Array | None, *, mesh: M
 
             return jax.lax.fori_loop(0, devices, one, (out, part))
 
-        axes = [over for axis, over in enumerate(old) if over is not None and moves[axis]]
         empty = jnp.zeros([size // shape.along(over) for size, over in zip(wide, target, strict=True)], leaf.dtype)
-        out = round_(axes, empty, leaf, {})[0]
+        out = round_(rounds(old, tuple(target), grows), empty, leaf, {})[0]
         if times is None:
             return out
         return out * piece(times, P(*cut_like(tuple(target), times.shape)), shape)

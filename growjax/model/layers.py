@@ -222,6 +222,11 @@ def rotate(x: jax.Array, cos_TK: jax.Array, sin_TK: jax.Array, rope_dim: int, tu
     return x * cos + other * sin
 
 
+def dropped_of(rate: float) -> int:
+    """How many of 65,536 values of a word a dropout rate drops."""
+    return round(rate * 65536)
+
+
 def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
     """Inverted dropout on x [..., D]: an entry is kept where its 16 random bits are at least `round(rate * 65536)`.
 
@@ -230,7 +235,7 @@ def dropout(x: jax.Array, rate: float, *, key: jax.Array) -> jax.Array:
     expectation is x to rounding. Raises `RuntimeError` where jax has 64-bit numbers switched off.
     """
     size = x.shape[-1]
-    threshold = round(rate * 65536)
+    threshold = dropped_of(rate)
     words = jax.random.bits(key, (*x.shape[:-1], (size + 3) // 4), jnp.uint64)
     if words.dtype != jnp.uint64:
         raise RuntimeError(

@@ -35,6 +35,8 @@ class Chip:
     """Whose figures these are."""
     launch: float = 0.0
     """Seconds to start a program over all chips, where they were measured."""
+    shared: float | None = None
+    """Bytes of the one machine's memory that all of them share; None where each has its own."""
 
     def rate(self, dtype: str) -> float:
         """Of products in a dtype. Raises `UserError` where there is no public figure."""
@@ -45,9 +47,19 @@ class Chip:
             )
         return self.rates[dtype]
 
-    def link_among(self, chips: int) -> float:
-        """The slowest link among so many chips. Raises `UserError` where no figure was found."""
-        if chips <= self.joined:
+    def among(self, chips: int) -> Chip:
+        """As one of so many."""
+        if self.shared is None:
+            return self
+        return dataclasses.replace(self, memory=self.shared / chips, joined=chips)
+
+    def joins(self, group: int, chips: int) -> bool:
+        """Whether every group of so many of the chips, one group after the other, lies within those that are joined."""
+        return chips <= self.joined or self.joined % group == 0
+
+    def link_among(self, group: int, chips: int) -> float:
+        """The slowest link within groups of so many of the chips. Raises `UserError` where no figure was found."""
+        if self.joins(group, chips):
             return self.link
         if self.beyond is None:
             raise UserError(

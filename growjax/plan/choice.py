@@ -10,13 +10,11 @@ from growjax.mesh.rules import MeshShape, meshes, require_shards
 from growjax.plan.chips import Chip
 from growjax.plan.memory import Batch, Phase, peak, phases
 from growjax.plan.roofline import Seconds, step_seconds
-from growjax.plan.saved import Saved, saved
+from growjax.plan.saved import Saved, evaluation_work, saved
 from growjax.train.state import TrainState
 
 USABLE = 0.9
 """Of a chip's memory; the rest is taken to be the system's, or lost between arrays."""
-
-MOST_CHIPS = 8192
 
 
 class Option(NamedTuple):
@@ -31,9 +29,9 @@ class Option(NamedTuple):
     """Empty where it runs."""
 
 
-def batches(chips: int, size: int, length: int, shards: int = 0, evaluated: int = 1) -> list[Batch]:
-    """The batch on so many chips, in so many virtual shards, or (0) in every number of them that suits: from one for
-    each chip, doubled, down to one window in each. Raises `UserError` where it has no equal shards."""
+def batches(chips: int, size: int, length: int, shards: int = 0, evaluated: int = 0) -> list[Batch]:
+    """The batch on so many chips, in so many virtual shards, or (0) in every number of them that suits: a multiple of
+    the chips that divides the batch. Raises `UserError` where it has no equal shards."""
     if size % (shards or chips):
         raise UserError(
             f"a batch of {size} has no {shards or chips} equal shards",
@@ -41,14 +39,16 @@ def batches(chips: int, size: int, length: int, shards: int = 0, evaluated: int 
         )
     require_shards(MeshShape(fsdp=chips), shards or chips)
     if shards:
-        return [Batch(size, length, shards, evaluated)]
-    numbers = [chips << n for n in range(size.bit_length()) if size % (chips << n) == 0]
-    return [Batch(size, length, number, evaluated) for number in numbers]
+        return [Batch(size, length, shards, evaluated or size)]
+    numbers = [number for number in range(chips, size + 1, chips) if size % number == 0]
+    return [Batch(size, length, number, evaluated or size) for number in numbers]
 
 
 def kept_by(state: TrainState, batch: Batch, chip: Chip) -> Saved:
     """What a shard keeps and works in on a chip."""
-    return saved(state.config, batch.windows, batch.length, cpu=chip.name == "cpu")
+    cpu = chip.name == "cpu"
+    evaluation = evaluation_work(state.config.model, batch.held_out, batch.length, cpu=cpu)
+    return saved(state.config, batch.windows, batch.length, cpu=cpu)._replace(evaluation=evaluation)
 
 
 def options(state: TrainState, chip: Chip, chips: int, batch: Batch) -> list[Option]:
@@ -58,6 +58,12 @@ def options(state: TrainState, chip: Chip, chips: int, batch: Batch) -> list[Opt
 
 
 def _option(state: TrainState, chip: Chip, mesh: MeshShape, batch: Batch, kept: Saved) -> Option:
+    found = _held(state, chip, mesh, batch, kept)
+    return found if found.why_not else found._replace(seconds=step_seconds(state, mesh, batch, kept, chip))
+
+
+def _held(state: TrainState, chip: Chip, mesh: MeshShape, batch: Batch, kept: Saved) -> Option:
+    """A mesh by its memory alone."""
     try:
         require_model(mesh, state.config.model)
     except UserError as error:
@@ -66,7 +72,7 @@ def _option(state: TrainState, chip: Chip, mesh: MeshShape, batch: Batch, kept: 
     if most.total > USABLE * chip.memory:
         needed, there = most.total / 1e9, USABLE * chip.memory / 1e9
         return Option(mesh, most, None, f"takes {needed:,.1f} GB a chip ({most.name}) of {there:,.1f}")
-    return Option(mesh, most, step_seconds(state, mesh, batch, kept, chip), "")
+    return Option(mesh, most, None, "")
 
 
 class Choice(NamedTuple):
@@ -91,28 +97,36 @@ def fastest(state: TrainState, chip: Chip, chips: int, given: list[Batch]) -> Ch
 
 
 def least_chips(state: TrainState, chip: Chip, batch: Batch) -> int | None:
-    """The least number of chips, a power of two, on which the batch can be trained in some number of shards; None
-    where there is none."""
-    for chips in (1 << n for n in range(min(batch.size, MOST_CHIPS).bit_length())):
-        if batch.size % chips == 0 and fastest(
-            state, chip, chips, batches(chips, batch.size, batch.length, 0, batch.evaluated)
-        ):
-            return chips
+    """The least number of chips, of those that divide the batch, whose memory takes it in some number of shards on some
+    mesh; None where there is none."""
+    for chips in (number for number in range(1, batch.size + 1) if batch.size % number == 0):
+        own = chip.among(chips)
+        for way in batches(chips, batch.size, batch.length, 0, batch.evaluated):
+            kept = kept_by(state, way, own)
+            if any(not _held(state, own, mesh, way, kept).why_not for mesh in meshes(chips)):
+                return chips
     return None
 
 
 def choose(state: TrainState, chip: Chip, chips: int, given: list[Batch]) -> Choice:
     """The cheapest way. Raises `UserError` where none runs, with the least number of chips that would do."""
+    chip.rate(state.config.model.dtype)
     found = fastest(state, chip, chips, given)
     if found is not None:
         return found
     tried = [o for batch in given for o in options(state, chip, chips, batch)]
     fewest = min((o for o in tried if o.peak), key=lambda o: o.peak.total if o.peak else 0, default=tried[0])
+    fault = f"nothing fits on {chips} of {chip.name}: {fewest.mesh} {fewest.why_not}"
     least = least_chips(state, chip, given[-1])
-    raise UserError(
-        f"nothing fits on {chips} of {chip.name}: {fewest.mesh} {fewest.why_not}",
-        f"the least that would do are {least}: --chips {least}, without --shards"
-        if least
-        else "no number of them would do, since each computes with all parameters and gradients: choose another "
-        "--chip, a shorter --seq-len or a smaller target",
-    )
+    if least is None:
+        raise UserError(
+            f"{fault}, and no number of them that divides a batch of {given[-1].size} would do",
+            "choose another --chip or --batch-size, a shorter --seq-len or a smaller target, since each computes with "
+            "all parameters and gradients, and one evaluates --eval-windows",
+        )
+    if least > chip.joined and chip.beyond is None and chip.shared is None:
+        raise UserError(
+            f"{fault}; {least} have the memory, but what joins more than {chip.joined} has no public figure here",
+            "choose another --chip, a smaller --batch-size or a smaller target",
+        )
+    raise UserError(fault, f"the least that would do are {least}: --chips {least}, without --shards")

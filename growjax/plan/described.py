@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from growjax.config import OptimConfig, TrainConfig
 from growjax.grow.plan import WidthPlan
 from growjax.model.decoder import count_params, flops_per_token
 from growjax.plan.chips import Chip
 from growjax.plan.choice import Choice, Option, batches, choose, fastest
-from growjax.plan.growth import selecting, shapes_of, target_shapes, widening
+from growjax.plan.growth import place_of, selecting, target_shapes, widening
 from growjax.plan.memory import Batch
 from growjax.schema import Record
 from growjax.train.state import TrainState
@@ -50,23 +49,25 @@ def described(option: Option) -> Record:
 
 
 def plan_growth(
-    plan: WidthPlan, optim: OptimConfig, chip: Chip, chips: int, given: list[Batch], race: Race, *, operator: str
+    source: TrainState, plan: WidthPlan, chip: Chip, chips: int, given: list[Batch], race: Race, *, operator: str
 ) -> Record:
-    """Widening a source, training what comes of it, and selecting among candidates for that. Raises `UserError` where
-    nothing fits, with the least number of chips that would do."""
-    source = shapes_of(TrainConfig(plan.source, optim))
-    target = target_shapes(plan, optim, operator=operator)
+    """Widening a source (arrays or their shapes), training what comes of it, and selecting among candidates for that.
+    Raises `UserError` where the operator cannot follow the plan, or nothing fits, with the least number of chips that
+    would do."""
+    target = target_shapes(source, plan, operator=operator)
     found = choose(target, chip, chips, given)
     assert found.best.seconds is not None
     step = found.best.seconds.total
     each, slower = fewest(target, chip, chips, found) or (chips, step)
+    place = place_of(source, plan, found.best.mesh, operator=operator)
+    growth = widening(source, target, plan, place, chip)
     cost = selecting(source, target, chips=chips, each=each, step=slower, **race._asdict())
     return {
         "operator": operator,
         "source": {"parameters": count_params(plan.source)},
         "plan": [row._asdict() for row in plan.rows()],
         **planned(target, chip, chips, found),
-        "widening": widening(source, target, found.best.mesh, chip)._asdict(),
+        "widening": growth._asdict() | {"mesh": place._asdict()},
         "selection": cost._asdict() | {"chips_each": each, "step_seconds": slower},
         "training": {"steps": race.horizon, "seconds": race.horizon * step},
     }
@@ -76,7 +77,7 @@ def fewest(state: TrainState, chip: Chip, chips: int, found: Choice) -> tuple[in
     """The fewest of the chips on which one candidate trains, and a step's seconds there: the more candidates train side
     by side, the less goes over links. None where only all of them do."""
     batch = found.batch
-    for each in (n for n in range(1, chips) if chips % n == 0):
+    for each in (n for n in range(1, chips) if chips % n == 0 and (chip.joins(n, chips) or n % chip.joined == 0)):
         way = fastest(state, chip, each, batches(each, batch.size, batch.length, batch.shards, batch.evaluated))
         if way is not None and way.best.seconds is not None:
             return each, way.best.seconds.total

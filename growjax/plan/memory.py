@@ -58,8 +58,8 @@ class Batch(NamedTuple):
     """Tokens of a window."""
     shards: int
     """Virtual shards."""
-    evaluated: int = 1
-    """Windows of a held-out batch."""
+    evaluated: int = 0
+    """Windows of a held-out batch, which one device computes at once; 0: as many as a step's, as `train` has them."""
 
     @property
     def tokens(self) -> int:
@@ -70,24 +70,31 @@ class Batch(NamedTuple):
         """Of one shard."""
         return self.size // self.shards
 
+    @property
+    def held_out(self) -> int:
+        """Windows of a held-out batch."""
+        return self.evaluated or self.size
+
 
 def leaves(state: TrainState, mesh: MeshShape) -> Iterator[Leaf]:
     """The arrays of a state (arrays or their shapes), each parameter's and what goes with it."""
     specs = jax.tree.leaves(param_specs(state.config.model), is_leaf=is_spec)
     cuts = [cut_of(names_of(s), p.shape, mesh) for s, p in zip(specs, jax.tree.leaves(state.params), strict=True)]
-    opt, law = state.opt_state, state.law
-    trees: list[tuple[str, Any]] = [
-        ("parameters", state.params), ("moments", opt.mu), ("moments", opt.nu), ("counts", opt.count)
-    ]  # fmt: skip
-    if law is not None:
-        trees += [("factors", tree) for tree in law if tree is not None]
-    for kind, tree in trees:
-        for cut, leaf in zip(cuts, jax.tree.leaves(tree), strict=True):
+    for kind, tree in trees_of(state):
+        for cut, leaf in zip(cuts, tree, strict=True):
             own, size = cut_like(cut, leaf.shape), leaf.dtype.itemsize
             whole = size * math.prod(leaf.shape)
             yield Leaf(kind, whole, size * math.prod(piece_shape(own, leaf.shape, mesh)), own)
-    for leaf in (state.step, opt.schedule_step):
+    for leaf in (state.step, state.opt_state.schedule_step):
         yield Leaf("counts", leaf.dtype.itemsize, leaf.dtype.itemsize, ())
+
+
+def trees_of(state: TrainState) -> Iterator[tuple[str, list[Any]]]:
+    """What goes with the parameters, by kind: a leaf for each of them, in their order."""
+    opt, law = state.opt_state, state.law or ()
+    trees = [("parameters", state.params), ("moments", opt.mu), ("moments", opt.nu), ("counts", opt.count)]
+    for kind, tree in (*trees, *(("factors", tree) for tree in law if tree is not None)):
+        yield kind, jax.tree.leaves(tree)
 
 
 def held(rows: list[Leaf]) -> dict[str, int]:
@@ -113,7 +120,7 @@ def phases(state: TrainState, mesh: MeshShape, batch: Batch, kept: Saved) -> lis
     whole, largest = sum(row.whole for row in params), max(row.whole for row in params)
     tokens = 8 * batch.tokens
     found = {"batch": tokens, "activations": kept.activations, "temporaries": kept.temporaries}
-    evaluated = {"temporaries": evaluation_work(state, batch)}
+    evaluated = {"temporaries": kept.evaluation}  # by the first chip, all windows, on parameters gathered whole
     if mesh.size == batch.shards == 1:
         return [
             Phase("gradients", own | {"gradients": whole} | found),
@@ -163,10 +170,3 @@ def _summed(params: list[Leaf], mesh: MeshShape, parts: int) -> int:
         return laid + rows * row.piece + (rows - 1) * row.piece * (mesh.data == 1)
 
     return max(map(one, params))
-
-
-def evaluation_work(state: TrainState, batch: Batch) -> int:
-    """An estimate: logits of a held-out batch, in their own dtype and in float64, with their exponentials."""
-    model = state.config.model
-    tokens = batch.evaluated * batch.length
-    return tokens * (model.vocab_size * (4 + 8 + 8) + 4 * (2 * model.d_ff + 4 * model.d_model))

@@ -126,9 +126,9 @@ def link_traffic(rows: Sequence[Leaf], mesh: MeshShape, batch: Batch) -> dict[Me
 
 
 def axis_link(mesh: MeshShape, axis: MeshAxis, chip: Chip) -> float:
-    """The link over which the chips along an axis reach each other: those along the fastest axes stand nearest."""
+    """The slowest link over which chips along an axis reach each other: those along the fastest axes stand nearest."""
     after = AXES[AXES.index(axis) :]
     reach = 1
     for name in after:
         reach *= mesh.along(name)
-    return chip.link_among(reach)
+    return chip.link_among(reach, mesh.size)

@@ -17,7 +17,7 @@ from growjax.errors import CheckFailed
 from growjax.files import write_text
 from growjax.preflight.busy import busy_device
 from growjax.schema import Record
-from growjax.source import source_digest
+from growjax.source import folder_digest, source_digest
 
 RERUN = "run on a device that nobody else uses; if it still fails, this backend is not to be used"
 
@@ -40,7 +40,7 @@ def preflight(*, cache: Path | None = None) -> Record:
 
 
 def _fingerprint() -> str:
-    return json_digest([runtime.environment(), runtime.pins(), source_digest()])
+    return json_digest([runtime.environment(), runtime.pins(), source_digest(), folder_digest(Path(__file__).parent)])
 
 
 def _kept(place: Path) -> Record | None:

@@ -30,10 +30,11 @@ from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
 from growjax.record.store import as_tree, load_state
 from growjax.record.types import Tree
 from growjax.schema import SCHEMA, reads
+from growjax.select.racing import check_ended
 from growjax.source import changed_modules, source_notes
 from growjax.study.receipt import check_named, given_folders, models, spec_of, tokenizer_file
 from growjax.study.runner import Watch, run_study
-from growjax.study.spec import UNWIDENED
+from growjax.study.spec import UNWIDENED, StudySpec
 
 
 class Verdict(NamedTuple):
@@ -113,6 +114,7 @@ def verify(
     chosen = choose(receipt, cells)
     check_comparable(receipt)
     spec = spec_of(receipt)
+    _check_whole(receipt, spec)
     check_named(spec, corpus)
     sources = sources or given_folders(path, receipt)
     tokenizer = tokenizer or tokenizer_file(path, spec)
@@ -137,8 +139,21 @@ def verify(
     missing = {cell["id"] for cell in again["cells"]} - {cell["id"] for cell in receipt["cells"]}
     if missing:
         raise CheckFailed(f"the receipt lacks cell {min(missing)}, which its own configuration has")
+    unknown = chosen - {cell["id"] for cell in again["cells"]}
+    if unknown:
+        text = f"cell {min(unknown)} is none that is computed for the receipt's configuration here"
+        others = source_notes(receipt["source_code"], again["source_code"])
+        raise NotComparable(f"not comparable: {'; '.join((*others, text))}") if others else CheckFailed(text)
     outcome = "different" if found else "identical"
     return Verdict(outcome, len(receipt["cells"]), len(again["cells"]), stored, found, notes)
+
+
+def _check_whole(receipt: Receipt, spec: StudySpec) -> None:
+    """Raises `CheckFailed` where a receipt's cells are not those that its own configuration has."""
+    try:
+        check_ended(receipt, spec)
+    except UserError as error:
+        raise CheckFailed(error.fault) from None
 
 
 def _code_notes(receipt: Receipt, again: Receipt, found: Difference | None) -> list[str]:

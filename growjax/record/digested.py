@@ -36,7 +36,7 @@ def damage(folder: Path, *which: str) -> list[str]:
         if (folder / page).exists() and not (folder / digests).exists():
             found.append(f"{folder / digests} is gone")
         recorded = _recorded(folder / digests)
-        if recorded is None:
+        if recorded is None or (recorded and page not in recorded):
             found.append(f"{folder / digests} is damaged")
             continue
         for name, digest in recorded.items():

@@ -142,12 +142,12 @@ def _undamaged(receipt: Tree, text: str, file: Path) -> Tree:
 
 
 def _same(a: Json, b: Json) -> bool:
-    """Whether readable figures are the exact ones, but for those that JSON has no word for."""
+    """Whether readable figures are the exact ones; None stands for those that JSON has no word for."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return a is None or exact(a) == b
+    return exact(a) == b or (a is None and b in ("nan", "inf", "-inf"))
 
 
 def _damaged_cells(text: str) -> list[str]:
@@ -267,12 +267,12 @@ def recorded_tokens(folder: Path) -> TokenFile:
     return open_tokens(folder)
 
 
-def corpus_of(receipt: Receipt | Begun) -> dict[str, str] | None:
+def corpus_of(receipt: Receipt | Begun) -> Tree | None:
     """What a receipt says of the files of its corpus; None where it is that of a run that has not ended."""
     return receipt["inputs"]["corpus"] if "inputs" in receipt else None
 
 
-def check_tokens(folder: Path, cell: DataCell, corpus: dict[str, str] | None = None) -> TokenFile:
+def check_tokens(folder: Path, cell: DataCell, corpus: Tree | None = None) -> TokenFile:
     """The tokens of a run, once they are found to be those of its cell, and of its corpus where that is known. Raises
     `CheckFailed` where they are not."""
     try:

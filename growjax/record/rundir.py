@@ -18,6 +18,7 @@ from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_cell, check_result, corpus_of, read_receipt, undamaged_header
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
+from growjax.record.types import Tree
 from growjax.schema import SCHEMA, Fields, Record, reads
 from growjax.source import source_notes
 
@@ -210,7 +211,7 @@ class RunDir:
         except (UserError, CheckFailed, OSError):
             return {}
 
-    def recorded_corpus(self) -> dict[str, str] | None:
+    def recorded_corpus(self) -> Tree | None:
         """What the receipt of a run that has ended says of the files of its corpus; None where there is none."""
         try:
             return corpus_of(read_receipt(self.path))

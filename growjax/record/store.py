@@ -33,6 +33,7 @@ from growjax.record.checksums import read_checked, with_checksum
 from growjax.record.file_types import Leaf, StateInfo, Widened
 from growjax.record.reader import RECORD_BYTES, parse, read_bytes, typed
 from growjax.schema import Record
+from growjax.train.check import check_state
 from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState
 
@@ -188,6 +189,17 @@ def load_state(directory: Path, *, mesh: Mesh | None = None) -> TrainState:
             raise DamagedState(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
     if name != info["state"]:
         raise DamagedState(f"the checkpoint {directory}/state is damaged: its digest is not the recorded one", _RESTORE)
+    return state
+
+
+def stored_shapes(directory: Path) -> TrainState:
+    """The shapes of the state of a folder, of which no array is read. Raises `UserError` where it is no state."""
+    info = read_info(directory)
+    try:
+        state = from_tree(shapes_of(info["leaves"]), TrainConfig.from_dict(info["config"]))
+        check_state(state)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{directory}/state.json describes no state of its own configuration", _RESTORE) from None
     return state
 
 

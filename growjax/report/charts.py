@@ -74,8 +74,9 @@ def _bump(axes: Axes, found: list[Row], contents: Contents) -> None:
 
 
 def utility(summary: Row, contents: Contents) -> Figure | None:
-    """Zero-step KL against the AUC at the longest lag, a point per candidate, a panel per source and regime."""
-    lag = max(contents.lags, default=None)
+    """Zero-step KL against the AUC at the longest lag at which all are ranked: a point per candidate, a panel per
+    source and regime."""
+    lag = max((r["lag"] for r in rows(summary, "ranking")), default=None)
     kl = {(r["source"], r["candidate"]): number(r.get("kl")) for r in rows(summary, "preservation")}
     found = [
         r

@@ -26,6 +26,12 @@ def interval(row: Row) -> str:
     return tables.interval(row)
 
 
+def rule(claim: Row) -> str:
+    """Where a claim holds, and what it has no evidence of."""
+    missing = ", ".join(map(str, rows(claim, "missing")))
+    return f"{claim['rule']} (no evidence of {missing})" if missing else claim["rule"]
+
+
 def decided(summary: Row) -> list[Row]:
     """A row for each claim, as it is decided, followed by those that ask it otherwise."""
     found: list[Row] = []
@@ -48,7 +54,7 @@ def markdown(summary: Row) -> str:
     lines += ["| | claim | verdict | effect | interval over seeds | seeds | holds where |", "|-|-|-|-|-|-|-|"]
     for claim in rows(summary, "claims"):
         cells = (claim["claim"], claim["title"], f"**{claim['verdict']}**", f"{effect(claim)} {claim['unit']}",
-                 interval(claim), claim["n"], claim["rule"])  # fmt: skip
+                 interval(claim), claim["n"], rule(claim))  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", "## Asked otherwise", "", "| claim | by | | verdict | effect | interval over seeds | seeds |"]
     lines.append("|-|-|-|-|-|-|-|")
@@ -72,7 +78,7 @@ def section(summary: Row) -> str:
         tables.Column("claim", lambda r: f"{text(r.get('claim'))}. {text(r.get('title'))}", False, lambda r: "prose"),
         *figures,
         tables.Column("unit", lambda r: text(r.get("unit")), False),
-        tables.Column("holds where", lambda r: text(r.get("rule")), False, lambda r: "prose"),
+        tables.Column("holds where", lambda r: text(rule(r)), False, lambda r: "prose"),
     ]
     by = [
         tables.Column("asked by", lambda r: text(r.get("by")), False),

@@ -121,7 +121,7 @@ def _continuations(drawn: Figures) -> str:
         figure(
             drawn, "flops", "Validation loss against training FLOPs after widening",
             "Validation loss against the FLOPs spent after widening. The source that continues unwidened pays less for "
-            "a step, so its line ends early: where it lies below a candidate, widening has not yet paid at that cost.",
+            "a step: where its line lies below a candidate's, widening has not yet paid at that cost.",
         ),
     ]  # fmt: skip
     return "".join(parts)

@@ -132,12 +132,18 @@ def requests(summary: Row) -> str:
 def outlooks(summary: Row) -> str:
     """How far the order at each lag could be trusted at the horizon, and by which studies."""
     reached = max((asked["lag"] for asked in rows(summary, "rungs")), default=0)
+    least = summary.get("measured_from") or 0
+
+    def remark(lag: int) -> str:
+        found = ["not measured"] * (lag < least) + ["not reached"] * (lag > reached)
+        return ", ".join(found)
+
     columns = [
         Column("lag", lambda r: count(r["lag"])),
         Column("slope", lambda r: significant(r["slope"])),
         Column("drift", lambda r: significant(r["drift"])),
         Column("noise", lambda r: significant(r["noise"])),
-        Column("", lambda r: "" if r["lag"] <= reached else "not reached", False),
+        Column("", lambda r: remark(r["lag"]), False),
     ]
     horizon = count(summary["question"]["horizon"])
     caption = (
@@ -145,6 +151,11 @@ def outlooks(summary: Row) -> str:
         "studies. Drift and noise are standard deviations in nats/token. Noise stands for this race's own where each "
         "candidate ran once; with more replicates the race takes its own."
     )
+    if any(row["lag"] < least for row in rows(summary, "outlooks")):
+        caption += (
+            f" Under lag {count(least)} nothing was measured: the figures there are carried on from longer lags by a "
+            "rule (<code>growjax/select/trust.py</code>)."
+        )
     roots = ", ".join(f"<code>{text(root)}</code>" for root in rows(summary, "trust"))
     return table(caption, columns, rows(summary, "outlooks")) + (
         f"<p>The studies are those whose receipts have the roots {roots}. They are small: how far their figures hold "

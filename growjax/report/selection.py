@@ -159,11 +159,12 @@ def _answer(summary: Row) -> str:
     spent = f"The race took {count(answer['spent'])} steps and ended at lag {count(answer['lag'])}."
     if answer["runner_up"] is None or answer["gap"] is None:
         return f"{chosen} No other candidate was left to compare it with. {spent}"
-    firm = "every" if answer["separated"] else "not every"
+    near = [one["candidate"] for one in rows(summary, "standings") if one["why"] in ("stayed", "budget")]
+    names = ", ".join(f"<code>{text(name)}</code>" for name in near)
+    firm = f"{names} {'is' if len(near) == 1 else 'are'} not separated from it" if near else "every one is separated"
     return (
         f"{chosen} Next is <code>{text(answer['runner_up'])}</code>, {fixed(answer['gap'])} nats per token of "
-        f"projected AUC behind; noise and drift reach {fixed(answer['reach'])}, and {firm} other candidate is "
-        f"separated from it. {spent}"
+        f"projected AUC behind; noise and drift reach {fixed(answer['reach'])}. Of the other candidates {firm}. {spent}"
     )
 
 

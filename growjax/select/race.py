@@ -64,19 +64,22 @@ class Left(NamedTuple):
     """How far noise and drift reach at that rung."""
     why: str
     """`separated`, `budget`, or `diverged`."""
+    request: int
+    """The number of the request after which it left, from 1 on."""
 
 
 class Verdict(NamedTuple):
     """How a race ended."""
 
     order: tuple[str, ...]
-    """All candidates, the chosen first: those that stayed by projected AUC, then those that left, the last first, and
-    behind them those that diverged."""
+    """All candidates, the chosen first: those that stayed by projected AUC, then those that left, the last first (of
+    one request the one that was least behind), and behind them those that diverged."""
     gap: float | None
-    """The runner-up's projected AUC less the chosen's at the last rung that both ran; None where nobody else was."""
+    """The runner-up's projected AUC less the chosen's at the last request, in which both ran; None where nobody else
+    was."""
     reach: float | None
     separated: bool
-    """Whether the gap is larger than noise and drift reach."""
+    """Whether every other candidate was separated, or diverged: none stayed, and none left for the budget."""
     lag: int
     replicates: int
     spent: int
@@ -203,7 +206,7 @@ class _Race:
 
     def _out(self, name: str, behind: float, reach: float, why: str) -> None:
         self.standing.remove(name)
-        self.left.append(Left(name, self.lag, behind, reach, why))
+        self.left.append(Left(name, self.lag, behind, reach, why, len(self.requests)))
 
     def advance(self, ranked: Sequence[tuple[float, str]], reach: float, noisy: bool) -> Request | None:
         """The next thing to run: further on, or one replicate more, whichever is the more uncertain; where the budget
@@ -260,7 +263,7 @@ def race(candidates: Sequence[str], rules: Rules, outlooks: Outlooks) -> Generat
 
 def _verdict(at: _Race, ranked: Sequence[tuple[float, str]], reach: float) -> Verdict:
     stayed = [name for _, name in ranked if name in at.standing]
-    latest = sorted(at.left, key=lambda one: (one.why != "diverged", one.lag, -one.behind), reverse=True)
+    latest = sorted(at.left, key=lambda one: (one.why == "diverged", -one.request, one.behind))
     gone = [one.candidate for one in latest]
     finite = [value for value, _ in ranked if math.isfinite(value)]
     gap = finite[1] - finite[0] if len(finite) > 1 else None

@@ -142,4 +142,4 @@ def check_ended(receipt: Receipt, spec: StudySpec) -> None:
     if not isinstance(spec, Selection):
         return check_whole(receipt, spec)
     size = data_of(receipt)["vocab_size"]
-    check_cells(receipt, asked_for(cells_of(receipt, spec), spec, receipt["cells"], size))
+    check_cells(receipt, spec, asked_for(cells_of(receipt, spec), spec, receipt["cells"], size))

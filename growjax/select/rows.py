@@ -30,11 +30,12 @@ class Answer(TypedDict):
     """Digest of that state."""
     runner_up: str | None
     gap: float | None
-    """The runner-up's projected AUC at the horizon less the chosen's, at the last rung that both ran."""
+    """The runner-up's projected AUC at the horizon less the chosen's, at the last request, in which both ran; None
+    where nobody else did, or all others diverged."""
     reach: float | None
     """How far noise and drift reach for such a gap, at 95 % over all comparisons of the rung."""
     separated: bool
-    """Whether every other candidate left because it was further behind than that."""
+    """Whether every other candidate left because it was further behind than noise and drift reached, or diverged."""
     lag: int
     replicates: int
     spent: int
@@ -117,6 +118,9 @@ class SelectionSummary(TypedDict):
     rules: list[Rule]
     outlooks: list[OutlookRow]
     """Of every rung, those that the race did not reach too."""
+    measured_from: int | None
+    """The least lag that anything was measured of in those studies; below it outlooks are carried on by a rule. None
+    where they are others than those of the table that comes with growjax."""
     trust: list[str]
     """Roots of the receipts of those studies."""
     run: RunFacts

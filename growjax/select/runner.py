@@ -7,8 +7,9 @@ from pathlib import Path
 
 from growjax import runtime
 from growjax.cells.executor import Executor
+from growjax.config import OptimConfig
 from growjax.errors import UserError
-from growjax.grow.plan import make_plan
+from growjax.grow.plan import WidthPlan, make_plan
 from growjax.grow.registry import parse_operator
 from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
@@ -37,6 +38,26 @@ def pool() -> tuple[str, ...]:
     return tuple(name for name in named if not parse_operator(name).operator.control)
 
 
+def able_and_left_out(
+    named: Sequence[str], plan: WidthPlan, optim: OptimConfig, *, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The operators that can follow a plan, and those that cannot. Raises `UserError` where none can."""
+    streams, why = Streams(root_key(seed, "study")), {}
+    for operator in named:
+        made = parse_operator(operator)
+        try:
+            made.follow(plan, optim, streams=streams)
+        except UserError as error:
+            why[operator] = str(error)
+    able = tuple(operator for operator in named if operator not in why)
+    if not able:
+        raise UserError(
+            f"no operator can follow the plan ({next(reversed(why.values()), '')})",
+            "name other operators, or other widths",
+        )
+    return able, tuple(why)
+
+
 def planned(spec: Selection, *, horizon: int, first: int = FIRST, table: Record | None = None) -> Selection:
     """A selection with its rungs, and with what the published studies say of each; operators that cannot follow the
     plan are left out, by name.
@@ -51,24 +72,12 @@ def planned(spec: Selection, *, horizon: int, first: int = FIRST, table: Record 
             "choose multiples of --eval-every, the horizon no less than the first rung",
         )
     source = spec.train_config(spec.data.vocab_size).model
-    plan, streams = make_plan(source, spec.to.of(source)), Streams(root_key(spec.study_seed, "study"))
-    able, left_out, why = [], [], ""
-    for operator in spec.operators:
-        made = parse_operator(operator)
-        try:
-            made.follow(plan, spec.optim, streams=streams)
-            able.append(operator)
-        except UserError as error:
-            left_out.append(operator)
-            why = str(error)
-    if not able:
-        raise UserError(f"no operator can follow the plan ({why})", "name other operators, or other widths")
+    plan = make_plan(source, spec.to.of(source))
+    able, left_out = able_and_left_out(spec.operators, plan, spec.optim, seed=spec.study_seed)
     rungs, found = ladder(horizon, spec.eval_every, first), table or published()
     (regime,) = spec.regimes
     seen = tuple(number for lag in rungs for number in outlook(found, regime, lag, horizon))
-    spec = spec.replace(
-        operators=tuple(able), left_out=tuple(left_out), rungs=rungs, outlooks=seen, trust=tuple(found["roots"])
-    )
+    spec = spec.replace(operators=able, left_out=left_out, rungs=rungs, outlooks=seen, trust=tuple(found["roots"]))
     least = least_budget(spec.candidates, rungs)
     if spec.budget < least:
         raise UserError(

@@ -12,6 +12,7 @@ from growjax.record.receipt_types import Receipt
 from growjax.select.race import Request, Verdict
 from growjax.select.racing import check_ended, entrants, outlook_of, played
 from growjax.select.rows import Left, OutlookRow, Rule, RungRow, SelectionSummary, Standing
+from growjax.select.trust import measured_from, published
 from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given
 from growjax.study.ranking import mean
@@ -76,6 +77,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         "rungs": [_rung(spec, request) for request in verdict.requests],
         "rules": _rules(spec, verdict, candidates, rungs),
         "outlooks": [OutlookRow(lag=lag, **outlook_of(spec, lag)._asdict()) for lag in spec.rungs],
+        "measured_from": _measured_from(spec),
         "trust": list(spec.trust),
         "run": run_facts(receipt, spec, data, narrow, wide),
         "source": source_row(source, data),
@@ -160,6 +162,13 @@ def _rules(
     ]
 
 
+def _measured_from(spec: Selection) -> int | None:
+    """The least lag that the table was measured from; None where it is not the one that comes with growjax."""
+    table = published()
+    (regime,) = spec.all_regimes
+    return measured_from(table, regime, spec.horizon) if list(spec.trust) == table["roots"] else None
+
+
 def _certain(verdict: Verdict) -> list[str]:
     """What the race shows."""
     found = []
@@ -178,14 +187,27 @@ def _certain(verdict: Verdict) -> list[str]:
 def _uncertain(spec: Selection, verdict: Verdict) -> list[str]:
     """What it leaves open."""
     found = []
-    if len(verdict.order) > 1 and not verdict.separated and verdict.gap is not None:
+    if verdict.gap is not None and verdict.reach is not None and verdict.gap <= verdict.reach:
         found.append(
             f"{verdict.order[0]} is ahead of {verdict.order[1]} by {verdict.gap:.4f} nats per token, and noise and "
             f"drift reach {verdict.reach:.4f}: either may be the better one."
         )
+    others = list(verdict.behind)[2:]
+    if others:
+        found.append(f"Not further behind than that: {', '.join(others)}.")
     short = [one.candidate for one in verdict.left if one.why == "budget"]
     if short:
-        found.append(f"{', '.join(short)} left because the budget did not take all that stood any further.")
+        found.append(
+            f"{', '.join(short)} left because the budget did not take all that stood any further, and not separated "
+            "from the leader: any of these may be better than what was chosen."
+        )
+    least = _measured_from(spec)
+    blind = [lag for lag in spec.rungs if least is not None and lag < least]
+    if blind:
+        found.append(
+            f"Under lag {least} of {spec.horizon} nothing was measured: how far the order at "
+            f"{', '.join(map(str, blind))} can be trusted is carried on from longer lags by a rule."
+        )
     if verdict.lag < spec.horizon:
         found.append(
             f"The race ended at lag {verdict.lag} of {spec.horizon}. How the order changes from there is known from "

@@ -140,15 +140,30 @@ def published() -> Record:
 
 
 def outlook(table: Record, regime: str, lag: int, horizon: int) -> Outlook:
-    """Linear in the logarithm of lag / horizon between rows of the table; at the horizon only noise is left. Below the
-    least ratio that was measured it is that of the least: how much more the order changes from there is not known. A
-    regime without rows takes the regime whose drift is largest."""
+    """Linear in the logarithm of lag / horizon between rows of the table; at the horizon only noise is left.
+
+    Below the least ratio nothing was measured. Slope and noise are there those of the least, and the drift grows from
+    there, for each halving of the lag, by the most that it grew by from any row to the one before: so that candidates
+    leave the later, the less is known. A regime without rows takes the regime whose drift is largest.
+    """
     regimes = table["regimes"]
     if regime not in regimes:
         return max((outlook(table, one, lag, horizon) for one in regimes), key=lambda found: found.drift)
     points = [(math.log(row["ratio"]), *(row[name] for name in Outlook._fields)) for row in regimes[regime]]
     points.append((0.0, 1.0, 0.0, points[-1][-1]))
-    at = min(max(math.log(lag / horizon), points[0][0]), 0.0)
+    log = math.log(lag / horizon)
+    at = min(max(log, points[0][0]), 0.0)
     low, high = next((a, b) for a, b in itertools.pairwise(points) if a[0] <= at <= b[0])
     part = (at - low[0]) / (high[0] - low[0])
-    return Outlook(*(x + (y - x) * part for x, y in zip(low[1:], high[1:], strict=True)))
+    found = Outlook(*(x + (y - x) * part for x, y in zip(low[1:], high[1:], strict=True)))
+    if log >= at:
+        return found
+    steepest = max(max(0.0, (a[2] - b[2]) / (b[0] - a[0])) for a, b in itertools.pairwise(points))
+    return found._replace(drift=found.drift + steepest * (at - log))
+
+
+def measured_from(table: Record, regime: str, horizon: int) -> int:
+    """The least lag, in steps, of which the table knows anything; of a regime without rows that of all the others."""
+    regimes = table["regimes"]
+    known = [regimes[regime]] if regime in regimes else list(regimes.values())
+    return max(math.ceil(found[0]["ratio"] * horizon) for found in known)

@@ -7,6 +7,7 @@ import itertools
 from growjax.config import ModelConfig
 from growjax.errors import UserError
 from growjax.limits import require_room, require_room_for_stories
+from growjax.model.layers import dropped_of
 from growjax.study.selection import Selection
 from growjax.study.spec import REGIMES, StudySpec
 
@@ -34,9 +35,10 @@ def require_vocabulary(size: int, model: ModelConfig) -> None:
 def require_samples(spec: StudySpec, n_windows: int) -> None:
     """Raises `UserError` where replicates, or levels of crossed streams, would repeat each other bit for bit on a
     corpus of so many training windows, and so be no samples."""
-    one_window, no_dropout = f"there is {n_windows} training window", "model.dropout is 0"
+    one_window, no_dropout = f"there is {n_windows} training window", f"model.dropout is {spec.model.dropout:g}"
+    drops = dropped_of(spec.model.dropout) > 0
     without = {name: why for name, why, lacks in (
-        ("order", one_window, n_windows < 2), ("dropout", no_dropout, spec.model.dropout == 0)) if lacks}  # fmt: skip
+        ("order", one_window, n_windows < 2), ("dropout", no_dropout, not drops)) if lacks}  # fmt: skip
     held = {name: f"--stream holds {name}" for name in spec.exchanged()}
     for regime in spec.all_regimes:
         live, count = REGIMES[regime], max([spec.replicates(regime), *spec.entrants(regime).values()])

@@ -60,15 +60,30 @@ def kendall_tau_b(a: list[float], b: list[float]) -> float | None:
     return float(kendalltau(x, y, variant="b")[0])  # pyright: ignore[reportArgumentType]
 
 
-def paired_interval(differences: list[float], comparisons: int) -> tuple[float, float] | None:
+def chance_variance(a: list[float], b: list[float]) -> float:
+    """Variance of tau-b if every order of `b` is as likely as any other (Daniels 1944), ties counted; neither is all
+    ties. Two values or more."""
+    n = len(a)
+
+    def rest(values: list[float]) -> float:
+        ranks = np.array(snapped(values))
+        signs = np.sign(np.subtract.outer(ranks, ranks))
+        return float((signs.sum(axis=1) ** 2).sum() / (signs**2).sum()) - 1
+
+    found = 2 / (n * (n - 1))
+    return found + 4 * rest(a) * rest(b) / (n * (n - 1) * (n - 2)) if n > 2 else found
+
+
+def paired_interval(differences: list[float], comparisons: int, least: float = 0.0) -> tuple[float, float] | None:
     """The t interval of a mean difference, at `CONFIDENCE` over all comparisons together (Bonferroni); None for fewer
-    than two pairs."""
+    than two pairs. `least` is what the deviation is known not to be under: values that can be few alone may agree by
+    chance."""
     from scipy.stats import t
 
     spread = deviation(differences)
     if spread is None:
         return None
-    n, centre = len(differences), mean(differences)
+    n, centre, spread = len(differences), mean(differences), max(spread, least)
     reach = float(t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)) * spread / math.sqrt(n)
     return centre - reach, centre + reach
 

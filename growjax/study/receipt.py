@@ -9,14 +9,17 @@ from growjax.config import ModelConfig
 from growjax.data.tokenizer import FILE, is_digest
 from growjax.errors import UserError
 from growjax.grow.plan import reached
-from growjax.record.cell_types import CellRecord, DataMetrics
+from growjax.measure.inputs import Curve
+from growjax.measure.registry import own_of_curve, value_of
+from growjax.record.cell_types import CellRecord, ContinuationCell, CrossedCell, DataMetrics, ExtensionCell, RungCell
 from growjax.record.cells import Recipe
 from growjax.record.receipt_types import Begun, Receipt
 from growjax.study.context import unwidened_lag
 from growjax.study.finalists import with_finalists
 from growjax.study.recipes import StudyCells, study_cells
+from growjax.study.replicates import diverged_step, shared
 from growjax.study.selection import Selection, read_spec
-from growjax.study.spec import StudySpec
+from growjax.study.spec import UNWIDENED, StudySpec
 
 LEVELS = 100_000
 """Most combinations of crossed streams that are summed up."""
@@ -124,7 +127,7 @@ def check_whole(receipt: Receipt, spec: StudySpec) -> None:
     cells = cells_of(receipt, spec)
     if cells.possible:  # whose finalists follow from cells that must all be there
         _check_there(receipt, cells)
-    check_cells(receipt, with_finalists(cells, spec, receipt["cells"]))
+    check_cells(receipt, spec, with_finalists(cells, spec, receipt["cells"]))
 
 
 def _check_there(receipt: Receipt, cells: StudyCells) -> None:
@@ -134,11 +137,35 @@ def _check_there(receipt: Receipt, cells: StudyCells) -> None:
         raise UserError(f"{_FAULT}: one is missing, or stands twice", _HINT)
 
 
-def check_cells(receipt: Receipt, cells: StudyCells) -> None:
-    """Raises `UserError` where a receipt's cells are not, one by one, these."""
+def check_cells(receipt: Receipt, spec: StudySpec, cells: StudyCells) -> None:
+    """Raises `UserError` where a receipt's cells are not, one by one, these, or a figure of a curve is not its own."""
     found = {_label(cell): cell["id"] for cell in receipt["cells"]}
     expected = {_expected(recipe) for recipe in cells.all()}
     for label in found.keys() - expected:
         raise UserError(f"{_FAULT}: it has no cell {found[label]}", _HINT)
     if len(found) < max(len(expected), len(receipt["cells"])):
         raise UserError(f"{_FAULT}: one is missing, or stands twice", _HINT)
+    for cell in receipt["cells"]:
+        if (
+            cell["kind"] == "continuation"
+            or cell["kind"] == "extension"
+            or cell["kind"] == "rung"
+            or cell["kind"] == "crossed"
+        ):
+            _check_figures(cell, spec)
+
+
+def _check_figures(cell: ContinuationCell | ExtensionCell | RungCell | CrossedCell, spec: StudySpec) -> None:
+    """Raises `UserError` where a recorded figure of a curve is not what its losses give. The unwidened control may go
+    on beyond the lag that all share; of a run that diverged no figure counts."""
+    metrics, lag = cell["metrics"], spec.continuation_lag if cell["operator"] == UNWIDENED else cell["lag"]
+    if diverged_step(metrics) is not None:
+        return
+    steps, losses = shared(metrics, lag)
+    curve = Curve(tuple(steps), tuple(losses))
+    for measure in own_of_curve("continuation"):
+        if measure.name in ("auc", *metrics) and metrics.get(measure.name) != value_of(measure, curve):
+            raise UserError(
+                f"the {measure.name} of the receipt's cell {cell['id']} is not that of its losses",
+                "take the file that growjax wrote",
+            )

@@ -13,6 +13,7 @@ from growjax.record.cells import Recipe, result_of
 from growjax.record.digested import PAGES, damage
 from growjax.record.integrity import check_cell, check_tokens, recorded_tokens
 from growjax.record.rundir import RunDir
+from growjax.record.types import Tree
 from growjax.schema import Record
 
 Say = Callable[[str], None]
@@ -26,7 +27,7 @@ def repair_tokens(
     recorded: Recorded,
     say: Say,
     *,
-    corpus: dict[str, str] | None = None,
+    corpus: Tree | None = None,
     can: bool = True,
 ) -> None:
     """Takes a run's tokens away where they are damaged, or are not those of its cell, or of the corpus that its receipt
@@ -34,7 +35,7 @@ def repair_tokens(
     was given."""
     if not (run.data / INFO).exists():
         if data.id in recorded:
-            say(f"the tokens in {run.data} are gone: they are made anew")
+            say(f"{run.data / INFO} is gone: the tokens are made anew")
         return
     try:
         cell = check_cell(run.cells / data.id)

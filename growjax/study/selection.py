@@ -38,11 +38,6 @@ class Selection(StudySpec):
         if not self.rungs:
             return
         require(len(self.all_regimes) == 1, f"a selection has the regimes {self.all_regimes}", "name one")
-        require(all(a < b for a, b in itertools.pairwise((0, *self.rungs))), f"the rungs {self.rungs} do not rise",
-                "give rising lags")  # fmt: skip
-        require(all(lag % self.eval_every == 0 for lag in self.rungs),
-             f"rungs {self.rungs} are no multiples of eval_every {self.eval_every}",
-             "choose a horizon and a first rung that evaluations fall on")  # fmt: skip
         require(len(self.outlooks) == OUTLOOK * len(self.rungs),
                 f"there are {len(self.outlooks)} numbers of outlooks for {len(self.rungs)} rungs",
                 f"give {OUTLOOK} of each rung")  # fmt: skip
@@ -50,6 +45,14 @@ class Selection(StudySpec):
         cells = len(self.candidates) * self.replicates_at_most * len(self.rungs)
         require(cells <= MOST_RUNGS, f"a selection of up to {cells} cells",
                 f"lower operators, replicates or rungs to {MOST_RUNGS} cells at most")  # fmt: skip
+
+    def check_lags(self) -> None:
+        """Of its rungs alone: nobody runs a probe or a continuation."""
+        require(all(a < b for a, b in itertools.pairwise((0, *self.rungs))), f"the rungs {self.rungs} do not rise",
+                "give rising lags")  # fmt: skip
+        require(all(lag % self.eval_every == 0 for lag in self.rungs),
+             f"rungs {self.rungs} are no multiples of eval_every {self.eval_every}",
+             "choose a horizon and a first rung that evaluations fall on")  # fmt: skip
 
     @property
     def horizon(self) -> int:

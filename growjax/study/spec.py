@@ -132,16 +132,7 @@ class StudySpec(Config):
         require(all(s % self.source_eval_every == 0 for s in steps),
              f"source_steps {steps} are no multiples of source_eval_every {self.source_eval_every}",
              "choose steps that evaluations fall on")  # fmt: skip
-        for name in ("probe_lag", "continuation_lag", "long_lag"):
-            require(getattr(self, name) % self.eval_every == 0,
-                 f"{name} {getattr(self, name)} is no multiple of eval_every {self.eval_every}",
-                 "choose lags that evaluations fall on")  # fmt: skip
-        require(self.probe_lag < self.continuation_lag,
-             f"probe_lag {self.probe_lag} is not under continuation_lag {self.continuation_lag}",
-             "probe for a shorter lag")  # fmt: skip
-        require(self.long_lag == 0 or self.continuation_lag < self.long_lag,
-             f"long_lag {self.long_lag} is not beyond continuation_lag {self.continuation_lag}",
-             "give a longer one, or 0")  # fmt: skip
+        self.check_lags()
         for regime in self.all_regimes:
             require(regime in REGIMES, f"no regime is named {regime!r}", f"choose among {', '.join(REGIMES)}")
         for name, values in (("operators", self.candidates), ("regimes", self.all_regimes), ("source", self.source)):
@@ -161,6 +152,19 @@ class StudySpec(Config):
         )
         require(self._cells() <= CELLS, f"a study of {self._cells()} cells",
              f"lower seeds, steps, operators, replicates or crossed levels to {CELLS} cells at most")  # fmt: skip
+
+    def check_lags(self) -> None:
+        """Raises `UserError` for lags that do not rise, or that no evaluation falls on."""
+        for name in ("probe_lag", "continuation_lag", "long_lag"):
+            require(getattr(self, name) % self.eval_every == 0,
+                 f"{name} {getattr(self, name)} is no multiple of eval_every {self.eval_every}",
+                 "choose lags that evaluations fall on")  # fmt: skip
+        require(self.probe_lag < self.continuation_lag,
+             f"probe_lag {self.probe_lag} is not under continuation_lag {self.continuation_lag}",
+             "probe for a shorter lag")  # fmt: skip
+        require(self.long_lag == 0 or self.continuation_lag < self.long_lag,
+             f"long_lag {self.long_lag} is not beyond continuation_lag {self.continuation_lag}",
+             "give a longer one, or 0")  # fmt: skip
 
     def _cells(self) -> int:
         """How many cells there are at most."""

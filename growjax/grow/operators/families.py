@@ -15,9 +15,9 @@ from growjax.grow.options import Amount, Decibels
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import check_law, never, unless_noise_shows, where_clones_are_exact
 from growjax.model.axes import ParamSpec
-from growjax.model.decoder import init_leaf
+from growjax.model.decoder import init_leaf, init_params
 from growjax.streams import Streams
-from growjax.train.state import TrainState, init_state
+from growjax.train.state import TrainState, fresh_state
 
 
 def exact_copy(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
@@ -96,7 +96,8 @@ def _structured_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Lea
 
 def scratch(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
     """The target drawn afresh, optimizer and schedule at step 0: the control that owes the source nothing."""
-    return init_state(state.config.replace(model=plan.target), key=streams.at("init", 0))
+    config = state.config.replace(model=plan.target)
+    return fresh_state(config, init_params(config.model, key=streams.at("init", 0)))
 
 
 def _scratch_leaf(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:

@@ -28,7 +28,8 @@ Maps = dict[str, jax.Array]
 """By axis, role and gauge: a matrix [new, old]."""
 
 ORDER = 7
-"""Number of the fixed batch order that the map is learned in (continuations take the first few)."""
+"""Number of the fixed batch order that the map is learned in, that of a deterministic replicate of this number: fewer
+replicates go on in other orders."""
 
 
 def _name(dim: Dim) -> str:
