@@ -190,16 +190,9 @@ def _scores_forward(
 
 
 def _scores_backward(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    out: jax.Array,
-    level: jax.Array,
-    g: jax.Array,
-    *,
-    reach: jax.Array | None = None,
-    cap: float | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    q: jax.Array, k: jax.Array, v: jax.Array, out: jax.Array, level: jax.Array, g: jax.Array, *,
+    reach: jax.Array | None = None, cap: float | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
     scale, scores = q.shape[-1] ** -0.5, _all_scores(q, k, reach, cap)
     shares = jnp.exp(scores - level.reshape(*scores.shape[:-1], 1))
     own = jnp.einsum("btgrk,btgrk->bgrt", g.astype(level.dtype), out.astype(level.dtype))[..., None]
