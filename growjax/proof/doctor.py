@@ -70,7 +70,8 @@ def _killed(bench: Bench, plain: Record) -> Compared:
     again = bench.study("an unbroken study again", "again")
     takes = time.monotonic() - began
     yield "an unbroken study again", whole, again
-    made, broken = bench.broken_studies(f"{kills} kills", kills, takes=takes, seed=1)
+    # of this seed the first two moments come while cells are filled, not while jax is imported or the report written
+    made, broken = bench.broken_studies(f"{kills} kills", kills, takes=takes, seed=10)
     if broken:
         yield f"killed {made} times and continued", [whole] * len(broken), broken
     if made < kills:
