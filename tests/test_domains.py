@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import itertools
 import math
 import typing
 from typing import Any
@@ -129,8 +130,8 @@ def test_presets_keep_their_digests():
 
 @pytest.mark.parametrize("optim", ["adamw", "muon", "lion", "sgd"])
 def test_what_must_divide_by_zero_is_refused(optim: Any):
-    """Betas of 1 where the optimizer corrects for them, in the precision that they are used in, and no epsilon where a
-    token's row may have no gradient at all."""
+    """Betas of 1 where the optimizer corrects for them, in the precision that they are used in, and no epsilon: the
+    row of a token may have no gradient at all, and tied or not, that of a position beyond all windows has none."""
     divides = domains_of_one(optim)
     for name in ("b1", "b2", "muon_beta"):
         for value, model in (
@@ -144,14 +145,13 @@ def test_what_must_divide_by_zero_is_refused(optim: Any):
                     TrainConfig(model, OptimConfig(name=optim, **{name: value}))
             else:
                 TrainConfig(model, OptimConfig(name=optim, **{name: value}))
-    for eps in (0.0, 1e-42):
-        TrainConfig(ModelConfig(), OptimConfig(name=optim, eps=eps))
-        untied = ModelConfig(tie_embeddings=False)
+    models = (ModelConfig(), ModelConfig(tie_embeddings=False), ModelConfig(dialect="layer"))
+    for eps, model in itertools.product((0.0, 1e-42), models):
         if divides:
             with pytest.raises(UserError, match=r"optim\.eps"):
-                TrainConfig(untied, OptimConfig(name=optim, eps=eps))
+                TrainConfig(model, OptimConfig(name=optim, eps=eps))
         else:
-            TrainConfig(untied, OptimConfig(name=optim, eps=eps))
+            TrainConfig(model, OptimConfig(name=optim, eps=eps))
 
 
 def domains_of_one(optim: str) -> tuple[str, ...]:

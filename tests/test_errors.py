@@ -106,7 +106,7 @@ def test_a_command_that_is_corrected_goes_on(command: Callable[..., Finished], t
     there before stays, and so does what is none of a run's."""
     words = (*SMOKE, "--out", "run", "--data.eval-batches", "1", "--data.batch-size", "2", "--data.corpus", "c.txt")
     (tmp_path / "c.txt").write_text("\n\n".join(f"The cat number {n} ran home." for n in range(400)))
-    refused(command(*words, "--deterministic-replicates", "999"), "999 replicates", "--deterministic-replicates")
+    refused(command(*words, "--deterministic-replicates", "500"), "500 replicates", "--deterministic-replicates")
     refused(command(*words, "--data.seq-len", "500"), "--data.seq-len")
     assert [p.name for p in tmp_path.iterdir()] == ["c.txt"]
     (tmp_path / "run").mkdir()

@@ -74,15 +74,6 @@ def test_a_receipt_is_no_larger_than_was_reckoned(smoke_run: Path, monkeypatch: 
     require_recordable(SMOKE)
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_an_optimizer_that_would_divide_0_by_0_is_refused(name: str):
-    """Tied or not: rows of positions beyond a batch's windows have no gradient either."""
-    for model in (ModelConfig(), ModelConfig(tie_embeddings=False), ModelConfig(dialect="layer")):
-        with pytest.raises(UserError, match=rf"optim\.eps is 0\.0, and {name} divides 0 by it"):
-            TrainConfig(model, OptimConfig(name=name, eps=0.0))  # pyright: ignore[reportArgumentType]
-        TrainConfig(model, OptimConfig(name="sgd", eps=0.0))
-
-
 def test_in_python_too():
     big = ModelConfig(d_model=MOST, d_ff=MOST)
     with pytest.raises(UserError, match="d_model 2147483647"):
