@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from growjax.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from growjax.data.batches import window_ids
 from growjax.errors import UserError
 from growjax.grow.plan import make_plan
+from growjax.model.decoder import param_shapes
 from growjax.streams import Streams, root_key
 from growjax.study.checks import require_room_for_study, require_samples
 from growjax.study.presets import presets
@@ -72,6 +74,17 @@ def test_a_receipt_is_no_larger_than_was_reckoned(smoke_run: Path, monkeypatch: 
         require_recordable(SMOKE)
     monkeypatch.setattr("growjax.study.recordable.RECEIPT_BYTES", 2 * size)
     require_recordable(SMOKE)
+
+
+def test_shapes_of_any_model_take_no_memory():
+    """A stranger's receipt may name one that fits nowhere."""
+    tracemalloc.start()
+    try:
+        shapes = param_shapes(ModelConfig(head_dim=4 * 10**6))
+        assert tracemalloc.get_traced_memory()[1] < 10**7  # a table of its rotary positions alone has 64 MB
+    finally:
+        tracemalloc.stop()
+    assert max(max(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 4 * 10**6
 
 
 def test_in_python_too():

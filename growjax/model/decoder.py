@@ -147,6 +147,8 @@ class Block(_Owner):
     def rotary_tables(self, length: int, rope_dim: int, window: jax.Array | None, dtype: jnp.dtype) -> tuple:
         """cos and sin [T, K]; of layers with a window by their own theta, where there is one."""
         cfg = self.config
+        if self.is_initializing():  # for shapes alone, of a model that need not fit anywhere
+            return (jnp.zeros((length, cfg.head_dim), dtype),) * 2
         tables = layers.rope_tables(length, cfg.head_dim, rope_dim, frequencies(cfg), dtype)
         if window is None or cfg.local_rope_theta is None:
             return tables
