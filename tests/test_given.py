@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from test_checkpoints import STORIES
 from growjax.audit.check import audit
 from growjax.checkpoints import load
 from growjax.cli import main
-from growjax.cli.measuring import tokens_of as own_tokens
+from growjax.cli.measuring import own_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import default_target, make_plan
 from growjax.grow.widen import widen
@@ -242,13 +241,12 @@ def test_tokens_and_tokenizer_go_along(source: Path, tmp_path: Path, capfd: pyte
     here."""
     assert main(["widen", str(source), "--moments", "none", "--out", str(tmp_path / "wide")]) == 0
     assert open_source(tmp_path / "wide").tokenizer == tmp_path / "wide" / "tokenizer.json"
-    imported: Any = SimpleNamespace(config={"model_type": "llama"})
-    found = own_tokens(source, None, 300, imported)
+    found = own_tokens(source, None, 300, needed=False)
     assert found is not None and found.directory.parent == source.parent.parent
     alone = shutil.copytree(source, tmp_path / "alone")
-    assert own_tokens(alone, None, 300, imported) is None
+    assert own_tokens(alone, None, 300, needed=False) is None
     with pytest.raises(UserError):
-        own_tokens(alone, None, 300, None)
+        own_tokens(alone, None, 300, needed=True)
 
 
 def test_a_candidate_whose_logits_are_no_numbers_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,27 @@ if TYPE_CHECKING:
     from growjax.train.state import TrainState
 
 
-def tokens_of(source: Path, given: Path | None, vocab_size: int, extras: Any) -> TokenFile | None:
-    """The tokens to measure on; None for a state that came from a checkpoint and has none."""
+def own_tokens(source: Path, given: Path | None, vocab_size: int, *, needed: bool) -> TokenFile | None:
+    """The tokens that are named, or that lie beside a state; None where there are none and none are needed."""
     from growjax.record.tokens_of import tokens_for
 
     try:
         return tokens_for(source, given, vocab_size)
     except UserError:
-        if given is not None or extras is None or not extras.config:
+        if given is not None or needed:
             raise
         return None
+
+
+def keep_tokenizer(folder: Path, source: Path, tokens: TokenFile | None, extras: Any) -> None:
+    """Puts the tokenizer beside a new state, so that it can go on where its source does not lie; one that came with a
+    checkpoint is among its extras."""
+    from growjax.data.tokenizer import FILE
+    from growjax.record.tokens_of import own_tokenizer
+
+    own = tokens.directory / FILE if tokens else own_tokenizer(source)
+    if own is not None and not (extras and extras.tokenizer):
+        shutil.copyfile(own, folder / FILE)
 
 
 def require_figures(measured: dict[str, float], operator: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,15 @@ import tyro
 from growjax import runtime
 from growjax.cli.arguments import parse
 from growjax.cli.described import dry_run, print_plan, promise, said_of
-from growjax.cli.measuring import growth_data, held_out_windows, measured_on, random_windows, require_figures, tokens_of
+from growjax.cli.measuring import (
+    growth_data,
+    held_out_windows,
+    keep_tokenizer,
+    measured_on,
+    own_tokens,
+    random_windows,
+    require_figures,
+)
 from growjax.cli.on_mesh import MeshOptions, on_mesh
 from growjax.cli.straight import run_straight
 from growjax.cli.tables import console
@@ -92,7 +99,8 @@ def _widen(given: WidenArguments) -> int:
     source, state, extras = read_with_moments(given.source, given.moments, given.tokens)
     check_finite(state)
     plan = make_plan(state.config.model, given.to.of(state.config.model))
-    tokens = tokens_of(source, given.tokens, state.config.model.vocab_size, extras)
+    imported = extras is not None and bool(extras.config)
+    tokens = own_tokens(source, given.tokens, state.config.model.vocab_size, needed=not imported)
     if tokens is None:
         windows, data, origin = random_windows(state.config.model), None, Origin()
     else:
@@ -118,8 +126,7 @@ def _widen(given: WidenArguments) -> int:
             _card_again(folder, wide, extras, described, followed)
         else:
             write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
-            if tokens is not None and not (extras and extras.tokenizer):  # to go on where its source does not lie
-                shutil.copyfile(tokens.directory / "tokenizer.json", folder / "tokenizer.json")
+            keep_tokenizer(folder, source, tokens, extras)
     if given.json:
         print(json.dumps({"directory": str(given.out), **described}, sort_keys=True))
     else:

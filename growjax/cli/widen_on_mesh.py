@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,7 @@ from growjax.schema import Record
 
 if TYPE_CHECKING:
     from growjax.cli.widen import WidenArguments
-    from growjax.config import ModelConfig, OptimConfig
-    from growjax.data.tokens import TokenFile
+    from growjax.config import OptimConfig
     from growjax.grow.plan import WidthPlan
 
 
@@ -27,13 +25,12 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     import numpy as np
 
     from growjax.checkpoints import keep, kept
-    from growjax.cli.measuring import growth_data, held_out_windows
+    from growjax.cli.measuring import growth_data, held_out_windows, keep_tokenizer, own_tokens
     from growjax.cli.widen import check_out
-    from growjax.data.tokenizer import FILE
     from growjax.grow.plan import dealt_plan
     from growjax.grow.registry import parse_operator
     from growjax.record.store import read_info
-    from growjax.record.tokens_of import Origin, origin_of, own_tokenizer, recorded_origin
+    from growjax.record.tokens_of import Origin, origin_of, recorded_origin
     from growjax.study.on_mesh import OnMesh, Widening
     from growjax.study.sources import find_state, is_checkpoint, source_config
 
@@ -50,11 +47,12 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
     described["bfloat16"] = "bfloat16" in (config.model.dtype, extras and extras.dtype)
     if extras is not None and extras.trainer:
         described["moments"] = extras.trainer["moments"]
-    tokens = _tokens(source, given, config.model)
+    trains = operator.operator.trains
+    tokens = own_tokens(source, given.tokens, config.model.vocab_size, needed=trains)
     imported = extras is not None and bool(extras.config)
     origin = origin_of(tokens) if tokens else Origin() if imported else recorded_origin(source)
     windows, batch_size = None, 0
-    if tokens is not None and operator.operator.trains:
+    if tokens is not None and trains:
         data = growth_data(tokens, held_out_windows(tokens, config.model.max_seq_len))
         windows, batch_size = np.asarray(data.windows), data.batch_size
     with whole_directory(given.out, replace=given.force) as folder:
@@ -71,8 +69,7 @@ def run_on_mesh(given: WidenArguments, mesh: MeshHere) -> int:
         write_text(folder / "widen.json", json.dumps(described, sort_keys=True) + "\n")
         if extras is not None:
             keep(extras, folder)
-        if not (extras and extras.tokenizer) and (own := tokens.directory / FILE if tokens else own_tokenizer(source)):
-            shutil.copyfile(own, folder / FILE)
+        keep_tokenizer(folder, source, tokens, extras)
     _say(given.out, described, given.json)
     return 0
 
@@ -90,19 +87,6 @@ def _described(given: WidenArguments, plan: WidthPlan, optim: OptimConfig) -> Re
     if not parse_operator(given.operator).by_pieces(plan):
         described["road"] += ", every process the whole state"
     return described
-
-
-def _tokens(source: Path, given: WidenArguments, model: ModelConfig) -> TokenFile | None:
-    """Those that are named, or that lie beside the source; an operator that trains must have some."""
-    from growjax.grow.registry import parse_operator
-    from growjax.record.tokens_of import tokens_for
-
-    try:
-        return tokens_for(source, given.tokens, model.vocab_size)
-    except UserError:
-        if given.tokens is not None or parse_operator(given.operator).operator.trains:
-            raise
-        return None
 
 
 def _say(out: Path, described: Record, as_json: bool) -> None:

@@ -55,8 +55,7 @@ def widen(
     mesh = mesh_of(state.step)
     if mesh is None or not made.by_pieces(own):
         require_room(state.config.replace(model=plan.target))
-    if mesh is not None and not made.by_pieces(own):
-        state = jax.tree.map(jnp.asarray, on_host(state, mesh))
+        state = state if mesh is None else jax.tree.map(jnp.asarray, on_host(state, mesh))
     state, own = grow_vocab(state, own)
     new = made.apply(state, own, streams=streams, data=data)
     return _own(new if mesh is None else settled(new, mesh), source)

@@ -204,19 +204,14 @@ class RunDir:
             return False
         return "inputs" in found and found["config"] == header["config"]
 
-    def recorded(self) -> dict[str, CellRecord]:
-        """The cells of the receipt, by id; none where there is none, or where it is damaged."""
+    def recorded(self) -> tuple[dict[str, CellRecord], Tree | None]:
+        """The cells of the receipt, by id, and what it says of the corpus (`corpus_of`); none and None where there is
+        no receipt, or where it is damaged."""
         try:
-            return {cell["id"]: cell for cell in read_receipt(self.path)["cells"]}
+            receipt = read_receipt(self.path)
         except (UserError, CheckFailed, OSError):
-            return {}
-
-    def recorded_corpus(self) -> Tree | None:
-        """What the receipt of a run that has ended says of the files of its corpus; None where there is none."""
-        try:
-            return corpus_of(read_receipt(self.path))
-        except (UserError, CheckFailed, OSError):
-            return None
+            return {}, None
+        return {cell["id"]: cell for cell in receipt["cells"]}, corpus_of(receipt)
 
     def write_receipt(self, header: Mapping[str, object], cells: Iterable[Fields]) -> str:
         """Writes receipt.json; returns its root, one digest over everything else in it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,25 +64,28 @@ def estimate(spec: StudySpec, directory: Path, *, workers: int) -> Estimate:
 def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
     """Training steps left, of the source's width and of the target's; an evaluation counts as its share of one."""
     steps = [0.0, 0.0]
-
-    def add(wide: bool, lag: int, every: int) -> None:
+    for wide, lag, every in runs_left(spec, cells, full):
         steps[wide] += lag + (lag / every + 1) * spec.data.eval_batches * FORWARD
+    return steps
 
+
+def runs_left(spec: StudySpec, cells: StudyCells, full: set[str]) -> Iterator[tuple[bool, int, int]]:
+    """Of each run that is left: whether it is of the target's width, its steps, and the steps between evaluations. A
+    race is one run of all its budget."""
     trained = [step for step in spec.source_steps if step]
     strides = [b - a for a, b in zip((0, *trained), trained, strict=False)]
     for chain in cells.sources.values():
         for recipe, stride in zip(chain, strides, strict=True):
             if recipe.id not in full:
-                add(False, stride, spec.source_eval_every)
+                yield False, stride, spec.source_eval_every
     ends = [t.continuation or t.probe for t in cells.trajectories] + [c.recipe for c in cells.crossed]
     for recipe in ends:
         if recipe.id not in full:
-            add(recipe.label["operator"] != UNWIDENED, recipe.parameters["lag"], spec.eval_every)
+            yield recipe.label["operator"] != UNWIDENED, recipe.parameters["lag"], spec.eval_every
     if isinstance(spec, Selection):
-        add(True, spec.budget, spec.eval_every)
+        yield True, spec.budget, spec.eval_every
     for _ in range(extensions_left(spec, cells, full)):
-        add(True, spec.long_lag, spec.eval_every)
-    return steps
+        yield True, spec.long_lag, spec.eval_every
 
 
 def extensions_left(spec: StudySpec, cells: StudyCells, full: set[str]) -> int:

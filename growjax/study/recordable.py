@@ -11,7 +11,7 @@ from growjax.grow.plan import reached
 from growjax.model.decoder import param_shapes
 from growjax.record.reader import RECEIPT_BYTES, TEXT
 from growjax.study.context import unwidened_lag
-from growjax.study.estimate import extensions_left
+from growjax.study.estimate import extensions_left, runs_left
 from growjax.study.recipes import study_cells
 from growjax.study.selection import Selection
 from growjax.study.spec import StudySpec
@@ -39,16 +39,9 @@ def require_recordable(spec: StudySpec) -> None:
             f"give steps in between, {int(TEXT / (STEP * arrays))} apart at most",
         )
     cells = study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source))))
-    runs = [(steps, spec.source_eval_every) for _ in cells.sources for steps in strides]
-    ends = [r for t in cells.trajectories for r in (t.probe, t.continuation) if r] + [c.recipe for c in cells.crossed]
-    runs += [(recipe.parameters["lag"], spec.eval_every) for recipe in ends]
-    if isinstance(spec, Selection):
-        more = spec.budget // spec.rungs[0]
-        runs.append((spec.budget, spec.eval_every))
-    else:
-        more = extensions_left(spec, cells, set())
-        runs += [(spec.long_lag, spec.eval_every)] * more
-    size = sum(STEP * arrays * steps + EVALUATION * steps // every for steps, every in runs)
+    runs = runs_left(spec, cells, set())
+    more = spec.budget // spec.rungs[0] if isinstance(spec, Selection) else extensions_left(spec, cells, set())
+    size = sum(STEP * arrays * steps + EVALUATION * steps // every for _, steps, every in runs)
     size += CELL * arrays * (len(cells.all()) + more)
     if size > RECEIPT_BYTES:
         raise UserError(

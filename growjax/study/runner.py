@@ -145,7 +145,7 @@ def run_study(
         if spec.source:
             check_sources(spec, {*places.sources, *_recorded(run)})
         head = header(spec)
-        recorded, corpus_then = ({}, None) if force else (run.recorded(), run.recorded_corpus())
+        recorded, corpus_then = ({}, None) if force else run.recorded()
         run.begin(head, force=force, follows=lambda c: extends(spec, read_spec(c)), say=watch.say)
         if only is None:
             expected = estimate(spec, run.path, workers=workers)
