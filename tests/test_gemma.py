@@ -34,10 +34,12 @@ def test_embeddings_are_multiplied_by_a_root_in_the_dtype_of_the_tensors(name: s
     assert scales == {"wide": float(np.float32(20**0.5)), "short": float(NUMPY["bfloat16"].type(20**0.5))}
     ids = np.load(DATA / name / "reference.npz")["ids"]
     own = logits(state, ids)
+    # float32 rounding of sums over twice the width
     assert np.abs(logits(load_checkpoint(tmp_path / "wide")[0], ids) - own).max() < 2e-5 * np.abs(own).max()
     again, _ = load_checkpoint(tmp_path / "short")
     save_checkpoint(tmp_path / "long", again, extras, dtype="float32")
     rounded, exact = logits(again, ids), logits(load_checkpoint(tmp_path / "long")[0], ids)
+    # float32 rounding of a table by which another scale is made up for
     assert np.abs(rounded - exact).max() < 2e-5 * np.abs(exact).max()
 
 

@@ -131,6 +131,7 @@ def test_lion_moves_what_no_loss_depends_on():
     gap, last = lockstep_gap(narrow, plan, WINDOWS, 3)
     assert gap > 1e-3 and logit_gap(at(narrow, 23), last, WINDOWS[0][:, :-1]) < 1e-12  # float64 rounding over 20 steps
     grown = widen(at(narrow, 23), plan, operator="lockstep", key=KEY).params["blocks"]
+    # float64 rounding over 20 steps
     assert furthest({**grown, "bk": np.zeros(1)}, {**last.params["blocks"], "bk": np.zeros(1)}) < 1e-12
 
 

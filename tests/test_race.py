@@ -180,7 +180,7 @@ def test_the_published_table_is_read_between_its_rows():
     table = published()
     row = table["regimes"]["stochastic"][1]
     lag = round(row["ratio"] * 4096)
-    assert outlook(table, "stochastic", lag, 4096) == pytest.approx(
+    assert outlook(table, "stochastic", lag, 4096) == pytest.approx(  # rounding
         (row["slope"], row["drift"], row["noise"])
     )  # rounding
     assert outlook(table, "deterministic", 128, 128)[:2] == (1.0, 0.0)
@@ -199,7 +199,7 @@ def test_under_the_least_lag_that_was_measured_the_drift_grows():
         assert {(one.slope, one.noise) for one in below} == {(least.slope, least.noise)}
         steps = [b.drift - a.drift for a, b in itertools.pairwise((least, *below))]
         assert steps == pytest.approx([steps[0]] * 3)  # rounding
-        assert steps[0] == pytest.approx(
+        assert steps[0] == pytest.approx(  # rounding
             max(a["drift"] - b["drift"] for a, b in itertools.pairwise([*rows, {"drift": 0.0}]))
         )
         assert steps[0] > 0
