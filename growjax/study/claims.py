@@ -135,7 +135,8 @@ CLAIMS = (
     ),
     Claim(
         2, "exact copy is first in stochastic continuation", "nats/token",
-        "the same at the continuation's lag in the stochastic regime, from the sources that the paper names",
+        "the same at the continuation's lag in the stochastic regime, from the sources that the paper names, or from "
+        "all of the study's where it has none of them",
         "continuation", _first("exact_copy", "stochastic", sources=NAMED_SOURCES),
     ),
     Claim(
