@@ -87,10 +87,19 @@ class Nodes:
                 left.append(pid)
         return found
 
-    def at_work(self) -> list[int]:
-        """Processes of all nodes that fill a unit now."""
-        nodes = [node for node in self.started if node.poll() is None]
-        return [pid for node in nodes for pid, name in self.below(node) if name.startswith("ray::_task")]
+    def at_work(self, *nodes: subprocess.Popen[bytes]) -> list[int]:
+        """Processes of these nodes, or of all, that fill a unit now."""
+        there = [node for node in nodes or self.started if node.poll() is None]
+        return [pid for node in there for pid, name in self.below(node) if name.startswith("ray::_task")]
+
+    def _with_token(self) -> list[int]:
+        """Other processes that were given the token of these nodes: whatever belongs to them, and whoever uses them."""
+        found, own = [], self._token["RAY_AUTH_TOKEN"].encode()
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if int(place.name) != os.getpid() and own in (place / "environ").read_bytes():
+                    found.append(int(place.name))
+        return found
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """SIGKILL to a node, and to all that it has started."""
@@ -103,4 +112,12 @@ class Nodes:
         for node in reversed(self.started):
             if node.poll() is None:
                 self.kill(node)
+        for _ in range(50):  # what was started while these ended, or by a node that had ended by itself
+            left = self._with_token()
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not left:
+                break
+            time.sleep(0.1)
         shutil.rmtree(self.folder, ignore_errors=True)

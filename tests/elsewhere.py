@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ def killed_once(name: str, mark: Path, parcel: Callable[[str], Files]) -> dict[s
         mark.write_text("")
         os.kill(os.getpid(), signal.SIGKILL)
     return copied(name, parcel)
+
+
+def endless(mark: Path, parcel: Callable[[str], Files]) -> dict[str, Files]:
+    """Says that it is there, and stays as long as that lies there."""
+    mark.write_text("")
+    while mark.exists():
+        time.sleep(0.1)
+    return {}
 
 
 def given_up(reason: str, parcel: Callable[[str], Files]) -> dict[str, Files]:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, growjax, readme_block
 
+from experiments.counting import sent_without_cause, under_way
 from experiments.nodes import Nodes, free_port
 from growjax.cells import ray, slurm
 from growjax.cells.executor import Delivery
@@ -94,6 +95,16 @@ def test_a_worker_with_another_jaxlib_is_refused(cluster: Cluster, tmp_path: Pat
     done = growjax(*cluster.study, *TINY, "--gpus", "1", cwd=tmp_path, env=cluster.nodes.client)
     assert done.code == 2 and "is not in the run's environment (packages.jaxlib was" in done.err, done.err
     assert len(done.err.splitlines()) == 1 and '"9.9.9"' in done.err
+
+
+def test_a_unit_is_sent_again_for_a_cause_alone():
+    """As `experiments.executors` counts."""
+    begin, lost = ("begin", ""), [("sent", "a"), ("lost", "a"), ("sent", "a"), ("stored", "a")]
+    killed = [("sent", "b"), begin, ("sent", "b"), ("stored", "b")]
+    assert sent_without_cause([begin, *lost, *killed]) == [] and under_way([*lost, *killed[:1]]) == {"b"}
+    for events in ([*lost, ("sent", "a")], [*lost, begin, ("sent", "a")], [("sent", "a"), ("sent", "a")],
+                   [("sent", "b"), *lost, ("sent", "b")], [*killed, ("lost", "b"), ("sent", "b")]):  # fmt: skip
+        assert len(sent_without_cause([begin, *events])) == 1, events
 
 
 FAULTS = """
@@ -182,7 +193,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(words: tuple[
 def test_a_package_that_is_not_installed_is_named(module: str, extra: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, module, None)
     look = {"ray": ray.library, "submitit": lambda: slurm.library("local")}[module]
-    with pytest.raises(UserError, match=rf"is not installed: pip install 'growjax\[{extra}\]'"):
+    with pytest.raises(UserError, match=rf"is not installed: pip install -e '\.\[{extra}\]' in growjax's folder"):
         look()
 
 

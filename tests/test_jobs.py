@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,32 @@ def test_how_jobs_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert ended(tmp_path, elsewhere.given_up, "preempted") == Delivery("one", lost=True)
     error = ended(tmp_path, elsewhere.given_up, "timed-out").error
     assert isinstance(error, UserError) and "one took longer than 7 minutes: give its jobs longer" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["slurm", "local"])
+def test_jobs_of_a_head_that_was_killed_are_ended(kind: str, cluster: Path, tmp_path: Path):
+    """By the head that takes its place, which is given their folder."""
+    said, marks = tmp_path / "said", [tmp_path / "mark-1", tmp_path / "mark-2"]
+    (cluster / "scancel").write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+    side = elsewhere.Side(tmp_path, one=(elsewhere.endless, marks[0]), two=(elsewhere.endless, marks[1]))
+    killed = Slurm(side, tmp_path / "jobs", cluster=kind)
+    killed.start()
+    for name in ("one", "two"):
+        killed.submit(elsewhere.unit(name), {})
+    killed._submit_waiting()
+    while not all(mark.exists() for mark in marks):
+        time.sleep(0.02)
+    following = Slurm(side, tmp_path / "jobs", cluster=kind)
+    following.start()
+    assert not list((tmp_path / "jobs").glob("*/*_submitted.pkl"))
+    if kind == "local":
+        assert all(job._process.wait(20) for job in killed._jobs.values())
+    else:
+        assert sorted(said.read_text().split()) == sorted(job.job_id for job in killed._jobs.values())
+    following.stop(failed=False)
+    assert not (tmp_path / "jobs").exists()
+    for mark in marks:  # by this the jobs of the one that plays SLURM end
+        mark.unlink()
 
 
 def test_jobs_that_are_not_taken_are_refused(cluster: Path, tmp_path: Path):

@@ -258,7 +258,7 @@ def test_without_torch_its_files_are_one_line(
     (tmp_path / "run" / SAFE).rename(tmp_path / "moments.safetensors")
     (tmp_path / "run" / "optimizer.pt").write_bytes(b"PK")
     assert main(["import", str(tmp_path / "run"), "--out", str(tmp_path / "state")]) == 2
-    assert "torch's, which is not installed: install growjax[torch]" in capfd.readouterr().err
+    assert "torch's, which is not installed: pip install -e '.[torch]'" in capfd.readouterr().err
     options = ["--out", str(tmp_path / "state"), "--json", "--moments"]
     assert main(["import", str(tmp_path / "run"), *options, str(tmp_path / "moments.safetensors")]) == 0
     assert json.loads(capfd.readouterr().out)["moments"] == {"from": "moments.safetensors", "step": 20}

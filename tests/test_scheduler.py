@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from growjax.cells import processes, ray
 from growjax.cells.executor import AGAIN, Delivery, InProcess, Running
 from growjax.cells.graph import Graph, Unit
 from growjax.cells.processes import Processes
@@ -72,6 +75,20 @@ def test_what_an_executor_delivers_is_checked():
             fill(graph, Running(Scripted(*deliveries)), {})
 
 
+def test_accidents_over_a_long_time_do_not_end_the_whole():
+    """Three losses of one unit do, if nothing else was finished in between."""
+    lost, whole = Delivery("a", lost=True), [Delivery(name, [{"id": name}]) for name in "abc"]
+    graph, found = Graph([unit(name) for name in "abc"]), dict[str, Any]()
+
+    class Wide(Scripted):
+        capacity = 3
+
+    fill(graph, Running(Wide(lost, lost, whole[1], lost, lost, whole[2], lost, lost, whole[0])), found)
+    assert set(found) == set("abc")
+    with pytest.raises(UserError, match="killed from outside"):
+        fill(graph, Running(Wide(lost, whole[1], lost, lost, lost, whole[2], whole[0])), {})
+
+
 def test_what_comes_late_from_a_graph_that_is_full_is_checked_too():
     """It may come twice, be lost or have come to nothing; a unit that was only for an idle worker may still run."""
     first, second = Graph([unit("a"), Unit("idle", "kind", (), (), 0.0, "idle", optional=True)]), Graph([unit("b")])
@@ -103,6 +120,22 @@ def idle_until_the_last(folder: Path, name: str, given: Mapping[str, Any]) -> li
     return [{"id": name}]
 
 
+def killed_once(folder: Path, name: str, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if not (folder / name).exists():
+        (folder / name).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [{"id": name}]
+
+
+def test_every_unit_may_lose_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """More ends of processes than are borne in a row."""
+    monkeypatch.setattr(processes, "LOSSES", 1)
+    found: dict[str, Any] = {}
+    with Running(Processes([0], Path, (tmp_path,), killed_once)) as running:
+        fill(Graph([unit("a"), unit("b")]), running, found)
+    assert set(found) == set("ab")
+
+
 def test_processes_go_on_with_a_graph_while_one_still_compiles(tmp_path: Path):
     idle = Unit("idle", "kind", (), (), 0.0, "idle", optional=True)
     found: dict[str, Any] = {}
@@ -132,3 +165,28 @@ def test_capacity_that_grows_is_used_while_units_are_under_way():
     executor = Growing(AGAIN, Delivery("a", [{"id": "a"}]), Delivery("b", [{"id": "b"}]))
     fill(Graph([unit("a"), unit("b")]), Running(executor), {})
     assert executor.handed == [("a", 3), ("b", 2)]
+
+
+class QuickRay:
+    """A Ray cluster that a node joins after the first unit; a unit has ended whenever one looks."""
+
+    def __init__(self) -> None:
+        self.there = 1
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}] * self.there
+
+    def wait(self, units: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        self.there = 2
+        return units[:1], units[1:]
+
+
+def test_a_node_that_joins_is_used_though_units_end_at_once(monkeypatch: pytest.MonkeyPatch):
+    cluster, side = QuickRay(), Any
+    monkeypatch.setattr(ray, "library", lambda: cluster)
+    monkeypatch.setattr(ray, "POLL", 0.0)
+    monkeypatch.setattr(ray.Ray, "_require_first_node", lambda self: None)
+    monkeypatch.setattr(ray.Ray, "_read", lambda self, unit: Delivery(self._units.pop(unit)))
+    executor = ray.Ray(side)  # pyright: ignore[reportArgumentType]
+    executor._ray, executor._units = cluster, {"a": "a", "b": "b"}
+    assert [executor.next(), executor.next()] == [Delivery("a"), AGAIN] and executor.capacity == 2

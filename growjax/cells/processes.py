@@ -22,7 +22,7 @@ from growjax.errors import UserError
 from growjax.schema import Record
 
 LOSSES = 5
-"""How many ends of processes, for each of them, are taken for accidents."""
+"""How many ends of processes, for each of them, are taken for accidents, with no unit finished in between."""
 
 PATIENCE = 30
 """Seconds that a process has to end by itself once there is nothing more to do."""
@@ -85,7 +85,7 @@ class Processes:
                 raise UserError(*KILLED) from None
             self._workers[number] = Worker(self._arguments[number])
             return None if worker.unit is None else Delivery(worker.unit, lost=True)
-        worker.unit = None
+        worker.unit, self._losses = None, 0
         return delivery
 
     def stop(self, *, failed: bool) -> None:

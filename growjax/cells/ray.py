@@ -40,7 +40,7 @@ def library() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError:
-        raise UserError("Ray is not installed", "pip install 'growjax[ray]'") from None
+        raise UserError("Ray is not installed", "pip install -e '.[ray]' in growjax's folder") from None
 
 
 def connect(address: str) -> None:
@@ -162,11 +162,11 @@ class Ray(RemoteUnits):
 
     def next(self) -> Delivery:
         while not self._ended:
+            if self._look():  # first: where units end within a second of each other, a node that joined has work too
+                return AGAIN
             done, _ = self._ray.wait(list(self._units), timeout=POLL)
             if done:
                 return self._read(done[0])
-            if self._look():
-                return AGAIN
         return self._ended.pop(0)
 
     def _read(self, reference: Any) -> Delivery:

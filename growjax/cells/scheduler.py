@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ from growjax.errors import CheckFailed, UserError
 from growjax.schema import Record
 
 TRIES = 3
-"""How often a unit is handed out before its loss ends the whole."""
+"""How often a unit may be lost, with no other finished in between, before that ends the whole: many units that are lost
+now and then are accidents, one that is lost each time is not."""
 
 
 class Use(NamedTuple):
@@ -55,7 +57,8 @@ class _Walk:
     ):
         self.graph, self.running, self.records, self.accept, self.done = graph, running, records, accept, done
         self.waits = {name: len(before) for name, before in graph.before.items()}
-        self.tries: dict[str, int] = {}
+        self.losses = Counter[str]()
+        """Of each unit, since another was finished."""
         self.ended: set[str] = set()
         self.left = sum(not unit.optional for unit in graph.units.values())
         self.ready: list[tuple[bool, float, str]] = []
@@ -82,7 +85,6 @@ class _Walk:
 
     def _submit(self, name: str) -> None:
         unit = self.graph.units[name]
-        self.tries[name] = self.tries.get(name, 0) + 1
         self.running.submit(unit, {cell: self.records[cell] for cell in unit.needs})
 
     def _take(self, delivery: Delivery, *, expected: bool) -> None:
@@ -92,7 +94,8 @@ class _Walk:
         if delivery.lost:
             if not expected or name in self.ended or name not in self.graph.units:
                 return
-            if self.tries[name] >= TRIES:
+            self.losses[name] += 1
+            if self.losses[name] >= TRIES:
                 raise UserError(*KILLED)
             self._ready(name)
             return
@@ -110,6 +113,7 @@ class _Walk:
             self.accept(record)
             self.records[record["id"]] = record
         self.ended.add(name)
+        self.losses.clear()
         self.left -= not unit.optional
         for other in self.graph.after[name]:
             self.waits[other] -= 1

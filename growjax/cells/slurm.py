@@ -1,7 +1,8 @@
 """An executor of jobs on a SLURM cluster, through submitit: units that become ready together are one array of jobs.
 
 Jobs and this process share a disk, as SLURM has it: the files of cells are read where they lie. What comes back is
-written by this process all the same.
+written by this process all the same. A process that is killed leaves its jobs behind; the next one in its place ends
+them, since nobody waits for what they do.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import shutil
+import signal
+import subprocess
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +33,7 @@ def library(cluster: str) -> Any:
     try:
         found = importlib.import_module("submitit")
     except ImportError:
-        raise UserError("submitit is not installed", "pip install 'growjax[slurm]'") from None
+        raise UserError("submitit is not installed", "pip install -e '.[slurm]' in growjax's folder") from None
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise UserError(
             "there is no SLURM on this machine (no sbatch)", "run where jobs are submitted, or give --cluster local"
@@ -39,6 +44,19 @@ def library(cluster: str) -> Any:
 def _task(order: Order, folders: dict[str, str]) -> Answer:
     """What a job runs."""
     return work(order, lambda name: contents(Path(folders[name])))
+
+
+def _end(folder: Path, cluster: str) -> None:
+    """Cancels the jobs whose files lie in a folder, and removes it: one that has no number yet finds nothing to do."""
+    numbers = [path.name.partition("_submitted")[0] for path in folder.glob("*_submitted.pkl")]
+    with contextlib.suppress(OSError):
+        if cluster == "slurm" and numbers:
+            subprocess.run(["scancel", *numbers], capture_output=True)
+    for number in numbers if cluster == "local" else ():
+        with contextlib.suppress(OSError):  # it has ended; its number may be another process's now
+            if folder.name.encode() in Path(f"/proc/{number}/cmdline").read_bytes():
+                os.kill(int(number), signal.SIGINT)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Slurm(RemoteUnits):
@@ -56,10 +74,12 @@ class Slurm(RemoteUnits):
         gpus: int = 0,
         most: int = 64,
     ):
-        """A job has so many minutes, cores and GPUs; `most` are under way at once. submitit's own files lie in
-        `folder`, which must be new. `cluster` is `slurm`, or `local` for processes of this machine."""
+        """A job has so many minutes, cores and GPUs; `most` are under way at once. submitit's own files lie below
+        `folder`, in which one process may be at work at a time. `cluster` is `slurm`, or `local` for processes of this
+        machine."""
         super().__init__(remote)
         self.capacity, self._folder, self._cluster, self._minutes = most, folder, cluster, minutes
+        self._jobs_of = f"jobs-{cluster}-"  # which kind of jobs a folder holds
         self._wanted: dict[str, Any] = {"timeout_min": minutes, "cpus_per_task": cores}
         self._wanted |= {"gpus_per_node": gpus} if gpus else {}
         self._wanted |= {"slurm_partition": partition} if partition else {}
@@ -68,7 +88,10 @@ class Slurm(RemoteUnits):
 
     def start(self) -> None:
         self._submitit = library(self._cluster)
-        self._executor = self._submitit.AutoExecutor(folder=self._folder, cluster=self._cluster)
+        for earlier in self._folder.glob(f"{self._jobs_of}*"):
+            _end(earlier, self._cluster)
+        own = self._folder / f"{self._jobs_of}{uuid.uuid4().hex}"
+        self._executor = self._submitit.AutoExecutor(folder=own, cluster=self._cluster)
         self._executor.update_parameters(name="growjax", **self._wanted)
 
     def _send(self, name: str, order: Order) -> None:

@@ -30,7 +30,7 @@ def _torch() -> Any:
     if not has_torch():
         raise UserError(
             "optimizer.pt is a file of torch's, which is not installed",
-            "install growjax[torch], or import with --moments none, or with moments as safetensors",
+            "pip install -e '.[torch]' in growjax's folder, or give --moments none, or moments as safetensors",
         )
     import torch  # pyright: ignore[reportMissingImports]
 

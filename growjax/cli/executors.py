@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Callable
 from typing import Literal
 
@@ -71,7 +70,7 @@ def chosen(given: Where, shards: int) -> tuple[int, Make | None]:
     most = given.workers or (runtime.cores() if given.cluster == "local" else JOBS)
     return most, lambda filling: slurm.Slurm(
         StudyRemote(filling.context),
-        filling.context.run.path / "partial" / f"jobs-{uuid.uuid4().hex}",
+        filling.context.run.path / "partial" / "jobs",
         cluster=given.cluster,
         partition=given.partition,
         minutes=given.time,
