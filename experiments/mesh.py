@@ -1,23 +1,26 @@
 """One model over many devices and processes: bits, memory and cost.
 
-    python -m experiments.mesh --out artifacts/mesh.json
+    python -m experiments.mesh --out artifacts/mesh.json [--only bits memory products restore]
 
 Claims: (1) a continuation (train, widen by `lockstep` piece by piece, go on under dropout) has the same bits on one
-device and on every mesh of 1, 2, 4 and 8 devices that the rules allow, in 1, 2 and 4 processes; (2) widening in 4
-processes takes of each no more than its share of the target and one piece of its largest leaf, above its share of the
-source; (3) a product cut over its output columns has the bits of the whole product's columns. One that is cut over what
-it contracts has not, which is why no product is cut. The cost is that of a step on the mesh beside the same step on one
-device, in turns, on this machine's own cores. Every device compiles the program of a shard for itself: half an hour on
-two cores. Exits with 1 where a claim fails.
+device and on meshes of 1, 2, 4 and 8 devices, of 8 on every one that the rules allow, in 1, 2 and 4 processes, and in
+each process; (2) widening in 4 processes takes of each no more than its share of the target and one piece of its
+largest leaf, above its share of the source, and from one folder to another less than the whole target; (3) a product
+cut over its output columns has the bits of the whole product's columns. One that is cut over what it contracts has not,
+which is why no product is cut; (4) a state saved on 8 devices is read on 8, 2 and 1 as it was. The cost is that of a
+step on a mesh beside the same step on one device, in turns, on this machine's own cores: the seconds of twelve steps
+less those of four, over eight. Every device compiles the program of a shard for itself: up to half an hour on two
+cores. What each group of processes says is written at once, in a file that keeps what it holds of others from the same
+environment; what they write on stderr stays in a folder beside it. Exits with 1 where a claim fails.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import hashlib
+import importlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -34,21 +37,25 @@ from growjax.proof.bench import Bench  # noqa: E402
 from growjax.schema import Record  # noqa: E402
 
 STEPS = {"batch_size": 16, "shards": 8, "segments": 1, "segment_steps": 2}
+TURNS = 2
+"""Times that steps are timed on each side; the quickest counts."""
+SMALLER = {1: (1, 1, 1), 2: (1, 2, 1), 4: (1, 2, 2)}
+"""The mesh of fewer than 8 devices."""
+LIMIT = 3000.0
+"""Seconds that one group of processes may take."""
 
 
-def continuation(train: Any, feed: Any, config: Any) -> tuple[str, Any, float]:
-    """(digest of all that it gives, last state, seconds of a step once all is compiled)."""
+def continuation(train: Any, feed: Any, config: Any) -> tuple[str, Any]:
+    """(digest of all that it gives, last state)."""
     import numpy as np
 
     from growjax.grow.plan import default_target, make_plan
     from growjax.grow.widen import widen
     from growjax.record.store import state_digest
     from growjax.streams import Streams, root_key
-    from growjax.train.loop import run_keys
     from growjax.train.state import init_state
 
-    streams = Streams(root_key(0))
-    live = run_keys(streams, ("order", "dropout"))
+    streams, live = Streams(root_key(0)), keys()
     source = train(init_state(config, key=streams.at("init", 0)), feed, live, **STEPS)
     plan = make_plan(config.model, default_target(config.model))
     wide = widen(source.state, plan, operator="lockstep", key=root_key(1, "study"))
@@ -57,9 +64,37 @@ def continuation(train: Any, feed: Any, config: Any) -> tuple[str, Any, float]:
     for done in (source, last):
         for array in done.trace:
             sha.update(np.asarray(array).tobytes())
-    began = time.perf_counter()
-    more = train(last.state, feed, live, **{**STEPS, "segment_steps": 4}, start=4)
-    return sha.hexdigest(), more.state, (time.perf_counter() - began) / 4
+    return sha.hexdigest(), last.state
+
+
+def keys() -> Any:
+    from growjax.streams import Streams, root_key
+    from growjax.train.loop import run_keys
+
+    return run_keys(Streams(root_key(0)), ("order", "dropout"))
+
+
+class Timed:
+    """Steps from a state on, once they are compiled."""
+
+    def __init__(self, train: Any, feed: Any, state: Any):
+        from growjax.train.programs import Programs
+
+        self.train, self.feed, self.state = partial(train, programs=Programs()), feed, state
+        self.call(4)
+
+    def call(self, steps: int) -> float:
+        import jax
+
+        began = time.perf_counter()
+        done = self.train(self.state, self.feed, keys(), **{**STEPS, "segment_steps": steps}, start=4)
+        self.state = jax.block_until_ready(done.state)
+        return time.perf_counter() - began
+
+    def step(self) -> float:
+        """Seconds of a step: lowering, digests and evaluations are in both calls."""
+        few = self.call(4)
+        return (self.call(12) - few) / 8
 
 
 def setting() -> tuple[Any, Any]:
@@ -79,33 +114,45 @@ def setting() -> tuple[Any, Any]:
 
 
 def bits() -> list[Record]:
-    """Every mesh of this process's group, beside one device where the group is one process."""
+    """Meshes of this process's group, beside one device of its first process."""
     import jax
 
     from growjax.mesh.cutting import make_mesh
-    from growjax.mesh.rules import dividing
+    from growjax.mesh.processes import first, together
+    from growjax.mesh.rules import MeshShape, dividing
     from growjax.mesh.training import run_on_mesh
     from growjax.model.decoder import named_params
     from growjax.train.shards import run_sharded
 
     feed, config = setting()
     params = [(path, spec, shape.shape) for path, spec, shape in named_params(config.model)]
-    alone, rows = jax.process_count() == 1, []
-    one = partial(run_sharded, devices=jax.local_devices()[:1])
-    if alone:
-        digest, _, took = continuation(one, feed, config)
-        rows.append({"mesh": None, "devices": 1, "digest": digest, "seconds": took})
+    rows: list[Record] = []
+    alone = None
+    if first():  # the others wait, so that both cores are there for it
+        one = partial(run_sharded, devices=jax.local_devices()[:1])
+        digest, state = continuation(one, feed, config)
+        rows.append({"mesh": None, "devices": 1, "digest": digest})
+        alone = Timed(one, feed, state)
+    together("one device")
     for devices in (1, 2, 4, 8):
         each = devices // jax.process_count()
         chosen = [d for n in range(jax.process_count()) for d in _of(n)[:each]]
-        for shape in dividing(devices, params) if each else []:
+        shapes = dividing(devices, params) if devices == 8 else [MeshShape(*SMALLER[devices])]
+        for shape in shapes if each else []:
             train = partial(run_on_mesh, mesh=make_mesh(shape, chosen))
-            digest, _, took = continuation(train, feed, config)
-            row: Record = {"mesh": list(shape), "devices": devices, "digest": digest, "seconds": took}
+            digest, state = continuation(train, feed, config)
+            cut, turns = Timed(train, feed, state), []
+            for _ in range(TURNS):
+                turns.append([alone.step() if alone else None])
+                together("one device's turn")
+                turns[-1].append(cut.step())
+                together("the mesh's turn")
+            row: Record = {"mesh": list(shape), "devices": devices, "digest": digest}
             if alone:
-                row["one device, then"] = continuation(one, feed, config)[2]
+                of_one, of_mesh = (min(turn[side] for turn in turns) for side in (0, 1))
+                row["seconds"] = {"one device": of_one, "mesh": of_mesh, "turns": turns}
             rows.append(row)
-            print(row, file=sys.stderr)
+            print(row, file=sys.stderr, flush=True)
     return rows
 
 
@@ -113,53 +160,6 @@ def _of(process: int) -> list[Any]:
     import jax
 
     return [d for d in jax.devices() if d.process_index == process]
-
-
-def memory() -> list[Record]:
-    """Widening a state of 20 million parameters, both moments included, piece by piece."""
-    import jax
-    import numpy as np
-
-    from experiments.widen_bench import status
-    from growjax.config import ModelConfig, TrainConfig
-    from growjax.grow.plan import default_target, make_plan
-    from growjax.grow.widen import widen
-    from growjax.mesh.cutting import bytes_of, local, make_mesh, shardings
-    from growjax.mesh.rules import MeshShape
-    from growjax.streams import root_key
-    from growjax.train.state import fresh_state
-
-    model = ModelConfig(d_model=512, n_layers=5, n_heads=8, n_kv_heads=8, head_dim=64, d_ff=1408, vocab_size=8192)
-    config, mesh = TrainConfig(model=model), make_mesh(MeshShape(fsdp=2, tensor=2))
-
-    def filled(leaf: jax.ShapeDtypeStruct, there: Any) -> jax.Array:
-        def piece(index: Any) -> np.ndarray:
-            shape = [len(range(*s.indices(n))) for s, n in zip(index, leaf.shape, strict=True)]
-            return np.full(shape, 1, leaf.dtype)
-
-        return jax.make_array_from_callback(leaf.shape, there, piece)
-
-    from growjax.model.decoder import param_shapes
-
-    shapes = jax.eval_shape(
-        lambda: fresh_state(config, jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), param_shapes(model)))
-    )
-    source = jax.tree.map(filled, shapes, shardings(shapes, mesh))
-    plan, rows = make_plan(model, default_target(model)), []
-    for call in ("first", "second"):  # the first compiles, and its peak holds what that takes
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system
-        before = status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")
-        wide = jax.block_until_ready(widen(source, plan, operator="exact_copy", key=root_key(1, "study")))
-        peak = status("VmHWM") - before
-        largest = max(sum(data.nbytes for data in local(leaf)) for leaf in jax.tree.leaves(wide))
-        rows.append(
-            {"call": call, "peak above the source": peak, "share of the source": bytes_of(source),
-             "share of the target": bytes_of(wide), "one piece": largest}
-        )  # fmt: skip
-        del wide
-    return rows
 
 
 def products() -> list[Record]:
@@ -189,7 +189,18 @@ def products() -> list[Record]:
     return rows
 
 
-WORKS = {"bits": bits, "memory": memory, "products": products}
+def _of_states(name: str) -> list[Record]:
+    return getattr(importlib.import_module("experiments.mesh_states"), name)()
+
+
+WORKS = {
+    "products": products,
+    "restore": partial(_of_states, "restore"),
+    "memory": partial(_of_states, "memory"),
+    "bits": bits,
+}
+GROUPS = {"products": ((1, 1),), "restore": ((1, 8),), "memory": ((4, 4),), "bits": ((1, 8), (2, 8), (4, 8))}
+"""(processes, devices) of each."""
 
 
 def main() -> int:
@@ -198,37 +209,58 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("artifacts/mesh.json"))
     parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS))
     given = parser.parse_args()
-    figures: Record = {"environment": runtime.environment(), "pins": runtime.pins()}
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), watch=lambda what: print(what, file=sys.stderr))
-        for name in given.only:
-            for processes, devices in {"bits": ((1, 8), (2, 8), (4, 8)), "memory": ((4, 4),)}.get(name, ((1, 1),)):
-                said = bench.each_of_processes(name, "experiments.mesh", {"work": name}, processes, devices)
-                figures.setdefault(name, {})[f"{processes} processes"] = said
-    write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")
-    held = {**_claims(figures)}
-    print(json.dumps(held, indent=2))
-    return 0 if all(held.values()) else 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes end with their block
+    own: Record = {"environment": runtime.environment(), "pins": runtime.pins(), "cores": runtime.cores()}
+    figures: Record = json.loads(given.out.read_text()) if given.out.exists() else {}
+    if {name: figures.get(name) for name in own} != own:
+        figures = own
+    logs = given.out.with_suffix(".logs")
+    logs.mkdir(parents=True, exist_ok=True)
+    for name in given.only:
+        figures[name] = {}
+        for processes, devices in GROUPS[name]:
+            with tempfile.TemporaryDirectory() as folder:
+                bench, began = Bench(Path(folder), watch=lambda what: print(what, file=sys.stderr)), time.monotonic()
+                asked = ("experiments.mesh", {"work": name}, processes, devices)
+                said = bench.each_of_processes(f"{name} in {processes}", *asked, limit=LIMIT, logs=logs)
+            took = round(time.monotonic() - began, 1)
+            figures[name][f"{processes} processes"] = {"seconds": took, "said": said}
+            figures["claims"] = _claims(figures)
+            write_text(given.out, json.dumps(figures, indent=2, sort_keys=True) + "\n")
+    print(json.dumps(figures["claims"], indent=2))
+    return 0 if all(figures["claims"].values()) else 1
 
 
 def _claims(figures: Record) -> dict[str, bool]:
+    """Of all that there is."""
+    said = {part: [group["said"] for group in figures.get(part, {}).values()] for part in WORKS}
+    rows = {part: [row for group in groups for process in group for row in process] for part, groups in said.items()}
     held = {}
-    if "bits" in figures:
-        held["bits"] = len({row["digest"] for rows in figures["bits"].values() for row in rows[0]}) == 1
-    for row in (process[-1] for process in figures.get("memory", {}).get("4 processes", ())):
-        within = row["peak above the source"] <= row["share of the target"] + row["one piece"]
-        held["memory"] = held.get("memory", True) and within
-    for row in (row for process in figures.get("products", {}).values() for row in process[0]):
+    if rows["bits"]:
+        held["bits"] = len({row["digest"] for row in rows["bits"]}) == 1
+    if rows["restore"]:
+        same = len({row["digest"] for row in rows["restore"]}) == 1
+        held["restored"] = same and {row["devices"] for row in rows["restore"]} == {1, 2, 8}
+    for row in (row for row in rows["memory"] if row["call"].endswith("second")):  # the first compiles as well
+        most = (
+            row["share of the target"] + row["one piece"] if row["call"].startswith("widened") else row["whole target"]
+        )
+        # below what is there at the end, a peak is none: memory was taken before and lay idle
+        within = row["share of the target"] <= row["peak"] <= most
+        held[row["call"]] = held.get(row["call"], True) and within
+    for row in rows["products"]:
         held["columns cut"] = held.get("columns cut", True) and row["differ, columns cut"] == 0
     return held
 
 
 def work(options: Record) -> list[Record]:
     """What a process of a group is asked for."""
-    if "processes" in options:
-        from growjax.mesh.processes import Processes, join
+    from growjax.mesh.processes import Processes, be_patient, join
 
+    if "processes" in options:
         join(Processes(*options["processes"]))
+    else:
+        be_patient()
     runtime.start()
     return WORKS[options["work"]]()
 

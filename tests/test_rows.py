@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+from growjax.errors import CheckFailed
 from growjax.proof import bench as bench_module
 from growjax.proof import doctor
 from growjax.proof.bench import TRIES, Bench
@@ -71,6 +72,26 @@ def test_an_empty_cache_is_used_whatever_the_user_has(bench: Bench, monkeypatch:
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "the user's own")
     result = doctor._examine(bench, ROWS["B7"], {"cache": ""})
     assert result.verdict == "holds" and result.compared[-1] == "an empty compilation cache", result
+
+
+GROUP = """
+import json, sys, time
+number = json.loads(sys.argv[2])["processes"][2]
+print("the fault" if number else "waits", file=sys.stderr, flush=True)
+time.sleep(0 if number else 60)
+sys.exit(3)
+"""
+
+
+def test_of_a_group_the_first_that_fails_is_named(tmp_path: Path):
+    """While others wait for it; and those that do not come to an end."""
+    group = Bench(tmp_path, program=(sys.executable, "-S", "-c", GROUP))
+    with pytest.raises(CheckFailed, match="a group: process 1 ended with 3: the fault"):
+        group.each_of_processes("a group", "module", {}, 2, 2, logs=tmp_path)
+    assert (tmp_path / "a group, process 1 of 2.err").read_text() == "the fault\n"
+    waiting = Bench(tmp_path, program=(sys.executable, "-S", "-c", "import time; time.sleep(60)"))
+    with pytest.raises(CheckFailed, match=r"a group: not ended after 0 s: process 0, 1 of 2"):
+        waiting.each_of_processes("a group", "module", {}, 2, 2, limit=0.1)
 
 
 def test_no_run_is_compared_with_itself():

@@ -13,9 +13,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from growjax import runtime
 from growjax.errors import CheckFailed
@@ -30,6 +31,9 @@ POOL = ("exact_copy", "perturbed", "structured", "asymmetric_reset", "scratch", 
 """Candidates that a study's pool is taken from."""
 TRIES = 4
 """Times that a study may be started for each kill that is asked for."""
+
+LIMIT = 3600.0
+"""Seconds that processes of one group may take together."""
 
 Changes = Mapping[str, str | None]
 """Variables of a process's environment; None: it does not have that one."""
@@ -94,30 +98,51 @@ class Bench:
             raise CheckFailed(f"{what}: the processes differ from each other")
         return found[0]
 
-    def each_of_processes(self, what: str, module: str, options: Record, processes: int, devices: int) -> list[Any]:
-        """What every process of a group says that runs a module together, given options as JSON."""
+    def each_of_processes(
+        self,
+        what: str,
+        module: str,
+        options: Record,
+        processes: int,
+        devices: int,
+        *,
+        limit: float = LIMIT,
+        logs: Path | None = None,
+    ) -> list[Any]:
+        """What every process of a group says that runs a module together, given options as JSON. `logs`: a folder in
+        which what they write on stderr stays. Raises `CheckFailed` of the first that fails, and where they have not all
+        ended after `limit` seconds."""
         self.watch(what)
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = f"127.0.0.1:{free.getsockname()[1]}"
         env = self.environment({"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices // processes}"})
-        begun, words = [], [*self.program, module]
+        begun: list[tuple[subprocess.Popen[bytes], IO[str], IO[str]]] = []
+        words = [*self.program, module]
         with contextlib.ExitStack() as ends:
             for number in range(processes):
                 joined = {"processes": [address, processes, number]} if processes > 1 else {}
                 own = json.dumps({**options, **joined})
-                out, err = (ends.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+                out = ends.enter_context(tempfile.TemporaryFile("w+"))
+                name = f"{what}, process {number} of {processes}.err"
+                own_log = (logs / name).open("w+") if logs else tempfile.TemporaryFile("w+")  # noqa: SIM115
+                err = ends.enter_context(own_log)
                 process = subprocess.Popen([*words, own], env=env, cwd=self.folder, stdout=out, stderr=err)
                 ends.callback(process.kill)
                 begun.append((process, out, err))
-            said = []
-            for process, out, err in begun:
-                code = process.wait()
-                if code:
-                    err.seek(0)
-                    raise CheckFailed(f"{what}: a process ended with {code}: {_last_line(err.read())}")
+            until = time.monotonic() + limit
+            while (codes := [process.poll() for process, *_ in begun]) != [0] * processes:
+                for number, code in enumerate(codes):
+                    if code:
+                        err = begun[number][2]
+                        err.seek(0)
+                        raise CheckFailed(f"{what}: process {number} ended with {code}: {_last_line(err.read())}")
+                if time.monotonic() > until:
+                    late = ", ".join(str(number) for number, code in enumerate(codes) if code is None)
+                    raise CheckFailed(f"{what}: not ended after {limit:.0f} s: process {late} of {processes}")
+                time.sleep(0.05)
+            for _, out, _ in begun:
                 out.seek(0)
-                said.append(json.loads(out.read().splitlines()[-1])[0])
-        return said
+            return [json.loads(out.read().splitlines()[-1])[0] for _, out, _ in begun]
 
     def _run(self, what: str, words: Sequence[str], *, env: Changes | None = None, cwd: Path | None = None) -> Any:
         done = subprocess.run(words, env=self.environment(env), cwd=cwd or self.folder, capture_output=True, text=True)

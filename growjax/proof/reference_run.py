@@ -139,6 +139,10 @@ def main(argv: list[str]) -> int:
         from growjax.mesh.processes import Processes, join
 
         join(Processes(*options.pop("processes")))
+    elif "mesh" in options:
+        from growjax.mesh.processes import be_patient
+
+        be_patient()
     runtime.start()
     if options.get("ask"):
         print(json.dumps(here()))
