@@ -7,8 +7,9 @@ pairs of sums modulo 2^32 of mixed words; a sum of integers has no order, so any
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -44,16 +45,35 @@ def digest_by_leaf(tree: object) -> dict[str, str]:
     return digests(tree)[1]
 
 
-def digests(tree: object, *, whole: Callable[[Any], Any] = lambda leaf: leaf) -> tuple[str, dict[str, str]]:
-    """The digest of a tree, and that of every leaf by its path. `whole` makes one leaf at a time what can be read."""
+class InParts(NamedTuple):
+    """What names a leaf, in parts that are read one at a time."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+    """Bytes of all parts."""
+    parts: Iterable[bytes | memoryview]
+    """Little-endian, one behind the other."""
+
+
+def at_once(leaf: object) -> InParts:
+    """A leaf in one part."""
+    dtype, shape, data = leaf_bytes(leaf)
+    return InParts(dtype, shape, len(data), (data,))
+
+
+def digests(tree: object, *, read: Callable[[Any], InParts] = at_once) -> tuple[str, dict[str, str]]:
+    """The digest of a tree, and that of every leaf by its path. `read` gives one leaf at a time; no digest depends on
+    its parts."""
     of_tree, by_leaf = hashlib.sha256(), {}
     leaves = named_leaves(tree)
     for path, leaf in sorted(leaves, key=lambda pair: pair[0]):
         alone = hashlib.sha256()
-        dtype, shape, data = leaf_bytes(whole(leaf))
-        for part in (path.encode(), dtype.encode(), repr(shape).encode(), data):
+        dtype, shape, size, parts = read(leaf)
+        named = [path.encode(), dtype.encode(), repr(shape).encode()]
+        before = (len(part).to_bytes(8, "little") + part for part in named)
+        for part in itertools.chain(before, [size.to_bytes(8, "little")], parts):
             for sha in (of_tree, alone):
-                sha.update(len(part).to_bytes(8, "little"))
                 sha.update(part)
         by_leaf[path] = alone.hexdigest()
     return of_tree.hexdigest(), {path: by_leaf[path] for path, _ in leaves}

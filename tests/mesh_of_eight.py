@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,13 @@ runtime.start()
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from jax.sharding import Mesh, PartitionSpec  # noqa: E402
 
 from growjax.config import ModelConfig, OptimConfig, TrainConfig  # noqa: E402
 from growjax.grow.moments import law_moments, restart_new_entries  # noqa: E402
 from growjax.grow.plan import WidthPlan, make_plan  # noqa: E402
 from growjax.grow.widen import widen  # noqa: E402
+from growjax.mesh import cutting  # noqa: E402
 from growjax.mesh.cutting import bytes_of, make_mesh, placed  # noqa: E402
 from growjax.mesh.rules import MeshShape  # noqa: E402
 from growjax.mesh.training import run_on_mesh  # noqa: E402
@@ -46,6 +49,25 @@ def grown_plan(state: TrainState) -> WidthPlan:
 def grown(state: TrainState) -> TrainState:
     """With counts by entry."""
     return widen(state, grown_plan(state), operator="asymmetric_reset+law+rewarm:steps=2", key=root_key(1, "study"))
+
+
+def read_in_strips(mesh: Mesh) -> bool:
+    """Arrays cut along first and last axes, in strips that do not divide a piece; bits of no number among them."""
+    bits, sizes, same = np.random.default_rng(0).integers(0, 2**16, 4096).astype(np.uint16), [], []
+    cutting.STRIP = 100
+    for dtype, shape, cut in (
+        (np.float32, (4, 12, 10), (None, "fsdp", "tensor")),
+        (jnp.bfloat16, (12, 44), ("tensor", "fsdp")),
+        (np.int32, (6, 3), ("fsdp", None)),
+        (np.float32, (2, 2, 40), ("tensor", None, "fsdp")),
+        (np.float32, (5,), (None,)),
+        (np.float32, (), ()),
+    ):
+        whole = bits.view(dtype)[: math.prod(shape)].reshape(shape)
+        made = list(cutting.strips(cutting.repeated(mesh, whole, PartitionSpec(*cut))))
+        sizes += [strip.nbytes for strip in made]
+        same.append(b"".join(strip.tobytes() for strip in made) == whole.tobytes())
+    return all(same) and max(sizes) <= 100 and len(sizes) > 30
 
 
 def main(folder: Path) -> dict[str, Any]:
@@ -76,6 +98,7 @@ def main(folder: Path) -> dict[str, Any]:
     for number, devices in ((2, MeshShape(tensor=2)), (8, MeshShape(fsdp=8))):
         there = load_state(folder, mesh=make_mesh(devices, jax.devices()[:number]))
         found[f"on {number}"] = [state_digest(there) == name, len(there.params["embedding"].devices())]
+    found["strips"] = read_in_strips(mesh)
     found["on 1"] = [state_digest(load_state(folder)) == name, 1]
     return found
 

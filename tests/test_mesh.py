@@ -46,7 +46,7 @@ def test_eight_devices_have_the_bits_of_one(tmp_path: Path):
     said = json.loads(done.stdout)
     assert 1 <= said.pop("bytes") < 1.05 and 1 <= said.pop("counts") < 1.5
     assert said == {
-        "widened": True, "trained": [True] * 6, "state": [True, True], "stored": True,
+        "widened": True, "strips": True, "trained": [True] * 6, "state": [True, True], "stored": True,
         "on 2": [True, 2], "on 8": [True, 8], "on 1": [True, 1],
     }  # fmt: skip
 

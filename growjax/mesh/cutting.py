@@ -6,7 +6,7 @@ Whatever moves between devices is copied. Nothing is added on the way, so that n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +23,9 @@ from growjax.mesh.rules import AXES, MeshShape, cut_like, cut_of, names_of, requ
 from growjax.model.axes import map_specs
 from growjax.model.decoder import named_params, param_shapes, param_specs
 from growjax.train.state import TrainState
+
+STRIP = 2**22
+"""Bytes of an array that are whole at a time where it is read from a mesh."""
 
 Tree = TypeVar("Tree")
 Cuts = tuple[P, ...]
@@ -196,6 +199,45 @@ def gathered(leaves: list[jax.Array], *, mesh: Mesh, cuts: Cuts) -> list[jax.Arr
         check_vma=False,
     )
     return made(leaves)
+
+
+def strips(leaf: jax.Array) -> Iterator[np.ndarray]:
+    """uint8 [rows, bytes of a row]: the bytes of an array on a mesh in row-major order, little-endian, at most `STRIP`
+    of them at a time. All processes of the mesh take strip after strip together; each is whole on every device."""
+    mesh, shape, size = mesh_of(leaf), leaf.shape, leaf.dtype.itemsize
+    assert mesh is not None
+    cut = P(*cut_of_array(leaf), *[None] * (leaf.ndim - len(cut_of_array(leaf))))
+    if not leaf.size or not any(cut):
+        yield np.asarray(local(leaf)[0]).reshape(1, -1).view(np.uint8)
+        return
+    axis = next(i for i in range(leaf.ndim) if math.prod(shape[i + 1 :]) * size <= STRIP)
+    own = shape[axis] // shape_of(mesh).along(cut[axis])
+    rows = min(own, STRIP // (math.prod(shape[axis + 1 :]) * size))
+    for before in np.ndindex(shape[:axis]):
+        for begin in range(0, shape[axis], own):
+            for row in range(0, own, rows):
+                at = min(row, own - rows)  # the last strip of a piece may begin among the rows of the one before
+                made = _strip(leaf, np.array([*before, begin + at], np.int32), mesh=mesh, cut=cut, rows=rows)
+                yield np.asarray(local(made)[0])[row - at :]
+
+
+@partial(jax.jit, static_argnames=("mesh", "cut", "rows"))
+def _strip(leaf: jax.Array, at: jax.Array, *, mesh: Mesh, cut: P, rows: int) -> jax.Array:
+    """uint8 [rows, bytes of a row], whole on every device: what stands at positions `at` of the first axes, with the
+    next rows of the last of these, in whichever piece that is."""
+    axes = at.shape[0]
+
+    def one(leaf: jax.Array, at: jax.Array) -> jax.Array:
+        inside = [at[axis] % leaf.shape[axis] for axis in range(axes)] + [jnp.int32(0)] * (leaf.ndim - axes)
+        part = jax.lax.dynamic_slice(leaf, inside, [*[1] * (axes - 1), rows, *leaf.shape[axes:]])
+        part = whole(jax.lax.bitcast_convert_type(part, jnp.uint8), P(*[None] * axes, *cut[axes:]))
+        for axis, over in enumerate(cut[:axes]):
+            if over is not None:  # all others add zeros to its bytes
+                holds = jax.lax.axis_index(over) == at[axis] // leaf.shape[axis]
+                part = jax.lax.psum(jnp.where(holds, part, jnp.uint8(0)), over)
+        return part.reshape(rows, -1)
+
+    return jax.shard_map(one, mesh=mesh, in_specs=(cut, P()), out_specs=P(), check_vma=False)(leaf, at)
 
 
 def digests_of_pieces(leaves: Sequence[jax.Array], cuts: Cuts, shape: MeshShape) -> jax.Array:

@@ -22,11 +22,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from growjax.config import TrainConfig, canonical_json
-from growjax.digests import digests, named_leaves
+from growjax.digests import InParts, at_once, digests, named_leaves
 from growjax.errors import UserError
 from growjax.files import carry_checkpoint, explain, plain_name, write_text
 from growjax.limits import require_room
-from growjax.mesh.cutting import mesh_of, on_host, shardings
+from growjax.mesh.cutting import mesh_of, shardings, strips
 from growjax.mesh.processes import first, together
 from growjax.model.decoder import param_shapes
 from growjax.record.checksums import read_checked, with_checksum
@@ -74,14 +74,15 @@ def from_tree(tree: StateTree, config: TrainConfig) -> TrainState:
 
 
 def state_digest(state: TrainState) -> str:
-    """SHA-256 that names a state: every leaf of it, not its configuration. However it is cut, leaf by leaf."""
-    return digests(as_tree(state), whole=_whole)[0]
+    """SHA-256 that names a state: every leaf of it, not its configuration. However it is cut, strip by strip."""
+    return digests(as_tree(state), read=_read)[0]
 
 
-def _whole(leaf: jax.Array) -> object:
-    """A leaf as a process can read it."""
-    mesh = mesh_of(leaf)
-    return leaf if mesh is None else on_host(leaf, mesh)
+def _read(leaf: jax.Array) -> InParts:
+    """A leaf; one on a mesh strip by strip, so that it is never whole."""
+    if mesh_of(leaf) is None:
+        return at_once(leaf)
+    return InParts(leaf.dtype.name, leaf.shape, leaf.nbytes, (strip.data for strip in strips(leaf)))
 
 
 @contextlib.contextmanager
@@ -132,7 +133,7 @@ def save_state(directory: Path, state: TrainState, *, beside: Path | None = None
     mesh = mesh_of(state.step)
     with _orbax(directory) as folder:
         ocp.save(str(folder / "state"), tree)
-    name, by_leaf = digests(tree, whole=_whole)
+    name, by_leaf = digests(tree, read=_read)
     leaves = {path: [str(leaf.dtype), list(leaf.shape), by_leaf[path]] for path, leaf in named_leaves(tree)}
     info = with_checksum({"config": state.config.to_dict(), "state": name, "leaves": leaves})
     if mesh is None or first():
@@ -183,7 +184,7 @@ def load_state(directory: Path, *, mesh: Mesh | None = None) -> TrainState:
         state = from_tree(tree, config)
     except (KeyError, TypeError, AttributeError):
         raise strange from None
-    name, found = digests(tree, whole=_whole)
+    name, found = digests(tree, read=_read)
     for path, (_, _, recorded) in info["leaves"].items():
         if found[path] != recorded:
             raise DamagedState(f"the checkpoint {directory}/state is damaged in leaf {path}", _RESTORE)
