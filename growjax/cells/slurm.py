@@ -27,6 +27,9 @@ from growjax.files import contents
 POLL = {"slurm": 2.0, "local": 0.1}
 """Seconds between looks at jobs, by the kind of cluster."""
 
+CANCELS = 60.0
+"""Seconds that SLURM has to cancel jobs."""
+
 
 def library(cluster: str) -> Any:
     """submitit, or one line on what is missing for a kind of cluster."""
@@ -49,9 +52,9 @@ def _task(order: Order, folders: dict[str, str]) -> Answer:
 def _end(folder: Path, cluster: str) -> None:
     """Cancels the jobs whose files lie in a folder, and removes it: one that has no number yet finds nothing to do."""
     numbers = [path.name.partition("_submitted")[0] for path in folder.glob("*_submitted.pkl")]
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         if cluster == "slurm" and numbers:
-            subprocess.run(["scancel", *numbers], capture_output=True)
+            subprocess.run(["scancel", *numbers], capture_output=True, timeout=CANCELS)
     for number in numbers if cluster == "local" else ():
         with contextlib.suppress(OSError):  # it has ended; its number may be another process's now
             if folder.name.encode() in Path(f"/proc/{number}/cmdline").read_bytes():
