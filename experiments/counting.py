@@ -187,9 +187,9 @@ class Counting(contextlib.ExitStack):
         """What was there at each: full cells, and units with a worker."""
         self.missed = 0
         """Kills that took no unit."""
-        self.anew()
 
     def anew(self) -> None:
+        """Begins in another folder."""
         self.outs.append(f"{self.name}-{len(self.outs)}")
         self.start()
 

@@ -137,6 +137,7 @@ class Bench:
     def round(self, study: Study, there: Cluster, disturb: Round, root: str) -> dict[str, Any]:
         began = time.monotonic()
         with Counting(study, there, f"ray-{disturb.__name__}") as run:
+            run.anew()
             kills, ends = disturb(run, self.moments, self.kills)
             run.finish()
             return run.result(root, kills=kills, ends=ends) | {"seconds": round(time.monotonic() - began, 1)}
