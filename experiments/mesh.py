@@ -25,6 +25,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from growjax import runtime
 NOTES = runtime.pin()
 
 from growjax.files import write_text  # noqa: E402
+from growjax.mesh.processes import Processes, be_patient, first, join, together  # noqa: E402
 from growjax.proof.bench import Bench  # noqa: E402
 from growjax.schema import Record  # noqa: E402
 
@@ -115,12 +117,24 @@ def setting() -> tuple[Any, Any]:
     return feed, TrainConfig(model, OptimConfig(warmup_steps=2, total_steps=60))
 
 
+def in_first(name: str, work: Callable[[], Any]) -> Any:
+    """What comes of something in the first process, which has all cores for it; None in the others, which wait. They
+    wait for a file: who waits in jax for processes that it has not met yet gives up after minutes."""
+    done = Path(f"{name}.done")
+    if first():
+        made = work()
+        done.touch()
+        return made
+    while not done.exists():
+        time.sleep(0.05)
+    return None
+
+
 def bits() -> list[Record]:
     """Meshes of this process's group, beside one device of its first process."""
     import jax
 
     from growjax.mesh.cutting import make_mesh
-    from growjax.mesh.processes import first, together
     from growjax.mesh.rules import MeshShape, dividing
     from growjax.mesh.training import run_on_mesh
     from growjax.model.decoder import named_params
@@ -129,13 +143,14 @@ def bits() -> list[Record]:
     feed, config = setting()
     params = [(path, spec, shape.shape) for path, spec, shape in named_params(config.model)]
     rows: list[Record] = []
-    alone = None
-    if first():  # the others wait, so that both cores are there for it
-        one = partial(run_sharded, devices=jax.local_devices()[:1])
+    one = partial(run_sharded, devices=jax.local_devices()[:1])
+
+    def begun() -> Timed:
         digest, state = continuation(one, feed, config)
         rows.append({"mesh": None, "devices": 1, "digest": digest})
-        alone = Timed(one, feed, state)
-    together("one device")
+        return Timed(one, feed, state)
+
+    alone = in_first("one device", begun)
     for devices in DEVICES:
         each = devices // jax.process_count()
         chosen = [d for n in range(jax.process_count()) for d in _of(n)[:each]]
@@ -145,12 +160,11 @@ def bits() -> list[Record]:
             digest, state = continuation(train, feed, config)
             cut, turns = Timed(train, feed, state), []
             for _ in range(TURNS):
-                turns.append([alone.step() if alone else None])
-                together("one device's turn")
-                turns[-1].append(cut.step())
+                turn = in_first(f"{shape}, turn {len(turns)}", lambda: alone.step())
+                turns.append([turn, cut.step()])
                 together("the mesh's turn")
             row: Record = {"mesh": list(shape), "devices": devices, "digest": digest}
-            if alone:
+            if first():
                 of_one, of_mesh = (min(turn[side] for turn in turns) for side in (0, 1))
                 row["seconds"] = {"one device": of_one, "mesh": of_mesh, "turns": turns}
             rows.append(row)
@@ -258,8 +272,6 @@ def _claims(figures: Record) -> dict[str, bool]:
 
 def work(options: Record) -> list[Record]:
     """What a process of a group is asked for."""
-    from growjax.mesh.processes import Processes, be_patient, join
-
     if "processes" in options:
         join(Processes(*options["processes"]))
     else:
