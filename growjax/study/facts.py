@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import cast
 
 from growjax.config import ModelConfig
@@ -14,6 +15,13 @@ from growjax.study.spec import UNWIDENED, StudySpec
 
 KINDS = ("data", "given", "source", "candidate", "probe", "continuation", "extension", "crossed", "rung")
 """The kinds of cells, each after those that it is made from."""
+
+
+def corpus_name(spec: StudySpec) -> str:
+    """What a page calls the corpus: of a path its last part, which says the same wherever it lies."""
+    named = spec.data.corpus
+    name = PurePath(named).name
+    return named if named.startswith("hf:") or name == "builtin" else name
 
 
 def run_facts(
@@ -28,7 +36,7 @@ def run_facts(
 
     return {
         "preset": spec.preset,
-        "corpus": spec.data.corpus,
+        "corpus": corpus_name(spec),
         "corpus_digest": receipt["inputs"]["corpus_digest"],
         "tokens_train": data["tokens"]["train"],
         "tokens_validation": data["tokens"]["validation"],
