@@ -189,7 +189,7 @@ def _reproduce(summary: Row) -> str:
     preset = f" --preset {shlex.quote(str(run['preset']))}" if run.get("preset") else ""
     return (
         f"{verifying(run)}{commands(f'python -m growjax study{preset}')}"
-        "<p>With the options of this run, this runs the study again; in the environment below, with the same pins, its "
-        "receipt must end in the same root digest. The numbers behind every figure are in <code>tables/</code>, in "
-        f"full precision.</p>\n{environment(run)}"
+        "<p>With the options of this run, this runs the study again; in the environment below, with the same pins and "
+        "the corpus named as it was, its receipt must end in the same root digest. The numbers behind every figure are "
+        f"in <code>tables/</code>, in full precision.</p>\n{environment(run)}"
     )
