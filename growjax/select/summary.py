@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from growjax.data.corpus import corpus_name
 from growjax.errors import UserError
 from growjax.record.cell_types import CandidateCell, RungCell
 from growjax.record.receipt_types import Receipt
@@ -14,7 +15,7 @@ from growjax.select.race import Request, Verdict
 from growjax.select.racing import check_ended, entrants, outlook_of, played
 from growjax.select.rows import Left, OutlookRow, Rule, RungRow, SelectionSummary, Standing
 from growjax.select.trust import measured_from, published
-from growjax.study.facts import corpus_name, cost_rows, programs, run_facts, source_row
+from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given
 from growjax.study.presets import presets
 from growjax.study.ranking import lowest, mean
@@ -48,7 +49,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
     assert source["kind"] == "given" or source["kind"] == "source"
     (regime,) = spec.all_regimes
     return {
-        "title": f"Which wide start? {corpus_name(spec)}, {narrow.d_model} to {wide.d_model}",
+        "title": f"Which wide start? {corpus_name(spec.data.corpus)}, {narrow.d_model} to {wide.d_model}",
         "question": {
             "source": source["source"],
             "regime": regime,

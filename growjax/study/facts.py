@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import cast
 
 from growjax.config import ModelConfig
+from growjax.data.corpus import corpus_name
 from growjax.model.decoder import count_params, flops_per_token
 from growjax.record.cell_types import CellRecord, DataMetrics, GivenCell, SourceCell
 from growjax.record.receipt_types import Receipt
@@ -15,13 +15,6 @@ from growjax.study.spec import UNWIDENED, StudySpec
 
 KINDS = ("data", "given", "source", "candidate", "probe", "continuation", "extension", "crossed", "rung")
 """The kinds of cells, each after those that it is made from."""
-
-
-def corpus_name(spec: StudySpec) -> str:
-    """What a page calls the corpus: of a path its last part, which says the same wherever it lies."""
-    named = spec.data.corpus
-    name = PurePath(named).name
-    return named if named.startswith("hf:") or name == "builtin" else name
 
 
 def run_facts(
@@ -36,7 +29,7 @@ def run_facts(
 
     return {
         "preset": spec.preset,
-        "corpus": corpus_name(spec),
+        "corpus": corpus_name(spec.data.corpus),
         "corpus_digest": receipt["inputs"]["corpus_digest"],
         "tokens_train": data["tokens"]["train"],
         "tokens_validation": data["tokens"]["validation"],

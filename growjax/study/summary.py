@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from growjax.data.corpus import corpus_name
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import tokens_saved
 from growjax.measure.registry import measures_at
@@ -18,7 +19,7 @@ from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import SQUARE, Corners, factorial
-from growjax.study.facts import corpus_name, cost_rows, programs, run_facts, source_row
+from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given, of_study
 from growjax.study.ranking import Table, adjusted_means, best_pair, deviation, mean, mean_curve, rank_by_auc
 from growjax.study.rates import rate_rows
@@ -54,7 +55,7 @@ def summarise(receipt: Receipt) -> Summary:
     states.sort(key=_place)
     sources = [cell["source"] for cell in states]
     summary: Summary = {
-        "title": f"Which wide start? {corpus_name(spec)}, {source_model.d_model} to {target_model.d_model}",
+        "title": f"Which wide start? {corpus_name(spec.data.corpus)}, {source_model.d_model} to {target_model.d_model}",
         "run": run_facts(receipt, spec, data, source_model, target_model),
         "sources": [source_row(cell, data) for cell in states],
         "preservation": [],
