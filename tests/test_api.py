@@ -24,8 +24,20 @@ from growjax.streams import Streams, root_key
 PAGE = (ROOT / "growjax" / "README.md").read_text()
 
 
+OWN = """
+copy = widen(state, plan, operator="exact_copy", key=root_key(1, "study"))
+assert (4 * smaller.params["embedding"] == copy.params["embedding"]).all()
+from growjax import MeasureInputs, measures
+source = lambda: state.params
+seen = [MeasureInputs(model, plan.target, plan, p, p, None, True, source, source) for p in (state.params, copy.params)]
+same, wider = (measures()[-1].fn(given) for given in seen)
+assert measures()[-1].selector == "zero-step norm ratio" and same == 1 < wider
+"""
+"""What the operator and the measure of the page do."""
+
+
 def test_every_example_runs():
-    code = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.S))
+    code = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)) + OWN
     env = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # what it checks holds to a tolerance
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -139,9 +139,17 @@ def _alone(factors: Factors, name: str, decays: bool) -> Group:
     return Group((), decays, lr, decay, eps, clip)
 
 
-def write_factors(folder: Path, factors: Factors, groups: Sequence[Group], constants: Fields) -> None:
+ASSUMED = "the rate, betas, epsilon, decay and clipping in it are growjax's defaults, since no optimizer came with the \
+weights: put in those of the narrow run, and multiply them by each group's factors"
+"""What a table of groups says where nobody knows how the narrow model was trained."""
+
+
+def write_factors(
+    folder: Path, factors: Factors, groups: Sequence[Group], constants: Fields, *, assumed: bool = False
+) -> None:
     """Writes the arrays, and the table of groups: what each one's parameters are, its constants, and the factors they
-    were made with. `constants` are the narrow run's: `lr`, `betas`, `eps`, `weight_decay`, `clip_norm`."""
+    were made with. `constants` are the narrow run's: `lr`, `betas`, `eps`, `weight_decay`, `clip_norm`; where they are
+    only `assumed`, the table says so."""
     arrays = {f"{kind}.{name}": value for kind, values in factors.items() for name, value in values.items()}
     save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / FACTORS, {"format": "pt"})
     rows = [
@@ -158,5 +166,6 @@ def write_factors(folder: Path, factors: Factors, groups: Sequence[Group], const
         }
         for g in groups
     ]
-    whole = {"optimizer": "AdamW", "narrow": dict(constants), "groups": rows}
+    note = {"note": f"{GROUPS}: {ASSUMED}"} if assumed else {}
+    whole = {"optimizer": "AdamW", **note, "narrow": dict(constants), "groups": rows}
     write_text(folder / GROUPS, json.dumps(whole, indent=2) + "\n")

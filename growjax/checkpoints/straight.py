@@ -147,7 +147,7 @@ class Straight:
         model, family = self.plan.target, self.stock.family
         factors = factors_of(law, family, model, scales(self.stock, model))
         constants = Options.of(OptimConfig(), 0.0).constants(OptimConfig().clip_norm)
-        write_factors(folder, factors, groups_of(factors, family, model), constants)
+        write_factors(folder, factors, groups_of(factors, family, model), constants, assumed=True)
 
     def _made(self, row: Layers, source: dict[str, str], pool: Executor) -> Iterator[tuple[Place, np.ndarray]]:
         """The tensors of a row in the dtype to store; digests of what they are made of go to `source`."""

@@ -213,8 +213,8 @@ def loss(
 
 
 def activations(config: ModelConfig, params: Params, tokens_BT: jax.Array) -> dict[str, jax.Array]:
-    """What every layer hands on, by the name of its widened axis: `embed` [L, B, T, D] (the residual stream),
-    `heads` [L, B, T, H, K] (attention's values) and `mlp` [L, B, T, F] (the hidden units)."""
+    """What every layer hands on, by the name of its widened axis: `embed` [L, B, T, D] (the residual stream), `heads`
+    [L, B, T, H, K] (what attention gives for each head, before wo) and `mlp` [L, B, T, F] (the hidden units)."""
     return Decoder(config, capture=True).apply({"params": params}, tokens_BT, None)[1]  # pyright: ignore[reportReturnType]
 
 
@@ -287,8 +287,8 @@ def count_params(config: ModelConfig) -> int:
 
 def flops_per_token(config: ModelConfig, seq_len: int) -> float:
     """Floating-point operations of one training step per token: 6 per weight that multiplies, plus attention's
-    12 L T H K (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a causal half is not taken off, and T is a window's
-    length where that is shorter)."""
+    12 L T H K (Chowdhery et al. 2022, arXiv 2204.02311, appendix B; a causal half is not taken off, and T is a
+    window's length where that is shorter)."""
     weights = map_specs(
         lambda spec, shape: math.prod(shape.shape) if any(d.role == "reads" for d in spec.dims) else 0,
         param_specs(config),

@@ -120,14 +120,15 @@ def _hush_late_reads() -> None:
 
 
 def save_state(directory: Path, state: TrainState, *, beside: Path | None = None) -> str:
-    """Writes `state/` and `state.json` into a folder that exists; returns the state's digest. What came with the
-    checkpoint that the state in the folder `beside` is of goes with it.
+    """Writes `state/` and `state.json` into a folder, which is made where it is not there yet; returns the state's
+    digest. What came with the checkpoint that the state in the folder `beside` is of goes with it.
 
     Of a state on a mesh every process calls this, and writes its own pieces to a folder that all of them see.
     """
     from orbax.checkpoint import v1 as ocp
 
     _quietly()
+    directory.mkdir(parents=True, exist_ok=True)
     tree = as_tree(state)
     mesh = mesh_of(state.step)
     with _orbax(directory) as folder:

@@ -83,16 +83,14 @@ def make_state(
         given, other = ("nu", "mu") if mu is None else ("mu", "nu")
         raise UserError(f"{given} is given without {other}", f"{config.optim.name} goes by both: give {other} too")
     by_leaf = isinstance(count, Mapping)
-    if count is not None and not by_leaf:
-        count = taken(COUNT, count, "count")
+    whole = None if count is None or by_leaf else taken(COUNT, count, "count")
     if step is None:
-        step = next((n for n in (None if by_leaf else count, schedule_step) if n is not None), 0)
-    if count is None:
-        count = 0 if mu is None else step
+        step = next((n for n in (whole, schedule_step) if n is not None), 0)
     numbers = {"step": step, "schedule_step": step if schedule_step is None else schedule_step}
     steps = {name: jnp.asarray(taken(COUNT, number, name), jnp.int32) for name, number in numbers.items()}
     if not by_leaf:
-        count = jax.tree.map(lambda _: jnp.asarray(count, jnp.int32), fresh.params)
+        one = (steps["step"] if mu is not None else 0) if whole is None else whole
+        count = jax.tree.map(lambda _: jnp.asarray(one, jnp.int32), fresh.params)
     opt = OptState(
         mu=fresh.opt_state.mu if mu is None else mu,
         nu=fresh.opt_state.nu if nu is None else nu,
