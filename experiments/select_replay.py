@@ -2,11 +2,21 @@
 
     python -m experiments.select_replay RECEIPT [RECEIPT ...] --out artifacts/select-replay.json
 
-Each source and regime of each receipt is a race of its own, over the very curves that the study recorded, with the
-table of trust taken from the other receipts alone. The horizon is the study's longest lag. Regret is the chosen
-candidate's AUC there less the best one's, in nats per token, with all the study's replicates. Plain rules: least
-zero-step KL, lowest loss after a probe (which costs every candidate its probe), always the exact copy, and successive
-halving (as many rounds as halvings, the same steps in each, the better half by AUC stays, one replicate).
+Each source and regime of each receipt is a race of its own, over the very curves that the study recorded and among the
+candidates that `select` takes if none are named. The table of trust is measured anew for each training (a seed under
+one configuration), on the sources of all others in these receipts: it is not the one that comes with growjax, which
+knows these studies. The horizon is as far as all candidates of a study went. Regret is the chosen candidate's AUC there
+less the best one's, in nats per token, over all the study's replicates, those that the race saw among them: so every
+rule's regret is a little smaller than it would be on other ones. Plain rules, each within the same budget:
+
+- exact copy: always;
+- least zero-step KL: a draw among those that differ by rounding, and its mean regret;
+- lowest probe loss: after 16 steps;
+- equal shares: all candidates equally far, then equally often, and the least AUC;
+- successive halving: as many rounds as halvings, the same steps in each, the better half by AUC stays. Who has reached
+  the horizon runs once more.
+
+A rule stands at no budget that it cannot follow.
 """
 
 from __future__ import annotations
@@ -21,6 +31,7 @@ from growjax import runtime
 
 runtime.pin()
 
+from growjax.errors import UserError  # noqa: E402
 from growjax.files import write_text  # noqa: E402
 from growjax.measure.curves import auc  # noqa: E402
 from growjax.record.integrity import read_receipt  # noqa: E402
@@ -28,7 +39,7 @@ from growjax.record.receipt_types import Receipt  # noqa: E402
 from growjax.schema import Record  # noqa: E402
 from growjax.select.race import Rules, Verdict, ladder, least_budget, race  # noqa: E402
 from growjax.select.trust import Grid, grids, measured, outlook  # noqa: E402
-from growjax.study.ranking import Table, mean  # noqa: E402
+from growjax.study.ranking import Table, lowest, mean  # noqa: E402
 from growjax.study.replicates import recorded  # noqa: E402
 
 FIRST = 16
@@ -41,8 +52,7 @@ PARTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 def raced(grid: Grid, budget: int, table: Record) -> Verdict:
     """The race over a recorded grid."""
     every, horizon = grid.steps[1], grid.steps[-1]
-    most = min(len(several) for several in grid.curves.values())
-    rules = Rules(horizon, budget, ladder(horizon, every, FIRST), every, most)
+    rules = Rules(horizon, budget, ladder(horizon, every, FIRST), every, replicates(grid))
     running = race(sorted(grid.curves), rules, lambda lag: outlook(table, grid.regime, lag, horizon))
     request = next(running)
     try:
@@ -52,45 +62,57 @@ def raced(grid: Grid, budget: int, table: Record) -> Verdict:
         return stop.value
 
 
-def halved(grid: Grid, budget: int) -> str:
-    """Plain successive halving on one replicate: who is left."""
-    standing, every, reached = sorted(grid.curves), grid.steps[1], 0
+def replicates(grid: Grid) -> int:
+    """Those that every candidate has."""
+    return min(len(several) for several in grid.curves.values())
+
+
+def after(grid: Grid, names: Sequence[str], steps: int) -> dict[str, float]:
+    """Mean AUC of candidates that ran as many steps each: once up to a lag, and as often as that goes up to the
+    horizon. None of any where that is less than an evaluation."""
+    every, horizon = grid.steps[1], grid.steps[-1]
+    lag, times = min(horizon, steps // every * every), min(replicates(grid), max(1, steps // horizon))
+    count = lag // every + 1
+    return {n: mean(auc(grid.steps[:count], c[:count]) for c in grid.curves[n][:times]) for n in names if lag}
+
+
+def halved(grid: Grid, budget: int) -> tuple[str, ...]:
+    """Plain successive halving: who is left; nobody where the first round is shorter than an evaluation."""
+    standing, steps = tuple(sorted(grid.curves)), 0
     rounds = max(1, math.ceil(math.log2(len(standing))))
     for _ in range(rounds):
-        reached = min(grid.steps[-1], reached + budget // rounds // len(standing) // every * every)
-        if not reached:
-            break
-        count = grid.steps.index(reached) + 1
-        scores = {name: auc(grid.steps[:count], grid.curves[name][0][:count]) for name in standing}
-        standing = sorted(standing, key=lambda name: (scores[name], name))[: (len(standing) + 1) // 2]
-    return standing[0]
+        steps += budget // rounds // len(standing)
+        scores = after(grid, standing, steps)
+        if not scores:
+            return ()
+        standing = tuple(sorted(scores, key=lambda name: (scores[name], name))[: (len(standing) + 1) // 2])
+    return standing
 
 
-def least(scores: dict[str, float]) -> str:
-    """The candidate with the least score; ties by name."""
-    return min(sorted(scores), key=lambda name: scores[name])
-
-
-def plain(grid: Grid, table: Table, budget: int) -> dict[str, str]:
-    """What each plain rule takes."""
+def plain(grid: Grid, table: Table, budget: int) -> dict[str, tuple[str, ...]]:
+    """What each plain rule takes: a draw where it is more than one."""
     names = sorted(grid.curves)
     kl = {
         name: recorded("kl", [cell["metrics"] for cell in table.rows("candidate", grid.source, None, name)])
         for name in names
     }
-    chosen = {"exact copy": "exact_copy"} if "exact_copy" in names else {}
+    chosen = {"exact copy": tuple(name for name in names if name == "exact_copy"), "successive halving": ()}
+    chosen["successive halving"] = halved(grid, budget)
     if all(kl.values()):
-        chosen["least zero-step KL"] = least({name: values[0] for name, values in kl.items()})
+        chosen["least zero-step KL"] = lowest({name: values[0] for name, values in kl.items()})
     if FIRST in grid.steps and budget >= len(names) * FIRST:
         at = grid.steps.index(FIRST)
-        chosen["lowest probe loss"] = least({name: grid.curves[name][0][at] for name in names})
-    return chosen | {"successive halving": halved(grid, budget)}
+        chosen["lowest probe loss"] = lowest({name: grid.curves[name][0][at] for name in names})
+    equal = after(grid, names, budget // len(names))
+    chosen["equal shares"] = lowest(equal) if equal else ()
+    return {rule: taken for rule, taken in chosen.items() if taken}
 
 
-def replay(receipt: Receipt, trust: Record) -> list[Record]:
+def replay(receipt: Receipt, receipts: Sequence[Receipt]) -> list[Record]:
     """One row for each source, regime and budget."""
     table, rows = Table(receipt["cells"]), []
     for grid in grids(receipt):
+        trust = measured(receipts, without=grid.training)
         horizon, names = grid.steps[-1], sorted(grid.curves)
         full = sum(len(several) for several in grid.curves.values()) * horizon
         areas = grid.areas(horizon)
@@ -101,22 +123,23 @@ def replay(receipt: Receipt, trust: Record) -> list[Record]:
             if budget < least_budget(names, first):
                 continue
             verdict = raced(grid, budget, trust)
-            chosen = {"select": verdict.order[0], **plain(grid, table, budget)}
+            chosen = {"select": (verdict.order[0],), **plain(grid, table, budget)}
             row: Record = {"source": grid.source, "regime": grid.regime, "part": part, "budget": budget, "full": full}
             row |= {"spent": verdict.spent, "separated": verdict.separated, "candidates": len(names)}
-            row |= {"chosen": chosen, "regret": {rule: areas[name] - best for rule, name in chosen.items()}}
-            rows.append(row)
+            regret = {rule: mean(areas[name] - best for name in taken) for rule, taken in chosen.items()}
+            rows.append({**row, "chosen": {rule: list(taken) for rule, taken in chosen.items()}, "regret": regret})
     return rows
 
 
 def summed(rows: Sequence[Record]) -> list[Record]:
-    """Mean regret over sources and regimes, by budget and rule."""
+    """Mean regret over sources and regimes, by budget and rule; of the plain ones those that stand in every race."""
     found = []
     for part in sorted({row["part"] for row in rows}):
         of_part = [row for row in rows if row["part"] == part]
-        rules = dict.fromkeys(rule for row in of_part for rule in row["regret"])
-        regret = {rule: mean(row["regret"][rule] for row in of_part if rule in row["regret"]) for rule in rules}
-        found.append({"part": part, "races": len(of_part), "regret": regret})
+        rules = [rule for rule in of_part[0]["regret"] if all(rule in row["regret"] for row in of_part)]
+        regret = {rule: mean(row["regret"][rule] for row in of_part) for rule in rules}
+        best = min(value for rule, value in regret.items() if rule != "select")
+        found.append({"part": part, "races": len(of_part), "regret": regret, "least of plain rules": best})
     return found
 
 
@@ -129,10 +152,12 @@ def main() -> None:
     receipts: list[Receipt] = [read_receipt(path) for path in given.receipts]  # pyright: ignore[reportAssignmentType]
     studies = []
     for receipt in receipts:
-        others = [one for one in receipts if one is not receipt] or [receipt]
-        rows = replay(receipt, measured(others))
+        try:
+            rows = replay(receipt, receipts)
+        except UserError as error:
+            raise SystemExit(str(error)) from None
         found = {"study": receipt["root"], "preset": receipt["config"].get("preset", "quick")}
-        studies.append({**found, "trust": [one["root"] for one in others], "mean": summed(rows), "races": rows})
+        studies.append({**found, "mean": summed(rows), "races": rows})
         for row in studies[-1]["mean"]:
             print(
                 found["preset"], f"{row['part']:.4f}", row["races"], {k: round(v, 5) for k, v in row["regret"].items()}

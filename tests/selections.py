@@ -68,10 +68,12 @@ def made_up(names: tuple[str, ...] = NAMES, budget: int = 1200, horizon: int = 5
         "rungs": [{"lag": asked.lag, "candidates": len({name for name, _ in asked.places}),
                    "replicates": 1 + max(r for _, r in asked.places), "steps": asked.steps, **seen[asked.lag]}
                   for asked in verdict.requests],
-        "rules": [{"rule": "exact copy", "candidate": "exact_copy", "place": verdict.order.index("exact_copy") + 1}],
+        "rules": [{"rule": "exact copy", "candidates": ["exact_copy"],
+                   "places": [verdict.order.index("exact_copy") + 1]}],
         "outlooks": [{"lag": lag, **seen[lag]} for lag in lags],
         "measured_from": measured_from(published(), "stochastic", horizon),
         "trust": ["63" * 32, "5f" * 32],
+        "train_options": ["--data.stories", "50000", "--data.batch-size", "16"],
         "run": {
             "preset": "select", "corpus": "stories/*.txt", "corpus_digest": "ab" * 32, "tokens_train": 812_345,
             "tokens_validation": 40_960, "vocab_size": 512, "tokenizer": "", "unigram_entropy": 5.31,

@@ -239,11 +239,32 @@ def test_other_lags_rates_and_measures_decide_nothing():
     found = decide(dataclasses.replace(given, aucs={**given.aucs, **twice}, rates=rates))
     by = [{(row["by"], row["value"]): row["verdict"] for row in claim["by"]} for claim in found]
     assert by[0]["lag", "128"] == "fails" and by[2]["lag", "16"] == "fails"
+    assert not any(asked == "lag" for asked, _ in by[3])  # it sets one lag against the other
     assert all(rows["learning rate", "2"] == "holds" for rows in by[:3])
     assert by[5]["measure", "against probe loss"] == "holds"
     assert [claim["verdict"] for claim in found] == ["holds"] * 6
     text = markdown({"claims": found})
     assert all(f"| {claim.number} | {claim.title} | **holds** |" in text for claim in CLAIMS)
+
+
+def test_what_is_asked_otherwise_says_what_it_rests_on():
+    """Three replicates at another rate, and none of one regime there."""
+    given, slow = evidence(AS_CLAIMED), "+rate:times=0.5"
+    half = {(*k[:3], k[3] + slow): v[:3] for k, v in given.aucs.items() if k[1] == "deterministic"}
+    rates = {0.5: {name: name + slow for name in PAPER_OPERATORS}}
+    claim = decide(dataclasses.replace(given, aucs={**given.aucs, **half}, rates=rates))[0]
+    row = next(row for row in claim["by"] if row["by"] == "learning rate")
+    assert claim["replicates"] == [8] and not claim["missing"]
+    assert row["replicates"] == [3] and row["missing"][0] == "seed0-step1000 in stochastic at lag 16"
+    assert "| 3 (none of seed0-step1000 in stochastic at lag 16, " in markdown({"claims": [claim]})
+
+
+def test_a_rival_that_chooses_alike_is_not_the_nearest():
+    """It loses as much; what the claim reports is the nearest of those that choose otherwise."""
+    alike = decide(evidence(AS_CLAIMED, chooses={"probe loss": "best"}))[5]
+    assert alike["verdict"] == "holds"
+    assert not any(seen["what"].startswith("probe loss") for seen in alike["places"])
+    assert alike["effect"] == pytest.approx(0.015, abs=2e-4)  # the noise; 0.03 in one regime, nothing in the other
 
 
 def test_from_a_run_and_from_its_receipt(smoke_run: Path, tmp_path: Path):

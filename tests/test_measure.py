@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from growjax.measure import auc, steps_to_reach, tokens_saved
+from growjax.record.integrity import finished_receipt
+from growjax.schema import Record
 from growjax.study.ranking import best_pair, judge_selector, kendall_tau_b, paired_interval, snapped
 
 
@@ -28,6 +32,19 @@ def test_rounding_decides_no_rank():
     assert snapped([1.0, 1.0 + 1e-12, 2.0, 0.5]) == [1, 1, 2, 0]
     assert kendall_tau_b([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]) == -1.0
     assert kendall_tau_b([1.0, 1.0 + 1e-13], [1.0, 2.0]) is None
+
+
+@pytest.mark.parametrize("study", ["quick", "stories260k"])
+def test_what_exact_copies_differ_by_is_rounding(study: str):
+    """Their losses and divergences at step 0 come from logits in float32; a start from scratch is another."""
+    cells = finished_receipt(Path(__file__).parents[1] / "artifacts" / study)["cells"]
+    for source in {cell["source"] for cell in cells if cell["kind"] == "candidate"}:
+        found: list[Record] = [dict(c["metrics"]) for c in cells if c["kind"] == "candidate" and c["source"] == source]
+        for name in ("loss", "kl"):
+            values = sorted(found, key=lambda metrics: metrics[name])
+            ranks = snapped([metrics[name] for metrics in values])
+            assert len({metrics[name] for metrics in values[:-1]}) > 1
+            assert ranks == [*[0] * (len(values) - 1), 1]
 
 
 def test_intervals_widen_with_comparisons_and_name_no_winner_by_chance():

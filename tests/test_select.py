@@ -96,7 +96,7 @@ def test_a_selection_ends_with_a_state_to_train_on(selected: Path, source: Path)
     assert not answer["separated"] and any("either may be the better one" in s for s in summary["uncertain"])
     chosen = find_state(selected)
     assert chosen == selected / "chosen" and state_digest(load_state(chosen)) == answer["state"]
-    assert {row["rule"]: row["candidate"] for row in summary["rules"]}["exact copy"] == "exact_copy"
+    assert {row["rule"]: row["candidates"] for row in summary["rules"]}["exact copy"] == ["exact_copy"]
     probe = {r["candidate"]: dict(r["curve"])[4] for r in standings if r["replicates"] == 1}
     assert len(probe) > 1 and summary["cells"]["rung"] == len(list((selected / "cells").glob("*"))) - 7
     assert not (selected / "partial").exists()

@@ -83,12 +83,17 @@ def test_same_summary_same_bytes(full: Page, tmp_path: Path):
 
 def test_tables_in_full_precision(full: Page):
     directory, summary, _ = full
-    for name in ("standings", "rungs", "outlooks", "rules", "left_out", "cost"):
+    for name in ("standings", "rungs", "outlooks", "left_out", "cost"):
         with (directory / "tables" / f"{name}.csv").open(newline="") as file:
             read = list(csv.DictReader(file))
         for got, sent in zip(read, summary[name], strict=True):
             flat = {key: value for key, value in sent.items() if not isinstance(value, list)}
             assert got == {key: str(value) for key, value in flat.items()}
+    (rule,) = summary["rules"]
+    taken = zip(rule["candidates"], map(str, rule["places"]), strict=True)
+    with (directory / "tables" / "rules.csv").open(newline="") as file:
+        read = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert read == [(rule["rule"], name, place, str(len(rule["places"]))) for name, place in taken]
     with (directory / "tables" / "curves.csv").open(newline="") as file:
         points = [(row["candidate"], int(row["step"]), float(row["mean"])) for row in csv.DictReader(file)]
     assert points == [(one["candidate"], step, mean) for one in summary["standings"] for step, mean in one["curve"]]

@@ -26,6 +26,8 @@ class ClaimsArguments:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run directory, or a receipt alone."""
+    places: bool = False
+    """Print also every source, regime and lag that a verdict rests on."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
 
@@ -39,24 +41,31 @@ def run(argv: list[str]) -> int:
     if given.json:
         print(json.dumps({"run": str(given.run), "claims": found}, sort_keys=True))
     else:
-        print_claims(console(), found)
+        print_claims(console(), found, places=given.places)
     return 0
 
 
-def print_claims(out: Console, found: list[Record]) -> None:
-    """A line for each claim, then its rule, and the same question asked otherwise."""
-    from growjax.report.claims import SEEDS, effect, interval, rule
+def print_claims(out: Console, found: list[Record], *, places: bool = False) -> None:
+    """A line for each claim, then its rule, the same question asked otherwise, and the places that it rests on."""
+    from growjax.report.claims import REPLICATES, SEEDS, effect, interval, replicates, rule
 
     for claim in found:
         out.print(f"\n{claim['claim']}. {claim['title']}: {claim['verdict']}", style="bold", highlight=False)
         out.print(
             f"effect {effect(claim)} {claim['unit']}, interval {interval(claim)}, n = {claim['n']} seeds, at lag "
-            f"{claim['lag']}\nholds where {rule(claim)}",
+            f"{claim['lag']}, {replicates(claim)} replicates\nholds where {rule(claim)}",
             highlight=False,
         )
-        table = Table("asked by", "", "verdict", "effect", "interval over seeds", "seeds")
+        table = Table("asked by", "", "verdict", "effect", "interval over seeds", "seeds", "replicates")
         for row in claim["by"]:
-            table.add_row(row["by"], row["value"], row["verdict"], effect(row), interval(row), str(row["n"]))
+            figures = (row["verdict"], effect(row), interval(row), str(row["n"]), replicates(row))
+            table.add_row(row["by"], row["value"], *figures)
         if claim["by"]:
             out.print(table)
-    out.print(f"\n{SEEDS}", highlight=False)
+        if places:
+            there = Table("source", "regime", "lag", "of", "effect", "interval", "replicates", "there")
+            for row in claim["places"]:
+                figures = (effect(row), interval(row), str(row["n"]), row["verdict"])
+                there.add_row(row["source"], row["regime"], str(row["lag"]), row["what"], *figures)
+            out.print(there)
+    out.print(f"\n{SEEDS}{f' {REPLICATES}' if places else ''}", highlight=False)

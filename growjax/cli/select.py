@@ -127,6 +127,8 @@ def _named(argv: list[str]) -> SelectArguments:
 
 def print_selection(out: Console, path: Path, summary: SelectionSummary) -> None:
     """The race, its answer, and how to go on."""
+    from growjax.report.racing import taken
+
     question, answer = summary["question"], summary["answer"]
     table = Table("place", "candidate", "ran to", "replicates", "behind", "reach", "why it stopped",
                   "zero-step KL", title=f"{question['source']}, {question['regime']}: projected AUC at lag "
@@ -149,7 +151,7 @@ def print_selection(out: Console, path: Path, summary: SelectionSummary) -> None
         )
     for sentence in (*summary["certain"], *summary["uncertain"]):
         out.print(sentence, highlight=False, soft_wrap=True)
-    rules = "; ".join(f"{r['rule']}: {r['candidate']} (place {r['place']})" for r in summary["rules"])
+    rules = "; ".join(f"{r['rule']}: {taken(r)} (place {', '.join(map(str, r['places']))})" for r in summary["rules"])
     out.print(f"plain rules would have taken: {rules}", highlight=False, soft_wrap=True)
     cells, programs = sum(summary["cells"].values()), summary["programs"]
     out.print(

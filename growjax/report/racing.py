@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from growjax.report import plotting, style
@@ -163,14 +164,23 @@ def outlooks(summary: Row) -> str:
     )
 
 
-def rules(summary: Row, contents: Contents) -> str:
+def taken(rule: Row, as_text: Callable[[str], str] = str) -> str:
+    """What a plain rule takes, in words."""
+    names = ", ".join(map(as_text, rule["candidates"]))
+    return names if len(rule["candidates"]) == 1 else f"a draw among {names}"
+
+
+def rules(summary: Row) -> str:
     """What the plain rules would have taken."""
     columns = [
         Column("plain rule", lambda r: text(r["rule"]), False),
-        candidate_column(contents),
-        Column("its place in<br>the race", lambda r: count(r["place"])),
+        Column("candidate", lambda r: taken(r, lambda name: f"<code>{text(name)}</code>"), False, lambda r: "prose"),
+        Column("its place in<br>the race", lambda r: ", ".join(map(count, r["places"]))),
     ]
-    caption = "What one would have taken without a race, among the same candidates. Place 1 is the race's own choice."
+    caption = (
+        "What one would have taken without a race, among the same candidates. Place 1 is the race's own choice. Where "
+        "a rule does not tell candidates apart (they differ by rounding), what it takes is a draw among them."
+    )
     return table(caption, columns, rows(summary, "rules"))
 
 
@@ -195,7 +205,14 @@ def csv_files(summary: Row) -> dict[str, str]:
         "curves": (curves, ("candidate", "step", "mean", "low", "high")),
         "rungs": (rows(summary, "rungs"), RUNGS),
         "outlooks": (rows(summary, "outlooks"), ("lag", "slope", "drift", "noise")),
-        "rules": (rows(summary, "rules"), ("rule", "candidate", "place")),
+        "rules": (
+            [
+                {"rule": rule["rule"], "candidate": name, "place": place, "of": len(rule["places"])}
+                for rule in rows(summary, "rules")
+                for name, place in zip(rule["candidates"], rule["places"], strict=True)
+            ],
+            ("rule", "candidate", "place", "of"),
+        ),
         "left_out": (rows(summary, "left_out"), ("candidate", "why")),
     }
     return {f"{name}.csv": csv_text(found, first) for name, (found, first) in files.items()}

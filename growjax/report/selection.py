@@ -51,7 +51,7 @@ WORDS: tuple[tuple[str, str, str, str], ...] = (
     (
         "slope",
         "the part of a difference in loss at the lag that is left, on average, until the horizon: least squares over "
-        "the pairs of candidates of published studies",
+        "the pairs of candidates of other studies",
         "none",
         "1: differences stay as they are",
     ),
@@ -127,7 +127,7 @@ def page(summary: Row, contents: Contents, drawn: Figures) -> str:
         Section("race", "The race", _race(summary, drawn)),
         Section("trust", "What each rung could be trusted for", racing.outlooks(summary)),
         Section("rules", "What plain rules would have taken",
-                or_nothing(summary, "rules", lambda: racing.rules(summary, contents))),
+                or_nothing(summary, "rules", lambda: racing.rules(summary))),
         Section("left-out", "Who did not race", or_nothing(summary, "left_out", lambda: racing.left_out(summary))),
         Section("cost", "What it took", cost(summary)),
         Section("verify", "How to verify this", _verify(summary)),
@@ -193,19 +193,26 @@ def _facts(summary: Row) -> list[tuple[str, str, str]]:
 def _next(summary: Row) -> str:
     """The commands that take the chosen state further."""
     question, run = summary["question"], summary["run"]
-    data = ["--data.batch-size", str(run["batch_size"]), "--data.seq-len", str(run["seq_len"])]
-    data += ["--data.corpus", "CORPUS"] if run["corpus"] != "builtin" else []
+    data = [*map(str, rows(summary, "train_options")), *(["--data.corpus", "CORPUS"] * (run["corpus"] != "builtin"))]
     train = (
         f"python -m growjax train --from RUN/chosen --steps {question['horizon']} --eval-every "
         f"{question['eval_every']} \\",
         f"    {shlex.join(data)} --out OUT",
     )
+    alike = (
+        ""
+        if question["regime"] == "stochastic"
+        else (
+            f" <code>train</code> draws batch order and dropout masks; the selection was of {text(question['regime'])} "
+            "training."
+        )
+    )
     return (
         f"{commands(*train, 'python -m growjax export RUN/chosen --out FOLDER')}"
         "<p><code>RUN/chosen</code> holds the full state before its first step: weights, moments, counters, schedule, "
         "and the tokenizer. The first command trains on from it, on the corpus and with the data options that were "
-        "given to the selection. The second writes it as a Hugging Face checkpoint, where a stock architecture has its "
-        f"parts. Its digest is <code>{text(summary['answer']['state'])}</code>.</p>\n"
+        f"given to the selection.{alike} The second writes it as a Hugging Face checkpoint, where a stock architecture "
+        f"has its parts. Its digest is <code>{text(summary['answer']['state'])}</code>.</p>\n"
     )
 
 

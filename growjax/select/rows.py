@@ -98,9 +98,10 @@ class Rule(TypedDict):
     """A plain rule, and what it would have taken."""
 
     rule: str
-    candidate: str
-    place: int
-    """Of that candidate in the race."""
+    candidates: list[str]
+    """Several where it does not tell them apart: what it takes is then a draw among them."""
+    places: list[int]
+    """Of those candidates in the race."""
 
 
 class SelectionSummary(TypedDict):
@@ -123,6 +124,8 @@ class SelectionSummary(TypedDict):
     where they are others than those of the table that comes with growjax."""
     trust: list[str]
     """Roots of the receipts of those studies."""
+    train_options: list[str]
+    """Options of `train` that give the data of the selection, but for a corpus or tokenizer of one's own."""
     run: RunFacts
     source: SourceRow
     cells: dict[str, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from growjax.select.rows import Left, OutlookRow, Rule, RungRow, SelectionSummar
 from growjax.select.trust import measured_from, published
 from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given
-from growjax.study.ranking import mean
+from growjax.study.presets import presets
+from growjax.study.ranking import lowest, mean
 from growjax.study.receipt import cells_of, data_of, models, spec_of
 from growjax.study.replicates import losses
 from growjax.study.selection import Selection
@@ -79,6 +81,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         "outlooks": [OutlookRow(lag=lag, **outlook_of(spec, lag)._asdict()) for lag in spec.rungs],
         "measured_from": _measured_from(spec),
         "trust": list(spec.trust),
+        "train_options": _train_options(spec),
         "run": run_facts(receipt, spec, data, narrow, wide),
         "source": source_row(source, data),
         "cells": dict(sorted(Counter(cell["kind"] for cell in receipt["cells"]).items())),
@@ -150,16 +153,24 @@ def _rules(
     at = spec.rungs[0] // spec.eval_every
     probe = {name: rungs[name][0]["metrics"]["eval_loss"][at] for name in names}
 
-    def least(scores: Mapping[str, float | None]) -> str | None:
+    def least(scores: Mapping[str, float | None]) -> tuple[str, ...]:
         known = {name: score for name, score in scores.items() if score is not None}
-        return min(known, key=lambda name: (known[name], name), default=None)
+        return lowest(known) if known else ()
 
-    taken = dict(zip(PLAIN, (least(kl), least(probe), "exact_copy" if "exact_copy" in names else None), strict=True))
+    copy = tuple(name for name in names if name == "exact_copy")
     return [
-        {"rule": rule, "candidate": name, "place": verdict.order.index(name) + 1}
-        for rule, name in taken.items()
-        if name is not None
+        {"rule": rule, "candidates": list(taken), "places": [verdict.order.index(name) + 1 for name in taken]}
+        for rule, taken in zip(PLAIN, (least(kl), least(probe), copy), strict=True)
+        if taken
     ]
+
+
+def _train_options(spec: Selection) -> list[str]:
+    """What the verb has to be told, whose own data are the quick study's."""
+    own, given = presets()["quick"].data, spec.data
+    fields = [f.name for f in dataclasses.fields(given) if f.name not in ("corpus", "tokenizer")]
+    told = [name for name in fields if getattr(given, name) != getattr(own, name)]
+    return [word for name in told for word in (f"--data.{name.replace('_', '-')}", str(getattr(given, name)))]
 
 
 def _measured_from(spec: Selection) -> int | None:
@@ -211,8 +222,8 @@ def _uncertain(spec: Selection, verdict: Verdict) -> list[str]:
     if verdict.lag < spec.horizon:
         found.append(
             f"The race ended at lag {verdict.lag} of {spec.horizon}. How the order changes from there is known from "
-            "published studies of small models alone."
+            "studies of small models alone."
         )
     if verdict.replicates == 1:
-        found.append("Each candidate ran once: the noise between replicates is that of the published studies.")
+        found.append("Each candidate ran once: the noise between replicates is that of other studies.")
     return found

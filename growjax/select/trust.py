@@ -17,10 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from growjax.config import canonical_json
+from growjax.errors import require
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import auc
 from growjax.record.receipt_types import Receipt
 from growjax.schema import Record
+from growjax.study.evidence import seeds_of
 from growjax.study.ranking import Table, adjusted_means, mean
 from growjax.study.replicates import losses
 from growjax.study.spec import StudySpec
@@ -29,9 +32,15 @@ RATIOS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Lag over end, of the table."""
 
 
-class Grid(NamedTuple):
-    """The mean loss curves of the warm starts of one source in one regime, replicates apart."""
+REFERENCE = "lockstep"
+"""No start of a race unless it is named, and in no grid: under the whole law the wide run is the source's own."""
 
+
+class Grid(NamedTuple):
+    """The loss curves of the warm starts of one source in one regime, replicates apart."""
+
+    training: str
+    """What the source comes from: seed, model, optimizer and data. Sources of one training are no independent ones."""
     source: str
     regime: str
     steps: tuple[int, ...]
@@ -47,20 +56,21 @@ class Grid(NamedTuple):
 
 
 def grids(receipt: Receipt) -> list[Grid]:
-    """The grids of a finished study: all its candidates but controls, as far as all of them went."""
+    """The grids of a finished study: all its candidates but controls and `REFERENCE`, as far as all of them went."""
     spec = StudySpec.from_dict(receipt["config"])
-    table = Table(receipt["cells"])
+    table, seeds = Table(receipt["cells"]), seeds_of(receipt["cells"])
+    same = canonical_json([part.to_dict() for part in (spec.model, spec.optim, spec.data)])
     found = []
-    sources = sorted({cell["source"] for cell in receipt["cells"] if cell["kind"] == "candidate"})
-    names = [name for name in spec.pool_of_all if not parse_operator(name).operator.control]
-    for source, regime in itertools.product(sources, spec.regimes):
+    chosen = {name: parse_operator(name).operator for name in spec.pool_of_all}
+    names = [name for name, operator in chosen.items() if not operator.control and operator.name != REFERENCE]
+    for source, regime in itertools.product(seeds, spec.regimes):
         rows = {name: table.rows("continuation", source, regime, name) for name in names}
         curves = {name: [losses(cell["metrics"]) for cell in cells] for name, cells in rows.items() if cells}
         if len(curves) > 1:
             count = min(len(curve) for several in curves.values() for curve in several)
             steps = tuple(range(0, count * spec.eval_every, spec.eval_every))
             cut = {name: [curve[:count] for curve in several] for name, several in curves.items()}
-            found.append(Grid(source, regime, steps, cut))
+            found.append(Grid(f"seed {seeds[source]} of {same}", source, regime, steps, cut))
     return found
 
 
@@ -119,11 +129,13 @@ class Outlook(NamedTuple):
     """Standard deviation of that prediction from one replicate to another."""
 
 
-def measured(receipts: Iterable[Receipt]) -> Record:
-    """The table: by regime and ratio an outlook and the number of pairs behind it; and where it is from."""
+def measured(receipts: Iterable[Receipt], *, without: str | None = None) -> Record:
+    """The table: by regime and ratio an outlook and the number of pairs behind it; and where it is from. `without` a
+    training (`Grid.training`), its sources are left out. Raises `UserError` where nothing is left to measure."""
     rows: dict[str, list[Record]] = {}
     given = list(receipts)
-    every = [grid for receipt in given for grid in grids(receipt)]
+    every = [grid for receipt in given for grid in grids(receipt) if grid.training != without]
+    require(bool(every), "no study of another training is given", "give the receipt of one with other seeds")
     for regime in sorted({grid.regime for grid in every}):
         for ratio in RATIOS:
             found = [pair for grid in every if grid.regime == regime for pair in differences(grid, ratio)]

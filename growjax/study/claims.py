@@ -21,7 +21,7 @@ over seeds, the independent unit of anything beyond those states, and n is the n
    regime, a single family that beats all others. Effect: AUC of zero-step KL's choice minus the best other family's.
 6. `holds` where every other selector loses more AUC at lag 128 than probe KL (against the source as it was), averaged
    over sources and regimes replicate by replicate, or always chooses alike. `fails` where one loses less. Effect: the
-   nearest rival's loss minus its own.
+   loss of the nearest rival that chooses otherwise minus its own.
 
 Beside each stand the same question at other lags, at other learning rates (where the study has them), and with the
 whole pool of warm starts in place of the four families; they decide nothing.
@@ -71,6 +71,8 @@ class Claim(NamedTuple):
     ask: Asked
     others: Callable[[Evidence], Mapping[str, Asked]] = lambda given: {}
     """The same question of other measures, or of one rival alone."""
+    both_lags: bool = False
+    """Whether it sets the probe's lag against the other, so that it cannot be asked of the probe's alone."""
 
 
 def _first(subject: str, *regimes: str, sources: tuple[str, ...] = ()) -> Asked:
@@ -117,7 +119,8 @@ def _most_robust(selector: str, *against: str) -> Asked:
         places, others = places_of(given, given.regimes, [lag]), [n for n in given.selectors if n != selector]
         found = [rivalry(given, selector, rival, names, places, len(others)) for rival in against or others]
         known = [one for one in found if one is not None]
-        nearest = min(known, key=lambda one: (math.inf if one.effect is None else one.effect, one.rival), default=None)
+        differ = [one for one in known if not one.alike] or known  # who chooses alike loses as much, and says nothing
+        nearest = min(differ, key=lambda one: (math.inf if one.effect is None else one.effect, one.rival), default=None)
         rows = [seen._replace(what=f"{nearest.rival}: {seen.what}") for seen in nearest.places] if nearest else []
         missing = tuple(dict.fromkeys(w for one in known for w in lacking(given, names, places, one.places)))
         verdicts: list[Verdict] = [*(one.verdict for one in known), *([OPEN] if missing else [])]
@@ -150,7 +153,7 @@ CLAIMS = (
         "more escape in weights goes with less AUC (tau-b) in deterministic continuation, and with more at the probe's "
         "lag and in stochastic continuation; over replicates tau-b is taken to deviate no less than that of chance "
         "orders",
-        "continuation", _escape(ESCAPES[0]), lambda given: {name: _escape(name) for name in ESCAPES[1:]},
+        "continuation", _escape(ESCAPES[0]), lambda given: {name: _escape(name) for name in ESCAPES[1:]}, True,
     ),
     Claim(
         5, "keeping the function at step 0 is no universal selector", "nats/token",
@@ -172,13 +175,14 @@ CLAIMS = (
 
 def decide(given: Evidence) -> list[Record]:
     """Every claim decided, as plain data: number, title, rule, unit, verdict, effect, low, high, n (seeds), the places,
-    what is missing, and the same question asked otherwise (`by`)."""
+    how many replicates they have, what is missing, and the same question asked otherwise (`by`)."""
     own = {name: name for name in given.families}
     lags = dict(zip(("probe", "continuation", "long"), given.lags, strict=False))
     found = []
     for claim in CLAIMS:
         lag = lags[claim.lag]
-        by = [_row("lag", str(other), claim.ask(given, own, other)) for other in given.lags if other != lag]
+        asked = [other for other in given.lags if other != lag and not (claim.both_lags and other == lags["probe"])]
+        by = [_row("lag", str(other), claim.ask(given, own, other)) for other in asked]
         by += [_row("learning rate", f"{rate:g}", claim.ask(given, given.at_rate(rate), lag)) for rate in given.rates]
         everyone = {name: name for name in given.pool}
         by += [_row("candidates", "the whole pool", claim.ask(given, everyone, lag))] if everyone != own else []
@@ -197,12 +201,13 @@ def decide(given: Evidence) -> list[Record]:
 
 
 def _plain(decided: Decided) -> Record:
-    return {**decided._asdict(), "places": [seen._asdict() for seen in decided.places]}
+    replicates = sorted({seen.n for seen in decided.places})
+    return {**decided._asdict(), "places": [seen._asdict() for seen in decided.places], "replicates": replicates}
 
 
 def _row(by: str, value: str, decided: Decided) -> Record:
     plain = _plain(decided)
-    return {"by": by, "value": value, **{name: plain[name] for name in ("verdict", "effect", "low", "high", "n")}}
+    return {"by": by, "value": value, **{name: told for name, told in plain.items() if name != "places"}}
 
 
 def claims_of(receipt: Receipt) -> list[Record]:

@@ -80,7 +80,7 @@ def evidence_of(receipt: Receipt, spec: StudySpec) -> Evidence:
     asked = [m for m in measures() if m.selects]
     names = {*pool, *spec.at_rates}
     return Evidence(
-        seeds=_seeds(receipt["cells"]),
+        seeds=seeds_of(receipt["cells"]),
         regimes=spec.regimes,
         lags=lags,
         families=spec.families,
@@ -93,7 +93,8 @@ def evidence_of(receipt: Receipt, spec: StudySpec) -> Evidence:
     )
 
 
-def _seeds(cells: Sequence[CellRecord]) -> dict[str, int | str]:
+def seeds_of(cells: Sequence[CellRecord]) -> dict[str, int | str]:
+    """By source state: the seed of the training that it is of, or the id of the cell of a state not trained here."""
     known = {cell["id"]: cell for cell in cells}
     found: dict[str, int | str] = {}
     for cell in cells:
@@ -125,7 +126,7 @@ def _scores(
 ) -> dict[Score, float]:
     table, found = Table(cells), {}
     places = [
-        (source, regime, name) for source in _seeds(cells) for regime in spec.all_regimes for name in sorted(names)
+        (source, regime, name) for source in seeds_of(cells) for regime in spec.all_regimes for name in sorted(names)
     ]
     for source, regime, name in places:
         probes = [row["metrics"] for row in table.rows("probe", source, regime, name)]

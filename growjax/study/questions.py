@@ -20,7 +20,7 @@ from growjax.study.deciding import (
     sign,
 )
 from growjax.study.evidence import Evidence
-from growjax.study.ranking import chance_variance, kendall_tau_b, mean, tied
+from growjax.study.ranking import chance_variance, kendall_tau_b, lowest, mean
 
 Place = tuple[str, str, int]
 """(source, regime, lag)"""
@@ -137,8 +137,7 @@ def pick(given: Evidence, selector: str, names: Mapping[str, str], place: Place)
     scores = given.chosen(selector, source, regime, sorted(values))
     if scores is None or len(values) < 2:
         return None
-    least = min(scores.values())
-    chosen = tuple(name for name in sorted(scores) if tied(scores[name], least))
+    chosen = lowest(scores)
     n = len(values[chosen[0]])
     own = tuple(mean(values[name][r] for name in chosen) for r in range(n))
     return Pick(chosen, own, min(values, key=lambda name: (mean(values[name]), name)))
@@ -196,6 +195,8 @@ class Rivalry(NamedTuple):
     high: float | None
     n: int
     """Replicates."""
+    alike: bool
+    """Whether both choose the same at every place."""
     places: tuple[Seen, ...]
 
 
@@ -221,4 +222,4 @@ def rivalry(
     averaged = [average(margin[r] for margin in margins) for r in range(n)]
     low, high = interval(averaged, comparisons)
     verdict: Verdict = "holds" if alike else sign(low, high)
-    return Rivalry(rival, verdict, effect_of(averaged), low, high, n, tuple(found))
+    return Rivalry(rival, verdict, effect_of(averaged), low, high, n, alike, tuple(found))
