@@ -16,6 +16,7 @@ from growjax.config import OptimConfig, TrainConfig
 from growjax.model.decoder import init_params
 from growjax.streams import Streams
 
+pytestmark = pytest.mark.usefixtures("quickly")
 MODEL = MODELS["rms tied"].replace(dtype="float32")
 PARAMS = init_params(MODEL, key=Streams(root_key(0)).at("init", 0))
 OTHER = jax.tree.map(lambda p: p + 1, PARAMS)

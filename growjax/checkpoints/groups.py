@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from safetensors.numpy import save_file
 
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, put_together, taken_apart
+from growjax.checkpoints.layout import Leaf, Place, leaves, put_together, taken_apart
 from growjax.checkpoints.moments import decayed, tensors_of
 from growjax.config import ModelConfig
 from growjax.digests import named_leaves
@@ -102,7 +103,7 @@ def law_of(arrays: Mapping[str, np.ndarray], family: Family, model: ModelConfig)
             parts = [known[path] for path in place.row.parameters]
             for path, piece in zip(place.row.parameters, taken_apart(value, parts, place.row.layout), strict=True):
                 tree[path][... if place.layer is None else place.layer] = piece
-        trees[kind] = as_tree({path: jnp.asarray(_narrowed(value)) for path, value in tree.items()})
+        trees[kind] = unflatten_dict({path: jnp.asarray(_narrowed(value)) for path, value in tree.items()}, sep="/")
     return LawFactors(**trees)
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from growjax.config import ModelConfig
+from growjax.digests import path_name
 from growjax.draws import Sites, normals
 from growjax.model import layers
 from growjax.model.attention import causal_attention
@@ -242,8 +243,7 @@ def init_params(config: ModelConfig, *, key: jax.Array) -> Params:
     """
 
     def draw(path: jax.tree_util.KeyPath, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
-        site = jax.tree_util.keystr(path, simple=True, separator="/")
-        return init_leaf(config, site, spec, shape.shape, key=key)
+        return init_leaf(config, path_name(path), spec, shape.shape, key=key)
 
     specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=lambda s: isinstance(s, ParamSpec))
     shapes = jax.tree.leaves(param_shapes(config))
@@ -274,10 +274,7 @@ def named_params(config: ModelConfig) -> list[tuple[str, ParamSpec, jax.ShapeDty
     """Path, spec, and shape with dtype, of every parameter."""
     specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=is_spec)[0]
     shapes = jax.tree.leaves(param_shapes(config))
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), spec, shape)
-        for (path, spec), shape in zip(specs, shapes, strict=True)
-    ]
+    return [(path_name(path), spec, shape) for (path, spec), shape in zip(specs, shapes, strict=True)]
 
 
 def count_params(config: ModelConfig) -> int:

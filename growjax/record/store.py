@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh
 
 from growjax.config import TrainConfig, canonical_json
@@ -147,14 +148,8 @@ def save_state(directory: Path, state: TrainState, *, beside: Path | None = None
 
 def shapes_of(leaves: Mapping[str, Sequence[Any]]) -> StateTree:
     """The nested dicts of shapes that a flat table of leaves, [dtype, shape, …] by path, describes."""
-    tree: StateTree = {}
-    for path, (dtype, shape, *_) in leaves.items():
-        node = tree
-        *parents, last = path.split("/")
-        for name in parents:
-            node = node.setdefault(name, {})
-        node[last] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
-    return tree
+    shapes = {path: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype)) for path, (dtype, shape, *_) in leaves.items()}
+    return unflatten_dict(shapes, sep="/")
 
 
 def _abstract(leaves: Mapping[str, Leaf], config: TrainConfig, mesh: Mesh | None) -> StateTree:

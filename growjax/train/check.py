@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from growjax.config import TrainConfig
+from growjax.digests import named_leaves
 from growjax.domains import COUNT
 from growjax.errors import UserError, require
 from growjax.model.axes import map_specs
@@ -125,8 +126,7 @@ def _broadcasts(found: Shape, parameter: Shape) -> bool:
 
 
 def _leaves(name: str, tree: object) -> dict[str, jax.Array]:
-    found = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join([name, *(jax.tree_util.keystr((key,), simple=True) for key in path)]): x for path, x in found}
+    return {f"{name}/{path}" if path else name: leaf for path, leaf in named_leaves(tree)}
 
 
 def _check(name: str, tree: object, like: object, dtype: np.dtype, fits: Fits) -> None:
