@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from growjax.study.attribution import TERMS, attribute, best_shares, component_intervals, components, mean_interval
+from growjax.study.factorial import factorial
 
 SHAPE = (4, 4, 3)
 SDS = (0.5, 1.0, 0.3, 0.2, 0.4, 0.1, 0.25)
@@ -69,3 +71,30 @@ def test_again_gives_the_same_numbers():
     rng = np.random.default_rng(3)
     found = {"a": outcomes(rng), "b": outcomes(rng)}
     assert attribute(found, seed=7) == attribute(dict(reversed(found.items())), seed=7)
+
+
+def test_a_two_by_two_pairs_what_replicates_share():
+    """Orders and masks move both candidates alike, far more than dropout moves one of them: no interval leaves 0 out
+    where replicates are not paired. A corner with more replicates is cut to those that all have."""
+    rng = np.random.default_rng(3)
+    fixed, drawn, masks, noise = (rng.standard_normal(8) * sd for sd in (1.0, 1.0, 1.0, 1e-3))
+    streams = {"neither": fixed, "order": drawn, "dropout": fixed + masks, "both": drawn + masks}
+    dropped = ("dropout", "both")
+    corners = {
+        corner: {"a": list(shared), "b": list(shared + 0.1 + noise + 0.02 * (corner in dropped))}
+        for corner, shared in streams.items()
+    }
+    corners["neither"] = {name: [*values, 99.0] for name, values in corners["neither"].items()}
+    found = factorial(corners, "seed0-step9", 128)
+    assert found is not None and found["n"] == 8
+    a, b = found["rows"]
+    assert b["of_dropout"]["effect"] == pytest.approx(0.01) and a["of_dropout"]["effect"] == pytest.approx(
+        -0.01
+    )  # rounding
+    low, high = b["of_dropout"]["low"], b["of_dropout"]["high"]
+    assert low is not None and high is not None and 0 < low < 0.01 < high
+    for row in found["rows"]:
+        assert row["of_order"]["effect"] == pytest.approx(0, abs=1e-12)  # rounding of numbers near 1
+        assert row["together"]["effect"] == pytest.approx(0, abs=1e-12)  # the same
+    assert b["neither"]["auc"] == pytest.approx(np.mean(fixed + 0.1 + noise))  # rounding
+    assert factorial({**corners, "both": {"a": [1.0]}}, "seed0-step9", 128) is None

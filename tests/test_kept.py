@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from growjax.config import DataConfig
+from growjax.config import DataConfig, ModelConfig
 from growjax.data import corpus, kept, tokens
+from growjax.errors import UserError
+from growjax.record.rundir import RunDir
 from growjax.study.context import prepare_tokens
 from growjax.study.presets import presets
+from growjax.study.runner import run_study
+from growjax.study.spec import StudySpec
 
 CONFIG = DataConfig(stories=200, vocab_size=300, seq_len=32, batch_size=4, eval_batches=1)
 NAMES = (*tokens.FILES, tokens.INFO)
@@ -78,3 +82,35 @@ def test_a_corpus_that_changed_is_read_anew(tmp_path: Path):
         stories.write_text("".join(f'{{"text": "The {word} number {n} ran home and slept."}}\n' for n in range(3000)))
         found.append(prepare_tokens(tmp_path / word, spec, keep=tmp_path / "keep").digest)
     assert found[0] != found[1]
+
+
+def test_a_result_does_not_depend_on_where_the_corpus_lies(tmp_path: Path):
+    """One file in two folders: one specification and one receipt, without a folder's name."""
+    receipts = []
+    for place in ("here", "elsewhere/far"):
+        (tmp_path / place).mkdir(parents=True)
+        path = tmp_path / place / "tales.txt"
+        path.write_text("\n\n".join(f"The cat number {n} ran home, and {n} mice ran too." for n in range(400)))
+        spec = StudySpec(
+            preset="train", operators=(), regimes=(), source_steps=(2,), source_eval_every=2,
+            model=ModelConfig(d_model=8, n_layers=1, n_heads=1, n_kv_heads=1, head_dim=8, d_ff=8),
+            data=DataConfig(corpus=str(path), vocab_size=300, seq_len=8, batch_size=2, eval_batches=1),
+        )  # fmt: skip
+        run = RunDir(tmp_path / f"run-{path.parent.name}")
+        receipts.append(run_study(spec, run))
+        assert run_study(spec, run)["root"] == receipts[-1]["root"]  # gone on with, from the same place
+    first, second = receipts
+    assert first["root"] == second["root"] and first["config"]["data"]["corpus"] == "tales.txt"
+    assert str(tmp_path) not in (tmp_path / "run-far" / "receipt.json").read_text()
+    path.write_text("\n\n".join(f"The dog number {n} ran home, and {n} cats ran too." for n in range(400)))
+    with pytest.raises(UserError, match=f"the corpus {path} is no longer"):
+        run_study(spec, run)
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("a/b.txt", "b.txt"), ("a/*.txt", "*.txt"), ("a/b/", "b"), ("/", "/"), ("builtin", "builtin"),
+     ("a/builtin", "a/builtin"), ("hf:one/two", "hf:one/two"), ("a/hf:one", "a/hf:one"), (".", ".")],
+)  # fmt: skip
+def test_names_of_corpora(word: str, name: str):
+    assert corpus.corpus_name(word) == name

@@ -99,12 +99,13 @@ def test_the_published_regimes_are_known_apart(tmp_path: Path):
     assert 'id="factorial"' in (tmp_path / "index.html").read_text()
     table = Path("tables/regimes_factorial.csv")
     assert (tmp_path / table).read_bytes() == (published / table).read_bytes()
+    assert (tmp_path / "tables" / "regimes_effects.csv").exists()
     (apart,) = summary["regimes_factorial"]
     places = set(range(1, len(apart["rows"]) + 1))
     assert all(
         {row[corner]["rank"] for row in apart["rows"]} == places for corner in ("neither", "order", "dropout", "both")
     )
-    effects = [row["of_order"] for row in apart["rows"]]
+    effects = [row["of_order"]["effect"] for row in apart["rows"]]
     assert sum(effects) == pytest.approx(0, abs=1e-12) and any(effects)  # effects of values less their mean: rounding
 
 

@@ -38,6 +38,7 @@ def print_sources(out: Console, summary: Summary) -> None:
 def print_study(path: Path, summary: Summary) -> None:
     """Sources, rankings and the way to the page."""
     from growjax.measure.registry import other_measures
+    from growjax.report.tables import UNIT
 
     out = console()
     print_sources(out, summary)
@@ -66,17 +67,19 @@ def print_study(path: Path, summary: Summary) -> None:
                 style="bold" if row["rank"] == 1 and row["lag"] == longest else None,
             )
         out.print(table)
-    for pair in summary["pairs"]:
+    families = [("among the paper's families, ", pair) for pair in summary["family_pairs"]]
+    for among, pair in (*families, *(("", pair) for pair in summary["pairs"])):
         if pair["lag"] == longest:
             verdict = "separated" if pair["separated"] else "not separated"
             interval = (
                 "" if pair["low"] is None or pair["high"] is None else f" [{pair['low']:+.4f}, {pair['high']:+.4f}]"
             )
             out.print(
-                f"{pair['source']}, {pair['regime']}: {pair['best']} before {pair['second']} by "
+                f"{pair['source']}, {pair['regime']}: {among}{pair['best']} before {pair['second']} by "
                 f"{_number(pair['difference'])}{interval}: {verdict}",
                 highlight=False,
             )
+    out.print(UNIT, highlight=False)
     _print_attribution(out, summary)
     out.print(
         f"root  {summary['run']['root']}\npage  {path / 'report' / 'index.html'}", highlight=False, soft_wrap=True

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Generator, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,12 @@ def read_stories(config: DataConfig) -> Corpus:
                 f"give more stories, or {hint} --data.validation-fraction (it is {config.validation_fraction})",
             )
     return Corpus(train, validation, source, stories_digest(train, validation))
+
+
+def corpus_name(corpus: str) -> str:
+    """What a specification calls a corpus: of a path or pattern its last part, which is the same wherever it lies."""
+    name = PurePath(corpus).name
+    return corpus if corpus.startswith("hf:") or name in ("", "builtin") or name.startswith("hf:") else name
 
 
 def source_digests(config: DataConfig) -> Record:

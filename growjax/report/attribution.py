@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from growjax.report import plotting, style
-from growjax.report.formatting import Contents, Row, fixed, number, percent, rows, significant, text
-from growjax.report.tables import Column, candidate_column, table
+from growjax.report.formatting import Contents, Row, count, fixed, number, percent, rows, significant, text
+from growjax.report.tables import UNIT, Column, candidate_column, interval, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CORNERS = ("neither", "order", "dropout", "both")
+EFFECTS = {"of_order": "effect of order", "of_dropout": "effect of dropout", "together": "of both together"}
 FLOOR = 1e-6
 
 
@@ -60,7 +61,8 @@ def attribution(summary: Row, contents: Contents) -> str:
             "method of "
             f"moments). Intervals ({share}) redraw whole levels of a stream, never single cells: the effects of levels "
             "are normal draws, so each mean square is a multiple of a chi-squared variable. They are wide because a "
-            "design has few levels; a lower end at 0 says that the randomness may not matter at all.</p>\n"
+            "design has few levels; a lower end at 0 says that the randomness may not matter at all. All of it is of "
+            "this one source state, and says nothing of other seeds.</p>\n"
         )
         first = _outcomes(found)
         names = [t["term"] for t in first[0]["terms"]]
@@ -107,9 +109,7 @@ def factorial(summary: Row, contents: Contents) -> str:
         columns = [
             candidate_column(contents),
             *(Column(c, lambda r, c=c: f"{fixed(r[c]['auc'])} <small>rank {r[c]['rank']}</small>") for c in CORNERS),
-            Column("effect of order", lambda r: fixed(r["of_order"], signed=True)),
-            Column("effect of dropout", lambda r: fixed(r["of_dropout"], signed=True)),
-            Column("of both together", lambda r: fixed(r["together"], signed=True)),
+            *(Column(head, lambda r, key=key: _effect(r[key])) for key, head in EFFECTS.items()),
         ]
         taus = ", ".join(f"{corner} {fixed(tau, 2)}" for corner, tau in found["tau_to_neither"].items())
         firsts = {c: [r["candidate"] for r in found["rows"] if r[c]["rank"] == 1] for c in CORNERS}
@@ -119,27 +119,41 @@ def factorial(summary: Row, contents: Contents) -> str:
         caption = (
             f"{text(found['source'])}, lag {found['lag']}: mean AUC and rank with a random batch order or a fixed one "
             "(order), with dropout or without (dropout). Effects are of the AUC less the mean of the candidates: "
-            "what moves all candidates alike cannot change their order. Below 0: the candidate gains on the others."
+            "what moves all candidates alike cannot change their order. Below 0: the candidate gains on the others. "
+            f"Over the {count(found['n'])} replicates that all four have, which share orders and masks; paired t "
+            f"intervals, adjusted for all candidates and effects of the table. {UNIT}"
         )
         parts.append(table(caption, columns, found["rows"]))
         parts.append(f"<p>First by mean AUC: {described}. Kendall's tau-b to the ranking with neither: {taus}.</p>\n")
     return "".join(parts)
 
 
+def _effect(found: Row) -> str:
+    ends = "" if found["low"] is None else f"<small>{interval(found)}</small>"
+    return f"{fixed(found['effect'], signed=True)}{ends}"
+
+
 def csv_tables(summary: Row) -> dict[str, list[Row]]:
     """Rows of the CSV files."""
-    terms = [
+    terms: list[Row] = [
         {"source": a["source"], "outcome": o["outcome"], **t}
         for a in rows(summary, "attribution")
         for o in _outcomes(a)
         for t in o["terms"]
     ]
-    best = [{"source": a["source"], **row} for a in rows(summary, "attribution") for row in a["best"]]
-    square = [
+    best: list[Row] = [{"source": a["source"], **row} for a in rows(summary, "attribution") for row in a["best"]]
+    square: list[Row] = [
         {"source": a["source"], "lag": a["lag"], "candidate": r["candidate"], "corner": corner, **r[corner]}
         for a in rows(summary, "regimes_factorial")
         for r in a["rows"]
         for corner in CORNERS
     ]
-    files = {"attribution.csv": terms, "best.csv": best, "regimes_factorial.csv": square}
+    effects: list[Row] = [
+        {"source": a["source"], "lag": a["lag"], "candidate": r["candidate"], "of": key, **r[key], "n": a["n"]}
+        for a in rows(summary, "regimes_factorial")
+        for r in a["rows"]
+        for key in EFFECTS
+    ]
+    files: dict[str, list[Row]] = {"attribution.csv": terms, "best.csv": best}
+    files |= {"regimes_factorial.csv": square, "regimes_effects.csv": effects}
     return {name: found for name, found in files.items() if found}

@@ -64,7 +64,10 @@ def places(summary: Row) -> list[Row]:
 def markdown(summary: Row) -> str:
     """The claims as a document of their own."""
     lines = ["# The paper's claims (arXiv 2604.04281)", "", SEEDS, ""]
-    lines += ["| | claim | verdict | effect | interval over seeds | seeds | holds where |", "|-|-|-|-|-|-|-|"]
+    lines += [
+        "| | claim | verdict of these states | effect | interval over seeds | seeds | holds where |",
+        "|-|-|-|-|-|-|-|",
+    ]
     for claim in rows(summary, "claims"):
         cells = (claim["claim"], claim["title"], f"**{claim['verdict']}**", f"{effect(claim)} {claim['unit']}",
                  interval(claim), claim["n"], rule(claim))  # fmt: skip
@@ -89,7 +92,7 @@ def markdown(summary: Row) -> str:
 def section(summary: Row) -> str:
     """The claims on the page: first what was decided, then the same questions asked otherwise."""
     figures = [
-        tables.Column("verdict", lambda r: text(r.get("verdict")), False,
+        tables.Column("verdict of<br>these states", lambda r: text(r.get("verdict")), False,
                       lambda r: "won" if r.get("verdict") == "holds" else ""),
         tables.Column("effect", effect),
         tables.Column("interval<br>over seeds", interval),

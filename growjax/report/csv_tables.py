@@ -75,9 +75,21 @@ def csv_files(summary: Row, contents: Contents) -> dict[str, str]:
         for point in s.get("curve") or []
     ]
     files["source_curves.csv"] = csv_text(training, ("source", "step", "validation_loss"))
-    some = {"long": rows(summary, "long"), "rates": further.flat_rates(summary), "claims": claims.decided(summary),
-            "claim_places": claims.places(summary), "cost": rows(summary, "cost")}  # fmt: skip
-    first = {"long": first_columns("ranking"), "rates": further.RATES, "claims": claims.FIRST,
-             "claim_places": claims.PLACES, "cost": COST}  # fmt: skip
+    some = {
+        "family_pairs": rows(summary, "family_pairs"),
+        "long": rows(summary, "long"),
+        "rates": further.flat_rates(summary),
+        "claims": claims.decided(summary),
+        "claim_places": claims.places(summary),
+        "cost": rows(summary, "cost"),
+    }
+    first = {
+        "family_pairs": SECTIONS["pairs"],
+        "long": first_columns("ranking"),
+        "rates": further.RATES,
+        "claims": claims.FIRST,
+        "claim_places": claims.PLACES,
+        "cost": COST,
+    }
     files |= {f"{name}.csv": csv_text(found, first[name]) for name, found in some.items() if found}
     return files | {name: csv_text(found, tuple(found[0])) for name, found in attribution.csv_tables(summary).items()}

@@ -113,8 +113,9 @@ def cost(summary: Row) -> str:
     ]
     caption = (
         "What was computed, each cell once. A step that several cells share is counted with the one that took it. "
-        "Evaluations, measures, steps that an operator takes to widen, and what a killed process had to do again are "
-        "not counted." + (f" Distinct training programs: {programs}." if programs is not None else "")
+        "Evaluations, measures, steps that an operator takes to widen, those up to the continuation's lag that a long "
+        "lag takes again, and what a killed process had to do again are not counted."
+        + (f" Distinct training programs: {programs}." if programs is not None else "")
     )
     return table(caption, columns, [*found, {"kind": "all", **every}])
 

@@ -104,6 +104,8 @@ class Candidate:
     name: str
     control: bool
     place: int
+    ranked: bool = True
+    """Whether it is ranked among the others; one at another learning rate is not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +119,8 @@ class Contents:
 
     @property
     def operators(self) -> list[Candidate]:
-        """The candidates that are no controls."""
-        return [c for c in self.candidates if not c.control]
+        """The candidates that are ranked and no controls."""
+        return [c for c in self.candidates if c.ranked and not c.control]
 
     def named(self, names: Iterable[str]) -> list[Candidate]:
         """The candidates among `names`, in the page's order."""
@@ -132,7 +134,8 @@ class Contents:
 
 
 def contents_of(summary: Row) -> Contents:
-    """Collect all names of a summary; candidates by name, controls last, regimes and sources as they are reported."""
+    """Collect all names of a summary; candidates by name, those that are not ranked behind the rest and controls last,
+    regimes and sources as they are reported."""
     names: dict[str, bool] = {}
     sources = [str(r["name"]) for r in rows(summary, "sources")]
     regimes: set[str] = set()
@@ -149,8 +152,9 @@ def contents_of(summary: Row) -> Contents:
             if row.get("lag") is not None:
                 lags.add(int(row["lag"]))
     ordered: list[Candidate] = []
+    ranked = {row["candidate"] for row in rows(summary, "ranking")} or set(names)
     for control in (False, True):
-        kind = sorted(name for name, is_control in names.items() if is_control is control)
-        ordered += [Candidate(name, control, place) for place, name in enumerate(kind)]
+        kind = sorted((name not in ranked, name) for name, is_control in names.items() if is_control is control)
+        ordered += [Candidate(name, control, place, not rest) for place, (rest, name) in enumerate(kind)]
     known = [g for g in REGIMES if g in regimes]
     return Contents(ordered, sources, known + sorted(regimes - set(REGIMES)), sorted(lags))

@@ -40,7 +40,7 @@ def rates(summary: Row, contents: Contents) -> str:
     columns = [
         tables.Column("family", lambda r: f"<code>{text(r.get('family'))}</code>", False),
         tables.Column("rank", lambda r: count(r.get("rank"))),
-        tables.Column("best rate", lambda r: f"{text(r.get('rate'))} &times;"),
+        tables.Column("best rate", lambda r: f"{text(r.get('rate'))} &times;{' (edge)' * _edge(r)}"),
         tables.Column("AUC", lambda r: fixed(r.get("auc_mean"))),
         tables.Column("gain over<br>own rate", lambda r: significant(r.get("gain"), 3, signed=True)),
         tables.Column("interval", tables.interval),
@@ -51,9 +51,17 @@ def rates(summary: Row, contents: Contents) -> str:
     caption = (
         "Each family at the best of the learning rates tried, as multiples of the source's; all have the same "
         "replicates. Where the order differs from the ranking above, the ranking was one of rates. The best is chosen "
-        "by the figures that it is reported by, which flatters it a little. Paired t intervals over replicates."
+        "by the figures that it is reported by, which flatters it a little. Edge: the best is the least or the largest "
+        "rate tried, so a better one may lie beyond. Rankings, claims and all else on this page are at the source's "
+        f"own rate. Paired t intervals over replicates, adjusted for the rates of a family alone. {tables.UNIT}"
     )
     return tables.table(caption, columns, found, _heading)
+
+
+def _edge(row: Row) -> bool:
+    """Whether a family's best rate is the least or the largest of those tried."""
+    tried = sorted(map(float, row["aucs"]))
+    return len(tried) > 1 and float(row["rate"]) in (tried[0], tried[-1])
 
 
 def flat_rates(summary: Row) -> list[Row]:

@@ -79,7 +79,7 @@ def page(summary: Row, contents: Contents, drawn: Figures) -> str:
                 or_nothing(summary, "selectors", lambda: tables.selectors(summary, contents))),
         Section("claims", "The claims", claims.section(summary)),
         Section("crossed", "What decides who wins", _attribution(summary, contents, drawn)),
-        Section("factorial", "Regimes as a factorial", attribution.factorial(summary, contents)),
+        Section("factorial", "What decides who wins: order or dropout", attribution.factorial(summary, contents)),
         Section("sources", "The source states", _sources(summary, drawn)),
         Section("cost", "What it took", cost(summary)),
         Section("definitions", "Definitions", definitions(sentences.definitions())),
@@ -133,12 +133,13 @@ def _ranks(summary: Row, contents: Contents, drawn: Figures) -> str:
         "Rank by mean AUC (1 is the lowest), shortest lag left, longest right. Crossing lines are reversals: what a "
         "short probe would have chosen wrongly. A rank says nothing of the distance; the table below does.",
     )  # fmt: skip
-    return chart + or_nothing(summary, "pairs", lambda: tables.pairs(summary, contents))
+    families = tables.pairs(summary, contents, "family_pairs") if rows(summary, "family_pairs") else ""
+    return chart + families + or_nothing(summary, "pairs", lambda: tables.pairs(summary, contents))
 
 
 def _preservation(summary: Row, contents: Contents, drawn: Figures) -> str:
     chart = figure(
-        drawn, "utility", "Zero-step KL against AUC at the longest lag",
+        drawn, "utility", "Zero-step KL against AUC at the continuation's lag",
         "How much of the source's function a candidate keeps (left keeps more) against how well it trains (lower is "
         "better). Were preservation enough, points would rise from lower left to upper right. Values under "
         "1e&#8209;12 are rounding and are drawn at that floor.",
@@ -188,7 +189,7 @@ def _reproduce(summary: Row) -> str:
     preset = f" --preset {shlex.quote(str(run['preset']))}" if run.get("preset") else ""
     return (
         f"{verifying(run)}{commands(f'python -m growjax study{preset}')}"
-        "<p>With the options of this run, this runs the study again; in the environment below, with the same pins, its "
-        "receipt must end in the same root digest. The numbers behind every figure are in <code>tables/</code>, in "
-        f"full precision.</p>\n{environment(run)}"
+        "<p>With the options of this run, this runs the study again; in the environment below, with the same pins and "
+        "the corpus named as it was, its receipt must end in the same root digest. The numbers behind every figure are "
+        f"in <code>tables/</code>, in full precision.</p>\n{environment(run)}"
     )

@@ -176,5 +176,5 @@ def title(axes: Axes, first: str, second: str = "") -> None:
 
 
 def columns_for(regimes: int, panels: int) -> int:
-    """A column for each regime where that fits, so that sources are rows."""
-    return min(2, panels) if regimes <= 1 else min(regimes, 3)
+    """A column for each regime where that fits, so that sources are rows, or two rows each."""
+    return min(2, panels) if regimes <= 1 else regimes if regimes <= 3 else 3 if regimes % 3 == 0 else 2

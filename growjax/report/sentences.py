@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 
 from growjax.measure import registry
 from growjax.measure.measure import Definition
+from growjax.report import tables
 from growjax.report.formatting import Contents, Row, brief, count, rows, text
 from growjax.report.tables import separated
 
@@ -26,13 +28,13 @@ DERIVED: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "top-1",
-        "whether the selector's first choice has the lowest AUC at the longest lag",
+        "whether the selector's first choice has the lowest AUC at the continuation's lag",
         "share",
         "higher is better",
     ),
     (
         "regret",
-        "AUC of the selector's first choice minus the lowest AUC among the warm starts, at the longest lag",
+        "AUC of the selector's first choice minus the lowest AUC among the warm starts, at the continuation's lag",
         "nats/token",
         "lower is better; 0 is the right choice. Of a first choice that diverged there is none, and means leave it out",
     ),
@@ -91,30 +93,78 @@ def _outcome(found: list[Row]) -> str:
 
 
 def conclusion(summary: Row, contents: Contents) -> str:
-    """One paragraph: what was compared, and who wins in each regime at each lag, where the intervals allow a winner."""
+    """One paragraph: what was compared, and who wins in each regime at each lag, where the intervals allow a winner:
+    among the paper's families, where others are ranked too; then among all; then whether widening has paid at all."""
     run = summary.get("run") or {}
     small, large = (brief((run.get(k) or {}).get("parameters")) for k in ("source_model", "target_model"))
-    found = rows(summary, "pairs")
+    found, families = rows(summary, "pairs"), rows(summary, "family_pairs")
+    seeds = {row["seed"] for row in rows(summary, "sources") if row.get("seed") is not None}
+    of_seeds = f" of {len(seeds)} seed{'s' * (len(seeds) != 1)}" if seeds else ""
     opening = (
         f"{len(contents.operators)} ways to widen a language model from {small} to {large} parameters were compared "
-        f"from {_states(len(contents.sources))}, by the area under the validation-loss curve "
-        "(AUC, lower is better)."
+        f"from {_states(len(contents.sources))}{of_seeds}, by the area under the validation-loss curve (AUC, lower is "
+        "better)."
     )
     if not found:
         return f"{opening} No pair of candidates was compared with an interval, so this run names no winner."
+    if families:
+        opening += " Among the paper's families:"
+    long = {row["lag"] for row in rows(summary, "long")}
+    sentences = _by_regime(families or found, contents, long)
+    closing = _reversal(families or found, contents)
+    if not any(separated(r) for r in families or found):
+        closing = "With these replicates the best and the second-best candidate cannot be distinguished anywhere."
+    everyone = f"Among all {len(contents.operators)}: {_outcomes(found)}." if families else ""
+    return " ".join(filter(None, [opening, *sentences, closing, everyone, _controls(summary, contents)]))
+
+
+def _by_regime(found: list[Row], contents: Contents, long: set[int]) -> list[str]:
+    """A sentence for each regime; at a long lag it is about those that went on to it."""
     sentences = []
     for regime in contents.regimes:
         parts = []
-        for lag in contents.lags:
+        for lag in sorted({r["lag"] for r in found if r["regime"] == regime}):
             here = [r for r in found if (r["regime"], r["lag"]) == (regime, lag)]
-            if here:
-                parts.append(f"at lag {lag}, {_outcome(here)}")
+            parts.append(f"at lag {lag}{', of those that went on' * (lag in long)}, {_outcome(here)}")
         if parts:
             sentences.append(f"<strong>{text(regime.capitalize())}</strong> training: {'; '.join(parts)}.")
-    closing = _reversal(found, contents) or ""
-    if not any(separated(r) for r in found):
-        closing = "With these replicates the best and the second-best candidate cannot be distinguished anywhere."
-    return " ".join([opening, *sentences, closing]).strip()
+    return sentences
+
+
+def _outcomes(found: list[Row]) -> str:
+    """How often a first is separated from its second, over every source, regime and lag, and who it is."""
+    wins = Counter(row["best"] for row in found if separated(row))
+    places = f"of {len(found)} comparisons (each source, regime and lag)"
+    if not wins:
+        return f"the first is separated from the second in none {places}"
+    named = _listed(
+        [f"<code>{text(name)}</code> in {n}" for name, n in sorted(wins.items(), key=lambda p: (-p[1], p[0]))]
+    )
+    return f"the first is separated from the second in {sum(wins.values())} {places}: {named}"
+
+
+def _controls(summary: Row, contents: Contents) -> str:
+    """Whether the source that goes on unwidened is ahead of all widened, by mean AUC at the continuation's lag."""
+    found = rows(summary, "ranking")
+    lag = max((r["lag"] for r in found), default=0)
+    ahead = total = 0
+    for source in contents.sources:
+        for regime in contents.regimes:
+            here = [r for r in found if (r["source"], r["regime"], r["lag"]) == (source, regime, lag)]
+            own = [r["auc_mean"] for r in here if r["candidate"] == "unwidened"]
+            warm = [r["auc_mean"] for r in here if not r.get("control") and r["candidate"] != "lockstep"]
+            if own and warm and None not in (*own, *warm):
+                total += 1
+                ahead += own[0] < min(warm)
+    if not ahead:
+        return ""
+    where = "everywhere" if ahead == total else f"in {ahead} of {total} rankings"
+    own_run = " (<code>lockstep</code> aside, whose run is the source's own in a wide shape)"
+    reference = own_run if any(c.name == "lockstep" for c in contents.candidates) else ""
+    return (
+        f"At lag {lag} the source that goes on unwidened has a lower mean AUC than every widened start{reference} "
+        f"{where}: until then, widening has not paid there."
+    )
 
 
 def _reversal(found: list[Row], contents: Contents) -> str:
@@ -139,7 +189,9 @@ def _reversal(found: list[Row], contents: Contents) -> str:
 
 def verdicts(summary: Row, contents: Contents) -> str:
     """A small table: a row per source, a column per regime and lag, the winner or `not separated`."""
-    found = {(r["source"], r["regime"], r["lag"]): r for r in rows(summary, "pairs")}
+    families = rows(summary, "family_pairs")
+    found = {(r["source"], r["regime"], r["lag"]): r for r in families or rows(summary, "pairs")}
+    among = " among the paper's families" if families else ""
     columns = [(g, lag) for g in contents.regimes for lag in contents.lags if any(k[1:] == (g, lag) for k in found)]
     if not columns:
         return ""
@@ -157,9 +209,10 @@ def verdicts(summary: Row, contents: Contents) -> str:
                 cells += '<td class="soft">not separated</td>'
         body.append(f'<tr><th scope="row">{text(source)}</th>{cells}</tr>')
     return (
-        '<div class="wide" tabindex="0"><table><caption>Winners by AUC. A name stands only where the interval of '
-        "second minus best excludes 0; a row whose names change from left to right is a choice that depends on regime "
-        f"or lag.</caption>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>{''.join(body)}</tbody></table></div>\n"
+        f'<div class="wide" tabindex="0"><table><caption>Winners by AUC{among}. A name stands only where the interval '
+        "of second minus best excludes 0; a row whose names change from left to right is a choice that depends on "
+        f"regime or lag. {tables.UNIT}</caption>\n<thead><tr><th></th>{head}</tr></thead>\n"
+        f"<tbody>{''.join(body)}</tbody></table></div>\n"
     )
 
 

@@ -43,8 +43,9 @@ def colour(candidate: Candidate) -> str:
 
 
 def marker(candidate: Candidate) -> str:
-    """The candidate's marker; controls have a plus or a cross."""
-    return "+x1"[candidate.place % 3] if candidate.control else MARKERS[candidate.place % len(MARKERS)]
+    """The candidate's marker; controls have a plus or a cross. Colour and marker together repeat after a hundred."""
+    around, place = divmod(candidate.place, len(OPERATORS))
+    return "+x1"[candidate.place % 3] if candidate.control else MARKERS[(place + 3 * around) % len(MARKERS)]
 
 
 def line(candidate: Candidate) -> Line:

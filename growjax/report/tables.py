@@ -162,11 +162,18 @@ def ranking(summary: Row, contents: Contents) -> str:
     return "".join(parts)
 
 
-def pairs(summary: Row, contents: Contents) -> str:
+UNIT = (
+    "Intervals over replicates say what holds of these source states; of anything beyond them seeds are the "
+    "independent unit."
+)
+"""Beside every interval that is not over seeds."""
+
+
+def pairs(summary: Row, contents: Contents, section: str = "pairs") -> str:
     """Best against second, with the interval that decides whether a winner may be named."""
     regimes = {g: i for i, g in enumerate(contents.regimes)}
     found = sorted(
-        rows(summary, "pairs"), key=lambda r: (regimes[r["regime"]], r["lag"], contents.sources.index(r["source"]))
+        rows(summary, section), key=lambda r: (regimes[r["regime"]], r["lag"], contents.sources.index(r["source"]))
     )
     columns = [
         _plain("source", "source"),
@@ -183,8 +190,10 @@ def pairs(summary: Row, contents: Contents) -> str:
     caption = (
         "Read the interval: only where it lies wholly above 0 is the candidate with the lowest AUC named a winner. "
         f"Paired t intervals over replicates{f' ({level})' if level else ''}, adjusted for the number of comparisons. "
-        "AUC in nats/token."
+        f"AUC in nats/token. {UNIT}"
     )
+    if section == "family_pairs":
+        caption = f"Among the paper's families alone. {caption}"
     return table(caption, columns, found, lambda r: f"{text(r['regime'])} · lag {count(r['lag'])}")
 
 

@@ -129,7 +129,9 @@ class Reach(NamedTuple):
         if not self.comparisons:
             return 0.0
         tail = 1 - (1 - CONFIDENCE) / (2 * self.comparisons)
-        freedom = self.comparisons * (self.replicates - 1)
+        # All m differences share the leader, so their pooled variance is less certain than m alone would make it. For
+        # candidates of one variance (n - 1) (sum e)^2 / sum e^2, with the eigenvalues e of 1 + I (Satterthwaite 1946).
+        freedom = 4 * self.comparisons * (self.replicates - 1) / (self.comparisons + 3)
         of_noise = float(t.ppf(tail, freedom) if freedom else norm.ppf(tail))
         return math.hypot(of_noise * self.noise / math.sqrt(self.replicates), float(norm.ppf(tail)) * self.drift)
 

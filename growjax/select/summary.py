@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from growjax.data.corpus import corpus_name
 from growjax.errors import UserError
 from growjax.record.cell_types import CandidateCell, RungCell
 from growjax.record.receipt_types import Receipt
@@ -48,7 +49,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
     assert source["kind"] == "given" or source["kind"] == "source"
     (regime,) = spec.all_regimes
     return {
-        "title": f"Which wide start? {spec.data.corpus}, {narrow.d_model} to {wide.d_model}",
+        "title": f"Which wide start? {corpus_name(spec.data.corpus)}, {narrow.d_model} to {wide.d_model}",
         "question": {
             "source": source["source"],
             "regime": regime,

@@ -124,8 +124,8 @@ def prepare_tokens(
     `corpus` is read in place of the one that the specification names. `keep` is a folder of tokens kept between runs.
     `tokenizer` is the file of the tokenizer that the specification names by its digest.
     """
+    given = spec.data if corpus is None else spec.data.replace(corpus=corpus)
     if not (directory / "tokens.json").exists():
-        given = spec.data if corpus is None else spec.data.replace(corpus=corpus)
         vocabulary_file = _tokenizer_json(spec, tokenizer)
 
         def make() -> TokenFile:
@@ -136,9 +136,9 @@ def prepare_tokens(
         return kept_or_made(directory, keep, spec.data, source_digests(given), make)
     tokens = recorded_tokens(directory)
     # A hub data set may be out of reach now; its tokens are checked by their own digests all the same.
-    if not spec.data.corpus.startswith("hf:") and tokens.info["source"] != source_digests(spec.data):
+    if not given.corpus.startswith("hf:") and tokens.info["source"] != source_digests(given):
         raise UserError(
-            f"the corpus {spec.data.corpus} is no longer what {directory.parent} was begun with",
+            f"the corpus {given.corpus} is no longer what {directory.parent} was begun with",
             "restore it, choose another --out, or start anew with --force",
         )
     return tokens

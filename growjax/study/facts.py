@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from growjax.config import ModelConfig
+from growjax.data.corpus import corpus_name
 from growjax.model.decoder import count_params, flops_per_token
 from growjax.record.cell_types import CellRecord, DataMetrics, GivenCell, SourceCell
 from growjax.record.receipt_types import Receipt
@@ -28,7 +29,7 @@ def run_facts(
 
     return {
         "preset": spec.preset,
-        "corpus": spec.data.corpus,
+        "corpus": corpus_name(spec.data.corpus),
         "corpus_digest": receipt["inputs"]["corpus_digest"],
         "tokens_train": data["tokens"]["train"],
         "tokens_validation": data["tokens"]["validation"],

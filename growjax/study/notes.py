@@ -25,7 +25,8 @@ def of_study(spec: StudySpec) -> list[str]:
         "States of one seed at two steps are not independent: they are one run seen twice.",
         "A deterministic continuation repeated is one number; its replicates are fixed batch orders.",
     ]
-    fewest = min(spec.replicates(regime) for regime in spec.regimes) if spec.regimes else 0
+    every = [n for regime in spec.all_regimes for n in spec.entrants(regime).values()]
+    fewest = min(every, default=0)
     if len(spec.pool_of_all) > len(spec.operators) and spec.regimes:
         notes.append(
             "Candidates with fewer replicates are ranked as if they had all: moved by what theirs are above or below "
@@ -33,9 +34,9 @@ def of_study(spec: StudySpec) -> list[str]:
         )
     if fewest < 8:
         notes.append(
-            f"With {fewest} to {max(spec.replicates(r) for r in spec.regimes)} replicates the intervals are wide; "
-            "a claim should rest on at least 8."
-            if spec.regimes
+            f"Where there are {fewest} replicates (there are {max(every)} at most) intervals are wide; a claim should "
+            "rest on at least 8."
+            if every
             else "No regime was run."
         )
     return notes

@@ -197,6 +197,14 @@ class Corner(TypedDict):
     rank: int | None
 
 
+class Effect(TypedDict):
+    """Of an AUC, relative to the mean of the candidates; a t interval over replicates."""
+
+    effect: float
+    low: float | None
+    high: float | None
+
+
 class ApartRow(TypedDict):
     """A candidate's AUC and rank with order and dropout fixed or random, and what each adds."""
 
@@ -205,9 +213,9 @@ class ApartRow(TypedDict):
     order: Corner
     dropout: Corner
     both: Corner
-    of_order: float
-    of_dropout: float
-    together: float
+    of_order: Effect
+    of_dropout: Effect
+    together: Effect
 
 
 class Apart(TypedDict):
@@ -215,6 +223,8 @@ class Apart(TypedDict):
 
     source: str
     lag: int
+    n: int
+    """Replicates, those that all corners have."""
     rows: list[ApartRow]
     tau_to_neither: dict[str, float | None]
 
@@ -248,6 +258,8 @@ class Summary(TypedDict):
     probes: list[Measured]
     ranking: list[RankingRow]
     pairs: list[Pair]
+    family_pairs: list[Pair]
+    """Among the paper's families alone, where others are ranked too: fewer comparisons, all of as many replicates."""
     selectors: list[SelectorRow]
     curves: list[CurveRow]
     attribution: list[AttributionRow]

@@ -137,7 +137,7 @@ def run_study(
     """
     watch = watch or Nobody()
     runtime.start()
-    spec, places = resolve(spec, sources=sources, tokenizer=tokenizer)
+    spec, places = resolve(spec, sources=sources, tokenizer=tokenizer, corpus=corpus)
     check(spec)
     if only is None:
         require_recordable(spec)
@@ -153,7 +153,7 @@ def run_study(
                 watch.say(str(expected))
         at_hand = not spec.data.tokenizer or places.tokenizer is not None
         repair_tokens(run, data_recipe(spec), recorded, watch.say, corpus=corpus_then, can=at_hand)
-        ctx = _opened(spec, run, watch, sharded, corpus=corpus, keep=keep, tokenizer=places.tokenizer)
+        ctx = _opened(spec, run, watch, sharded, corpus=places.corpus, keep=keep, tokenizer=places.tokenizer)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = only is None and bool(ctx.cells.possible)
         finished = not later or run.has_ended(head)

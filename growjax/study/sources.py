@@ -18,6 +18,7 @@ from growjax.checkpoints import Extras, kept, load
 from growjax.checkpoints.registry import family_of
 from growjax.checkpoints.stored import read_json
 from growjax.config import DataConfig, TrainConfig
+from growjax.data.corpus import corpus_name
 from growjax.data.tokenizer import FILE, file_digest, is_digest, read_file, read_tokenizer, vocabulary
 from growjax.errors import CheckFailed, UserError
 from growjax.record.integrity import finished_receipt, is_going, read_receipt
@@ -152,11 +153,13 @@ def with_sources(spec: Spec, paths: Sequence[Path]) -> Spec:
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where what a specification knows by digest lies here."""
+    """Where what a specification knows by digest, or by name, lies here."""
 
     sources: Mapping[str, Source]
     """By digest of the state."""
     tokenizer: Path | None
+    corpus: str | None
+    """None where the specification's own word says it."""
 
     def inputs(self) -> dict[str, object]:
         """What a receipt says of them."""
@@ -172,11 +175,12 @@ def _shown(path: Path) -> str:
 
 
 def resolve(
-    spec: StudySpec, *, sources: Sequence[Path] = (), tokenizer: Path | None = None
+    spec: StudySpec, *, sources: Sequence[Path] = (), tokenizer: Path | None = None, corpus: str | None = None
 ) -> tuple[StudySpec, Places]:
-    """The specification with digests where it named paths, and where what it names lies. `sources` and `tokenizer` are
-    what digests may be of. Raises `UserError` for a source that the specification does not fit, or that lies elsewhere
-    than is said."""
+    """The specification with digests where it named paths (of a corpus's path the last part, so that a cell's id does
+    not depend on where the corpus lies: its files' digests say which it is), and where what it names lies. `sources`
+    and `tokenizer` are what digests may be of. Where it is said where the corpus lies, its name stays. Raises
+    `UserError` for a source that the specification does not fit, or that lies elsewhere than is said."""
     named = {word: open_source(Path(word)) for word in spec.source if not DIGEST_STEP.fullmatch(word)}
     words = tuple("{}@{}".format(*named[word].given) if word in named else word for word in spec.source)
     spec = spec if words == spec.source else spec.replace(source=words)
@@ -193,7 +197,10 @@ def resolve(
     if known and place is not None:
         size = vocabulary(read_tokenizer(place.read_bytes(), str(place)))
         require_vocabulary(size, spec.model)
-    return spec, Places(known, place)
+    named = corpus_name(spec.data.corpus)
+    if corpus is None and named != spec.data.corpus:
+        spec, corpus = spec.replace(data=spec.data.replace(corpus=named)), spec.data.corpus
+    return spec, Places(known, place, corpus)
 
 
 def _with_tokenizer(

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from growjax.data.corpus import corpus_name
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import tokens_saved
 from growjax.measure.registry import measures_at
@@ -17,7 +18,7 @@ from growjax.record.checksums import readable
 from growjax.record.receipt_types import Receipt
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
-from growjax.study.factorial import factorial
+from growjax.study.factorial import SQUARE, Corners, factorial
 from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given, of_study
 from growjax.study.ranking import Table, adjusted_means, best_pair, deviation, mean, mean_curve, rank_by_auc
@@ -54,13 +55,14 @@ def summarise(receipt: Receipt) -> Summary:
     states.sort(key=_place)
     sources = [cell["source"] for cell in states]
     summary: Summary = {
-        "title": f"Which wide start? {spec.data.corpus}, {source_model.d_model} to {target_model.d_model}",
+        "title": f"Which wide start? {corpus_name(spec.data.corpus)}, {source_model.d_model} to {target_model.d_model}",
         "run": run_facts(receipt, spec, data, source_model, target_model),
         "sources": [source_row(cell, data) for cell in states],
         "preservation": [],
         "probes": [],
         "ranking": [],
         "pairs": [],
+        "family_pairs": [],
         "selectors": [],
         "curves": [],
         "attribution": [],
@@ -74,6 +76,8 @@ def summarise(receipt: Receipt) -> Summary:
     uncrossed: set[str] = set()
     rankings = 2 * len(spec.all_regimes) + (len(spec.regimes) if spec.long_lag else 0)
     comparisons = max(1, len(sources) * rankings)
+    beyond = sum(not is_control(name) for name in spec.pool_of_all) > len(spec.families) > 1
+    of_families = max(1, len(sources) * 2 * len(spec.all_regimes))
     for source in sources:
         summary["preservation"] += _preservation(table, source, spec.candidates)
         for regime in spec.all_regimes:
@@ -94,6 +98,10 @@ def summarise(receipt: Receipt) -> Summary:
                 summary["long" if metric == "extension" else "ranking"] += rows
                 pair = best_pair(found, comparisons, source=source, regime=regime, lag=lag)
                 summary["pairs"] += [pair] if pair else []
+                if beyond and metric != "extension":
+                    own = {name: found[name] for name in spec.families if name in found}
+                    pair = best_pair(own, of_families, source=source, regime=regime, lag=lag)
+                    summary["family_pairs"] += [pair] if pair else []
             summary["probes"] += [_probe(table, source, regime, name) for name in ranked]
             if spec.rates and regime in spec.regimes:
                 at = {n: _cells(table, "continuation", source, regime, n) for n in (*spec.families, *spec.at_rates)}
@@ -103,7 +111,7 @@ def summarise(receipt: Receipt) -> Summary:
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
             summary["curves"] += [_curve(table, spec, source, regime, n, flops[n == UNWIDENED]) for n in pool]
-        apart = factorial(summary["ranking"], source, spec.continuation_lag)
+        apart = factorial(_corners(table, spec, source), source, spec.continuation_lag)
         summary["regimes_factorial"] += [apart] if apart else []
         if spec.crossed:
             crossed = {n: y for n, y in outcomes(receipt["cells"], spec, source).items() if not is_control(n)}
@@ -123,6 +131,17 @@ def _place(cell: SourceCell | GivenCell) -> tuple[str, int, int]:
     """Where a source state stands in tables: those of one given source together, then by seed and step."""
     given = cell["source"].rpartition("seed")[0] if cell["kind"] == "source" else f"{cell['source'].partition('-')[0]}-"
     return given, cell["parameters"].get("seed", -1), cell["parameters"]["step"]
+
+
+def _corners(table: Table, spec: StudySpec, source: str) -> Corners:
+    """The AUCs of the warm starts of which no replicate diverged, in the regimes that make the 2 x 2."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for corner, regime in SQUARE.items():
+        for name in spec.ranked(regime) if regime in spec.all_regimes else ():
+            cells = _cells(table, "continuation", source, regime, name)
+            if cells and not is_control(name) and len(survivors(cells)) == len(cells):
+                found.setdefault(corner, {})[name] = aucs(cells, "continuation")
+    return found
 
 
 def _preservation(table: Table, source: str, operators: tuple[str, ...]) -> list[Measured]:
