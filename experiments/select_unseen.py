@@ -52,10 +52,10 @@ SOURCES: dict[str, tuple[int, TargetWidths]] = {
 def words(prefix: str, given: DataConfig | ModelConfig | OptimConfig | TargetWidths) -> list[str]:
     """All of a configuration as options of a command line, whatever a verb's own are."""
     fields = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
-    told = {
+    given_words = {
         name: value for name, value in fields.items() if value not in (None, "", ()) and not isinstance(value, bool)
     }
-    return [str(w) for name, value in told.items() for w in (f"--{prefix}.{name.replace('_', '-')}", value)]
+    return [str(w) for name, value in given_words.items() for w in (f"--{prefix}.{name.replace('_', '-')}", value)]
 
 
 def growjax(*given: object) -> Any:

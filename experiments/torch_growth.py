@@ -1,4 +1,5 @@
-"""Going on in plain torch from a folder that growjax widened by `lockstep`: an example to copy. Needs torch alone.
+"""Going on in plain torch from a folder that growjax widened by `lockstep`: an example to copy. Needs torch and
+safetensors, and nothing of growjax.
 
     model = AutoModelForCausalLM.from_pretrained(folder)
     optimizer = grown_adamw(model, folder)
@@ -27,22 +28,30 @@ from typing import Any
 import torch  # pyright: ignore[reportMissingImports]
 from safetensors.torch import load_file
 
-from growjax.schema import Record
-
+Record = dict[str, Any]
 KINDS = ("lr", "decay", "eps", "clip", "warm")
 
 
-def grown_adamw(model: torch.nn.Module, folder: str | Path) -> torch.optim.Optimizer:
-    """AdamW with the groups of a folder's table, in the table's order, as its optimizer.pt has them."""
+def grown_adamw(model: torch.nn.Module, folder: str | Path, **narrow: Any) -> torch.optim.Optimizer:
+    """AdamW with the groups of a folder's table, in the table's order, as its optimizer.pt has them. `narrow` are the
+    narrow run's `lr`, `eps`, `weight_decay` and `betas`, where the table does not have them: it says so in a note."""
     described = json.loads((Path(folder) / "growth_groups.json").read_text())
+    if "note" in described and not narrow:
+        raise ValueError(described["note"])
+    constants = described["narrow"] | narrow
     named = dict(model.named_parameters())
     if "lm_head.weight" in named:  # transformers 5 calls GPT-NeoX's head by another name than its files do
         named["embed_out.weight"] = named["lm_head.weight"]
     groups = [
-        {"params": [named[name] for name in row["params"]], **{k: row[k] for k in ("lr", "weight_decay", "eps")}}
+        {
+            "params": [named[name] for name in row["params"]],
+            "lr": constants["lr"] * row["lr_factor"],
+            "weight_decay": constants["weight_decay"] * row["decay_factor"] if row["weight_decay"] else 0.0,
+            "eps": constants["eps"] * row["eps_factor"],
+        }
         for row in described["groups"]
     ]
-    betas = tuple(described["narrow"]["betas"])
+    betas = tuple(constants["betas"])
     uneven = [name for row in described["groups"] if row["element_wise"] for name in row["params"]]
     if not uneven:
         return torch.optim.AdamW(groups, betas=betas)

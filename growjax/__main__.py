@@ -8,9 +8,9 @@ from growjax.interrupts import Interrupted, Interrupts
 def entry() -> int:
     """Sees to signals and large pages, sets the pins and runs the command line; also the console script `growjax`."""
     interrupts = Interrupts()
-    from growjax import pages, runtime
+    from growjax import large_pages, runtime
 
-    pages.start_again()
+    large_pages.start_again()
     notes = runtime.pin()
     from growjax.cli import main  # only now: jax reads the pins when it is imported
 

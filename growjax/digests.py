@@ -29,10 +29,14 @@ def leaf_bytes(leaf: object) -> tuple[str, tuple[int, ...], bytes]:
     return array.dtype.name, array.shape, np.ascontiguousarray(array).tobytes()
 
 
+def path_name(path: jax.tree_util.KeyPath) -> str:
+    """How a leaf's path reads: `params/blocks/wq`."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def named_leaves(tree: object) -> list[tuple[str, Any]]:
-    """(path, leaf) of every leaf in the tree's own order; a path reads `params/blocks/wq`."""
-    found = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
+    """(path, leaf) of every leaf in the tree's own order; a path is as `path_name` has it."""
+    return [(path_name(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]]
 
 
 def digest(tree: object) -> str:

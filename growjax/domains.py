@@ -34,6 +34,7 @@ QkNorm = Literal["head", "all"]
 Mlp = Literal["gated", "plain"]
 Activation = Literal["silu", "gelu", "gelu_erf", "relu"]
 Optimizer = Literal["adamw", "lion", "muon", "sgd"]
+Purpose = Literal["source", "study"]
 Split = Literal["auto", "file", "paragraph"]
 
 SIZE, COUNT, STEPS, SEED, FLAG, LENGTH = Whole(1), Whole(0), Whole(1), Whole(0, MOST_SEED), Flag(), Whole(1, 2**24)

@@ -113,12 +113,16 @@ def pin(environ: MutableMapping[str, str] | None = None) -> list[str]:
 
     A value the user set already stays, and the line says so: such a process is not pinned, and every receipt of it
     records that; so too where a flag of XLA or a setting of jax is there that is not known to leave bits alone. Call
-    before anything imports jax; later it changes nothing and says so.
+    before anything imports jax; later it changes nothing, and says so by a warning as well. Pins are the whole
+    process's: 64-bit numbers (x64) are then on in all of its jax.
     """
     environ = os.environ if environ is None else environ
     notes: list[str] = []
     if "jax" in sys.modules and not is_pinned(environ):
-        return ["jax was imported before the pins were set: this process is not pinned"]
+        late = "jax was imported before the pins were set: this process is not pinned"
+        if environ is os.environ:
+            warnings.warn(f"{late}; call growjax.runtime.pin() before anything imports jax", stacklevel=2)
+        return [late]
     given = environ.get("XLA_FLAGS", "").split()
     flags = _parse_flags(environ.get("XLA_FLAGS", ""))
     for name, value in XLA_PINS.items():

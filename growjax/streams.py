@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 from jax.extend.random import define_prng_impl, threefry2x32_p
 
-from growjax.domains import COUNT, SEED
+from growjax.domains import COUNT, SEED, Purpose
 from growjax.errors import UserError, require
-from growjax.values import taken
+from growjax.values import Name, shown, taken
 
 STREAMS = ("init", "order", "dropout", "perturb", "structure", "bootstrap")
 """Every stream there is, in the order in which pages list them. The tokenizer has none: it draws nothing."""
@@ -27,13 +28,14 @@ def name_tag(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
-def root_key(seed: int, purpose: str = "source") -> jax.Array:
-    """The root of all keys of a seed for one purpose (`source` or `study`): a typed threefry key.
+def root_key(seed: int, purpose: Purpose = "source") -> jax.Array:
+    """The root of all keys of a seed for one purpose, to train a `source`, or to `study` it (widening included): a
+    typed threefry key.
 
     A source and a study of the same seed share no key. Raises `UserError` for a seed that is not from 0 to
-    `growjax.values.MOST_SEED`.
+    `growjax.values.MOST_SEED`, or another purpose.
     """
-    seed = taken(SEED, seed, "seed")
+    seed, purpose = taken(SEED, seed, "seed"), taken(Name(get_args(Purpose)), purpose, "purpose")
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), name_tag(purpose))
 
 
@@ -114,7 +116,7 @@ class Streams:
     def stream(self, name: str) -> jax.Array:
         """The key of a whole stream; every stream has a name of its own."""
         if name not in STREAMS:
-            raise ValueError(f"no stream is named {name!r}: {', '.join(STREAMS)}")
+            raise UserError(f"no stream is named {shown(name)}", f"choose among {', '.join(STREAMS)}")
         hung = Streams(self.root).replicate(self.exchanged[name]) if name in self.exchanged else self
         return jax.random.fold_in(hung.root, name_tag(name))
 

@@ -31,6 +31,7 @@ jax.config.update("jax_debug_key_reuse", True)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "growjax" / "commands.md").read_text()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -130,10 +131,10 @@ def studied(out: Path, *words: str) -> str:
 
 
 def readme_block(name: str) -> str:
-    """The shell block behind a marker of the README."""
-    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", README, re.S)
-    assert found, name
-    return found[1]
+    """The shell block behind a marker of the README, or of the reference of the commands."""
+    found = re.findall(rf"<!-- {name} -->\n```sh\n(.*?)```", README + REFERENCE, re.S)
+    assert len(found) == 1, name
+    return found[0]
 
 
 EXAMPLES = [

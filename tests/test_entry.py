@@ -48,6 +48,7 @@ FEEDS = {
     "windows of two lengths": Feed(FEED.train[:, :-1], FEED.evaluation),
     "no batches for evaluation": Feed(FEED.train, FEED.evaluation[0]),
     "tokens of another dtype": Feed(FEED.train.astype(jnp.int32), FEED.evaluation),
+    "no windows": Feed(FEED.train[:0], FEED.evaluation),
 }
 
 
@@ -61,7 +62,7 @@ def test_a_state_that_is_not_its_configurations(edit: Callable[[TrainState], Tra
 
 @pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
 def test_a_feed_that_is_none(feed: Feed):
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="a feed is "):
         enter(STATE, feed)
 
 
@@ -72,7 +73,7 @@ def test_what_is_as_it_should_be_enters():
 def test_a_batch_that_is_none():
     tokens = jnp.zeros((2, 12), jnp.int32)
     for batch in ((tokens, tokens[:, 1:]), (tokens[0], tokens[0]), (tokens, tokens.astype(jnp.float32))):
-        with pytest.raises(AssertionError):
+        with pytest.raises(UserError, match="a batch is "):
             jax.eval_shape(train_step, STATE, batch)
 
 

@@ -99,9 +99,9 @@ def test_a_second_signal_ends_it_at_once():
 def test_a_signal_while_python_starts_again_waits(tmp_path: Path):
     """Where a process starts itself again for large pages, signals are blocked until they are seen to."""
     script = (
-        "import os, signal; from growjax import pages\n"
-        "pages.os.execve = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "os.environ.pop('GLIBC_TUNABLES', None); pages.start_again()\n"
+        "import os, signal; from growjax import large_pages\n"
+        "large_pages.os.execve = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "os.environ.pop('GLIBC_TUNABLES', None); large_pages.start_again()\n"
         "print(sorted(signal.sigpending()) and 'waits', flush=True)\n"
         "from growjax.interrupts import Interrupts; Interrupts()\n"
     )

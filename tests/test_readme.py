@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES, README, ROOT, Shown, readme_block
+from conftest import EXAMPLES, README, REFERENCE, ROOT, Shown, readme_block
 
 from growjax.cli import VERBS
 from growjax.grow.registry import operators
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("growjax/*.md"), *ROOT.glob("artifacts/*.md")])
 
 
 @pytest.mark.parametrize("words", EXAMPLES, ids=lambda words: " ".join(words[3:]))
@@ -25,17 +27,8 @@ def test_every_verb_has_an_example():
 
 def test_python_example_runs(tmp_path: Path):
     code = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(code) == 3
-    described = (
-        "\nassert wide.params['embedding'].shape[1] == 96 and wide.law is not None"
-        "\nassert (4 * smaller.params['embedding'] == wide.params['embedding']).all()"
-        "\nfrom growjax import MeasureInputs, measures"
-        "\nsource = lambda: state.params"
-        "\nseen = [MeasureInputs(config.model, plan.target, plan, p, p, None, True, source, source)"
-        "\n        for p in (state.params, wide.params)]"
-        "\nsame, wider = (measures()[-1].fn(given) for given in seen)"
-        "\nassert measures()[-1].selector == 'zero-step norm ratio' and same == 1 < wider\n"
-    )
+    assert len(code) == 1
+    described = "\nassert wide.params['embedding'].shape[1] == 96 and wide.law is not None"
     done = subprocess.run([sys.executable, "-c", "".join(code) + described], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -47,7 +40,19 @@ def test_the_two_commands_differ_only_in_what_they_run():
 
 
 def test_every_operator_is_named():
-    assert all(f"`{name}`" in README for name in operators())
+    assert all(f"`{name}`" in REFERENCE for name in operators())
+
+
+def test_every_command_and_exit_code_is_named():
+    assert all(f"`{verb}`" in README for verb in VERBS)
+    assert all(re.search(rf"^\| [\d, ]*\b{code}\b", README, re.M) for code in (0, 1, 2, 3, 130, 141, 143))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_wrapped_line_begins_like_an_item_of_a_list(page: Path):
+    """A line that begins with digits and a point makes a list of what stands behind it."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    assert not re.findall(r"^ *\d+[.)] .*", text, re.M)
 
 
 def test_the_lock_names_no_index_and_hashes_everything():

@@ -44,7 +44,7 @@ def test_halving_takes_nobody_by_name_and_more_replicates_where_there_is_budget(
     assert halved(FOUR, 4 * 256 * 2) == ("b",)
 
 
-def test_a_rule_that_tells_nobody_apart_takes_a_draw():
+def test_a_rule_without_a_difference_takes_a_draw():
     kl = {"a": 3e-13, "b": 1e-13, "c": 2e-13, "d": 0.1}
     cells = [
         {"kind": "candidate", "source": "seed0-step1000", "regime": None, "operator": name, "replicate": None,

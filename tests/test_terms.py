@@ -21,7 +21,14 @@ STORIES = {"words.py", "plots_events.py", "plots_people.py", "grammar.py", "fram
 
 TEXTS = sorted(
     path
-    for pattern in ("growjax/**/*.py", "experiments/**/*.py", "tests/**/*.py", "*.md", "artifacts/README.md")
+    for pattern in (
+        "growjax/**/*.py",
+        "experiments/**/*.py",
+        "tests/**/*.py",
+        "*.md",
+        "growjax/*.md",
+        "artifacts/README.md",
+    )
     for path in ROOT.glob(pattern)
     if path.name not in STORIES and path.name != "test_terms.py"
 )

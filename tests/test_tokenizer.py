@@ -75,7 +75,7 @@ def test_ids_beyond_16_bits(tmp_path: Path):
     with quick_programs():
         feed = Feed(windows, windows[:2][None])
         after = advance(state, 1, feed=feed, run_keys=run_keys(Streams(root_key(0)), ()), batch_size=2)
-        with pytest.raises(AssertionError):
+        with pytest.raises(UserError, match="a feed is uint32"):
             advance(state, 1, feed=feed._replace(evaluation=windows[:2][None].astype(jnp.uint16)),
                     run_keys=run_keys(Streams(root_key(0)), ()), batch_size=2)  # fmt: skip
     moved = np.any(np.asarray(after.opt_state.mu["embedding"]) != 0, axis=-1)

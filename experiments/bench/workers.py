@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bench.setting import Size
-from growjax import pages, runtime
+from growjax import large_pages, runtime
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {**runtime.without_pins(), "PYTHONPATH": str(ROOT)}
@@ -52,7 +52,7 @@ class Peers:
         plain = {**CLEAN, "XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type="}
         one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         two_devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-        own = {**CLEAN, "GLIBC_TUNABLES": pages.with_large_pages()}  # as its commands give themselves
+        own = {**CLEAN, "GLIBC_TUNABLES": large_pages.with_large_pages()}  # as its commands give themselves
         ours, torch_words = (
             [sys.executable, "-m", "experiments.bench.ours"],
             [torch, "-m", "experiments.bench.torch_peer"],

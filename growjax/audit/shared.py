@@ -30,8 +30,8 @@ def owner(cell: Record) -> tuple:
         return "source", cell["source"].rpartition("-step")[0]
     if cell["kind"] == "candidate":
         return "candidate", cell["id"]
-    run_keys = sorted(cell["parameters"].get("exchanged", {}).items())
-    return "continued", cell["source"], cell["operator"], cell["regime"], cell["replicate"], tuple(run_keys)
+    exchanged = sorted(cell["parameters"].get("exchanged", {}).items())
+    return "continued", cell["source"], cell["operator"], cell["regime"], cell["replicate"], tuple(exchanged)
 
 
 class Use(NamedTuple):
@@ -77,11 +77,11 @@ def common_keys(cells: Iterable[Record]) -> tuple[int, list[str]]:
     groups: dict[tuple, list[Record]] = {}
     for cell in cells:
         if cell["kind"] in CONTINUED:
-            run_keys = cell["replicate"]
+            randomness = cell["replicate"]
             if cell["kind"] == "crossed":  # its number counts the randomness of widening as well
-                run_keys = tuple(sorted(cell["parameters"]["exchanged"].items()))
+                randomness = tuple(sorted(cell["parameters"]["exchanged"].items()))
             part = cell["lag"] if cell["kind"] == "rung" else None  # others go equally far, but for the unwidened
-            groups.setdefault((cell["kind"], cell["source"], cell["regime"], run_keys, part), []).append(cell)
+            groups.setdefault((cell["kind"], cell["source"], cell["regime"], randomness, part), []).append(cell)
     faults = []
     for found in groups.values():
         found.sort(key=lambda cell: cell["id"])

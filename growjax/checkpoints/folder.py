@@ -13,12 +13,13 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from growjax.checkpoints.card import History, card
 from growjax.checkpoints.extras import GENERATION, Extras, read_files
 from growjax.checkpoints.family import Family
 from growjax.checkpoints.folds import Fold, epsilon_fold, folded, scale_fold, then
-from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, places, put_together, taken_apart
+from growjax.checkpoints.layout import Leaf, Place, leaves, places, put_together, taken_apart
 from growjax.checkpoints.moments import hindrance, no_folds, seen
 from growjax.checkpoints.registry import family_for, family_of
 from growjax.checkpoints.stored import NUMPY, Tensors, read_json
@@ -167,7 +168,7 @@ def _read(opened: Opened) -> Record:
         values = taken_apart(place.row.held(opened.tensors.read(name)), parts, place.row.layout)
         for path, value in zip(place.row.parameters, values, strict=True):
             found[path][... if place.layer is None else place.layer] = value
-    return as_tree({path: jnp.asarray(value) for path, value in found.items()})
+    return unflatten_dict({path: jnp.asarray(value) for path, value in found.items()}, sep="/")
 
 
 def save_checkpoint(

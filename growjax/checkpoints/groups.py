@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from safetensors.numpy import save_file
 
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.layout import Leaf, Place, as_tree, leaves, put_together, taken_apart
+from growjax.checkpoints.layout import Leaf, Place, leaves, put_together, taken_apart
 from growjax.checkpoints.moments import decayed, tensors_of
 from growjax.config import ModelConfig
 from growjax.digests import named_leaves
@@ -102,7 +103,7 @@ def law_of(arrays: Mapping[str, np.ndarray], family: Family, model: ModelConfig)
             parts = [known[path] for path in place.row.parameters]
             for path, piece in zip(place.row.parameters, taken_apart(value, parts, place.row.layout), strict=True):
                 tree[path][... if place.layer is None else place.layer] = piece
-        trees[kind] = as_tree({path: jnp.asarray(_narrowed(value)) for path, value in tree.items()})
+        trees[kind] = unflatten_dict({path: jnp.asarray(_narrowed(value)) for path, value in tree.items()}, sep="/")
     return LawFactors(**trees)
 
 
@@ -139,9 +140,17 @@ def _alone(factors: Factors, name: str, decays: bool) -> Group:
     return Group((), decays, lr, decay, eps, clip)
 
 
-def write_factors(folder: Path, factors: Factors, groups: Sequence[Group], constants: Fields) -> None:
+ASSUMED = "the rate, betas, epsilon, decay and clipping in it are growjax's defaults, since no optimizer came with the \
+weights: put in those of the narrow run, and multiply them by each group's factors"
+"""What a table of groups says where nobody knows how the narrow model was trained."""
+
+
+def write_factors(
+    folder: Path, factors: Factors, groups: Sequence[Group], constants: Fields, *, assumed: bool = False
+) -> None:
     """Writes the arrays, and the table of groups: what each one's parameters are, its constants, and the factors they
-    were made with. `constants` are the narrow run's: `lr`, `betas`, `eps`, `weight_decay`, `clip_norm`."""
+    were made with. `constants` are the narrow run's: `lr`, `betas`, `eps`, `weight_decay`, `clip_norm`; where they are
+    only `assumed`, the table says so."""
     arrays = {f"{kind}.{name}": value for kind, values in factors.items() for name, value in values.items()}
     save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / FACTORS, {"format": "pt"})
     rows = [
@@ -158,5 +167,6 @@ def write_factors(folder: Path, factors: Factors, groups: Sequence[Group], const
         }
         for g in groups
     ]
-    whole = {"optimizer": "AdamW", "narrow": dict(constants), "groups": rows}
+    note = {"note": f"{GROUPS}: {ASSUMED}"} if assumed else {}
+    whole = {"optimizer": "AdamW", **note, "narrow": dict(constants), "groups": rows}
     write_text(folder / GROUPS, json.dumps(whole, indent=2) + "\n")

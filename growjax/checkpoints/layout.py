@@ -17,7 +17,6 @@ from growjax.config import ModelConfig
 from growjax.digests import named_leaves
 from growjax.model.axes import ParamSpec, map_specs
 from growjax.model.decoder import param_shapes, param_specs
-from growjax.schema import Fields, Record
 
 Layout = Literal["linear", "by_head", "conv1d", "plain"]
 """`linear`: [outputs, inputs], as torch's Linear has it. `by_head`: the same, and parameters lie one after another
@@ -151,15 +150,3 @@ def put_together(values: list[np.ndarray], parts: list[Leaf], layout: Layout) ->
     else:
         whole = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=-1)
     return whole if layout == "conv1d" else np.ascontiguousarray(whole.T)
-
-
-def as_tree(flat: Fields) -> Record:
-    """Nested dicts from paths."""
-    tree: Record = {}
-    for path, value in flat.items():
-        node = tree
-        *parents, last = path.split("/")
-        for name in parents:
-            node = node.setdefault(name, {})
-        node[last] = value
-    return tree

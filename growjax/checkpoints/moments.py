@@ -12,9 +12,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from growjax.checkpoints.family import Family
-from growjax.checkpoints.layout import Place, as_tree, in_order, leaves, put_together, taken_apart
+from growjax.checkpoints.layout import Place, in_order, leaves, put_together, taken_apart
 from growjax.config import ModelConfig
 from growjax.digests import named_leaves
 from growjax.errors import UserError
@@ -64,8 +65,8 @@ def with_moments(state: TrainState, moments: Moments, family: Family) -> TrainSt
     uneven = next((path for path, found in steps.items() if len(found) > 1), None)
     if uneven:
         raise UserError(f"layers of {uneven} have moments of {sorted(steps[uneven])} steps", _LEAVE)
-    mu, nu = (as_tree({path: jnp.asarray(value) for path, value in tree.items()}) for tree in trees)
-    count = as_tree({path: jnp.asarray(found.pop(), jnp.int32) for path, found in steps.items()})
+    mu, nu = (unflatten_dict({path: jnp.asarray(value) for path, value in tree.items()}, sep="/") for tree in trees)
+    count = unflatten_dict({path: jnp.asarray(found.pop(), jnp.int32) for path, found in steps.items()}, sep="/")
     return state.replace(opt_state=state.opt_state._replace(mu=mu, nu=nu, count=count))
 
 
@@ -128,7 +129,7 @@ def lay_out(found: Mapping[str, Place], model: ModelConfig, tree: Params) -> dic
 
 def no_folds(model: ModelConfig) -> Params:
     """`written` where nothing is multiplied."""
-    return as_tree({path: jnp.ones((), model.param_dtype) for path in leaves(model)})
+    return unflatten_dict({path: jnp.ones((), model.param_dtype) for path in leaves(model)}, sep="/")
 
 
 def seen(state: TrainState) -> bool:

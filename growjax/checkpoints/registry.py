@@ -65,4 +65,6 @@ def family_for(model: ModelConfig, dtype: str, base: Given | None) -> tuple[Fami
             return written(family)
         except UserError as error:
             reasons.append(error.fault)
-    raise UserError(f"no stock architecture holds this state: {'; '.join(reasons)}", "see the README on checkpoints")
+    raise UserError(
+        f"no stock architecture holds this state: {'; '.join(reasons)}", "see growjax/commands.md on checkpoints"
+    )

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -124,9 +124,9 @@ class Straight:
         rows = place.layer is None and all(self._by_rows(self._old[path].spec) for path in place.row.parameters)
         return 4 * (min(size, (1 + TEMPORARIES) * CHUNK) if rows else size)
 
-    def write(self, folder: Path, *, shard_bytes: int = SHARD, done: Callable[[int], None] = lambda _: None) -> Digests:
-        """Writes everything but the card into an empty folder; `done` is given the bytes of each tensor written. Raises
-        `UserError` for values that are no finite numbers, or do not fit into the dtype to store."""
+    def write(self, folder: Path, *, shard_bytes: int = SHARD) -> Digests:
+        """Writes everything but the card into an empty folder. Raises `UserError` for values that are no finite
+        numbers, or do not fit into the dtype to store."""
         self.opened.check_copy()
         source: dict[str, str] = {}
         written: dict[str, str] = {}
@@ -137,7 +137,6 @@ class Straight:
                     digest = pool.submit(_sha256, place.name, value)
                     writer.put(place.name, value)
                     written[place.name] = digest.result()
-                    done(value.nbytes)
         fill_beside(folder, self.stock.given, self.opened.extras)
         if self.law is not None:
             self._write_factors(folder, self.law)
@@ -147,7 +146,7 @@ class Straight:
         model, family = self.plan.target, self.stock.family
         factors = factors_of(law, family, model, scales(self.stock, model))
         constants = Options.of(OptimConfig(), 0.0).constants(OptimConfig().clip_norm)
-        write_factors(folder, factors, groups_of(factors, family, model), constants)
+        write_factors(folder, factors, groups_of(factors, family, model), constants, assumed=True)
 
     def _made(self, row: Layers, source: dict[str, str], pool: Executor) -> Iterator[tuple[Place, np.ndarray]]:
         """The tensors of a row in the dtype to store; digests of what they are made of go to `source`."""
@@ -226,12 +225,12 @@ def _sha256(name: str, value: np.ndarray) -> str:
 
 
 def plan_straight(
-    opened: Opened, target: ModelConfig, *, operator: str = "exact_copy", key: jax.Array, dtype: str | None = None
+    opened: Opened, target: ModelConfig, *, operator: str = "exact_copy", key: jax.Array
 ) -> Straight | None:
     """What `widen` with these arguments would make of a checkpoint, tensor by tensor; None where the operator does not
     say what becomes of single parameters. Raises `UserError` where `widen` would, before a tensor is read."""
     own, functions = leafwise(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)
-    made = stock(own.target, opened.extras, dtype)
+    made = stock(own.target, opened.extras, None)
     if functions is None:
         return None
     law = given_factors(dealt_plan(opened.model, target), OptimConfig(), operator=operator, key=key)

@@ -24,6 +24,7 @@ from growjax.checkpoints.moment_files import read_moments, write_moments
 from growjax.checkpoints.moments import hindrance, moments_of, seen, tensors_of, with_moments
 from growjax.checkpoints.stored import NUMPY, inside, read_arrays, read_json
 from growjax.checkpoints.torch_files import has_torch, read_torch, write_torch
+from growjax.config import OptimConfig
 from growjax.errors import UserError
 from growjax.files import write_text
 from growjax.model.decoder import Params
@@ -156,7 +157,9 @@ def hand_on(
     factors = None if state.law is None else factors_of(state.law, family, model, written)
     groups = groups_of(factors, family, model)
     if factors is not None:
-        write_factors(folder, factors, groups, options_of(state, record).constants(optim.clip_norm))
+        constants = options_of(state, record).constants(optim.clip_norm)
+        unknown = not record.get("options") and optim == OptimConfig() and int(state.step) == 0
+        write_factors(folder, factors, groups, constants, assumed=unknown)
     if form == "none" or (form == "auto" and (not seen(state) or hindrance(state))):
         return
     moments = moments_of(state, family, written)

@@ -93,11 +93,6 @@ def promised(described: Record) -> list[str]:
     return [described["exact"], *([BFLOAT16] if described.get("dtype") == "bfloat16" else [])]
 
 
-def print_step_zero(out: Console, zero: Record) -> None:
-    """How far the wide model is from its source."""
-    out.print(said_of(zero), highlight=False, soft_wrap=True)
-
-
 def said_of(zero: Record) -> str:
     """The figures of step 0 as a sentence, or why there are none."""
     if "not_measured" in zero:

@@ -26,7 +26,9 @@ class DiffArguments:
     """
 
     a: Annotated[Path, tyro.conf.Positional]
+    """A run directory, a receipt, or a folder that holds a state."""
     b: Annotated[Path, tyro.conf.Positional]
+    """Another of the same kind."""
     corpus: str | None = None
     """Where the corpus lies here, if states must be computed again and it is not where the receipt has it."""
     json: bool = False

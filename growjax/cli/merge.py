@@ -23,7 +23,9 @@ class MergeArguments:
     """
 
     a: Annotated[Path, tyro.conf.Positional]
+    """A run directory."""
     b: Annotated[Path, tyro.conf.Positional]
+    """Another, filled in the same environment."""
     out: Path
     """The merged run, a new directory."""
     json: bool = False

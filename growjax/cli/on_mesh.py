@@ -26,8 +26,9 @@ class MeshOptions:
     """What says on how many devices, in how many processes, a model is cut."""
 
     mesh: MeshShape = MeshShape()
-    """Devices along each axis of a mesh: arrays are cut over fsdp and tensor, and all of them compute virtual shards of
-    a batch. No result depends on it."""
+    """Devices along each axis of a mesh. fsdp and tensor cut what is stored (parameters, moments, factors), as ZeRO
+    does; no product is split: every device computes virtual shards of a batch, with whole parameters. No result depends
+    on it."""
     coordinator: str | None = None
     """HOST:PORT of process 0, where several processes meet; under SLURM and Ray Train found by itself."""
     processes: int | None = None

@@ -40,7 +40,8 @@ class PlanArguments:
     optim: OptimConfig = OptimConfig()
     to: TargetWidths = TargetWidths()
     chip: str = "h100"
-    """A row of growjax/plan/chips.py, or `cpu`, measured here."""
+    """a100, h100, h200, b200, mi300x, tpu-v4, tpu-v5e, tpu-v5p or tpu-v6e, by the figures of growjax/plan/chips.py; or
+    cpu, measured here."""
     chips: int = 8
     """How many of them."""
     seq_len: int = 0
@@ -54,7 +55,7 @@ class PlanArguments:
     dtype: Dtype | None = None
     """Of the computation; the source's own if not given."""
     operator: str = "exact_copy"
-    """How the target is made, for the factors that it has."""
+    """How the target is made, for the factors that it has: NAME or NAME:option=value,..., with any +PART."""
     candidates: int = 0
     """Of a selection; 0 takes those of `select` that can follow the plan."""
     budget: int = 400

@@ -26,7 +26,7 @@ from growjax.study.spec import TargetWidths
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SelectArguments(Where):
-    """Choose among all ways to widen a source, for the training that is planned with it.
+    """Choose among ways to widen a source, for the training that is planned with it.
 
     Candidates race on their validation losses over rising lags, with common random numbers; one leaves where it is
     further behind than noise and the drift of orders in published studies reach. The budget is never exceeded. What is
@@ -39,7 +39,8 @@ class SelectArguments(Where):
     """Run directory. The same command goes on with an interrupted run."""
     to: TargetWidths = TargetWidths()
     optim: OptimConfig = OptimConfig()
-    """If not given, the source's own."""
+    """The source's own where an option is not given: `select SOURCE --help` shows it. Without a source, help shows
+    growjax's."""
     data: DataConfig = presets()["quick"].data
     """If not given, that of the run that the source lies in, where it was the built-in corpus; any other is named."""
     regime: Literal["deterministic", "stochastic", "order", "dropout"] = "stochastic"
@@ -55,7 +56,8 @@ class SelectArguments(Where):
     replicates: int = 8
     """Of a candidate, at most."""
     operators: tuple[str, ...] = ()
-    """Candidates, each NAME or NAME:option=value,...; every published one if none are named."""
+    """Candidates, each NAME or NAME:option=value,..., with any parts behind it (+PART:option=value,...). If none are
+    named, the paper's four families and the eleven published ways, as far as they can follow the plan."""
     rates: tuple[float, ...] = ()
     """Multiples of the learning rate at which the paper's families race as well."""
     seed: int = 1
@@ -72,7 +74,7 @@ def run(argv: list[str]) -> int:
     from growjax.study.selection import Selection
     from growjax.study.sources import own_data, with_sources
 
-    given = parse(SelectArguments, argv, verb="select")
+    given = _named(argv)
     runtime.start()
     found = own_data(given.source)
     if found is not None and found.corpus != "builtin" and option_value(argv, "--data.corpus") is None:
@@ -112,6 +114,15 @@ def run(argv: list[str]) -> int:
         filled = sum(path not in before for path in directory.cells.iterdir())
         console().print(f"of the cells {filled} were filled by this command", highlight=False)
     return 0
+
+
+def _named(argv: list[str]) -> SelectArguments:
+    """The arguments as far as they are known without the source. Help is left for when its options are known, where a
+    source is named."""
+    try:
+        return parse(SelectArguments, [word for word in argv if word not in ("-h", "--help")], verb="select")
+    except UserError:
+        return parse(SelectArguments, argv, verb="select")
 
 
 def print_selection(out: Console, path: Path, summary: SelectionSummary) -> None:

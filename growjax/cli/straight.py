@@ -61,6 +61,8 @@ def run_straight(given: WidenArguments) -> int | None:
 
 
 def _describe(straight: Straight, operator: str) -> Record:
+    from growjax.checkpoints.groups import ASSUMED, GROUPS
+
     plan = straight.plan
     return {
         "operator": operator,
@@ -71,6 +73,7 @@ def _describe(straight: Straight, operator: str) -> Record:
         "dtype": straight.dtype,
         "road": "tensor by tensor",
         "peak_bytes": straight.peak_bytes,
+        "note": None if straight.law is None else f"{GROUPS}: {ASSUMED}",
         "measuring_bytes": None if _too_large(straight) else _measuring(straight),
     }
 
@@ -202,6 +205,7 @@ def _sign(
 
 def _print_after(out: Console, path: Path, described: Record) -> None:
     for line in (
+        *([described["note"]] if described["note"] else []),
         said_of(described["stored"]),
         f"{path}: {described['after']['bytes'] / 1e9:,.3g} GB in {described['dtype']}",
         f"record {described['digest']}",

@@ -36,6 +36,7 @@ class TrainArguments(MeshOptions, Common):
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A state, a run directory (its last state) or a Hugging Face checkpoint to go on with."""
     seed: int = 0
+    """Root of all randomness of the training."""
     steps: tuple[int, ...] = (300, 600)
     """Steps at which the full state is kept; the last one ends the training. With --from, steps after its own."""
     eval_every: int = 50
@@ -43,7 +44,9 @@ class TrainArguments(MeshOptions, Common):
     shards: int = 1
     """Virtual shards of a batch, spread over the devices there are."""
     model: ModelConfig = _QUICK.model
+    """With --from the state's own, of which dropout alone may be given."""
     optim: OptimConfig = _QUICK.optim
+    """With --from the state's own where an option is not given: `train --from STATE --help` shows it."""
     data: DataConfig = _QUICK.data
 
 

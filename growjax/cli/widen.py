@@ -47,7 +47,8 @@ class WidenArguments(MeshOptions):
     out: Path
     """Folder to write; it must not be there yet."""
     operator: str = "exact_copy"
-    """NAME or NAME:option=value,..."""
+    """NAME or NAME:option=value,..., with any parts behind it, as in perturbed:sigma=0.2+moments:become=zeroed. The
+    command operators lists both."""
     to: TargetWidths = TargetWidths()
     seed: int = 1
     """Root of the operator's own randomness."""

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 
+from growjax.digests import path_name
 from growjax.grow.plan import WidthPlan
 from growjax.model.axes import ParamSpec, is_spec
 from growjax.model.decoder import Params, param_specs
@@ -61,6 +62,6 @@ def each_leaf(function: LeafFunction, params: Params, plan: WidthPlan) -> Params
     """A leaf function on every parameter, whole."""
 
     def one(path: jax.tree_util.KeyPath, spec: ParamSpec, leaf: jax.Array) -> jax.Array:
-        return function(jax.tree_util.keystr(path, simple=True, separator="/"), spec, leaf)
+        return function(path_name(path), spec, leaf)
 
     return jax.tree_util.tree_map_with_path(one, param_specs(plan.source), params, is_leaf=is_spec)

@@ -190,7 +190,7 @@ class Described:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Operator(Described):
-    """An operator, and what `growjax operators`, studies and audits are given it."""
+    """An operator: its function, and what `growjax operators`, studies and audits know of it."""
 
     name: str
     fn: OperatorFunction | LearningFunction

@@ -94,7 +94,8 @@ def gradient_escape(tree: chex.ArrayTree, plan: WidthPlan) -> float:
 
 
 def activation_escape(config: ModelConfig, params: Params, plan: WidthPlan, windows_BT: jax.Array) -> float:
-    """Escape of the residual stream, of attention's values and of the hidden units together, on windows [B, T + 1]."""
+    """Escape of the residual stream, of what attention gives for each head and of the hidden units together, on windows
+    [B, T + 1]."""
     return _ratio(*_activation_squares(params, windows_BT[:, :-1].astype(jnp.int32), config=config, plan=plan))
 
 

@@ -125,7 +125,7 @@ class Attention:
         ]
 
     def output(self) -> Projection:
-        """What reads attention's values and writes the residual stream."""
+        """What reads what attention gives for each head and writes the residual stream."""
         dims = (reads("heads"), reads("head_dim", "value"), writes("embed"))
         return Weight("wo", dims, residual=True), _bias("bo", self.out_biased, writes("embed"))
 

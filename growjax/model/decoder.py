@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from growjax.config import ModelConfig
+from growjax.digests import path_name
 from growjax.draws import Sites, normals
 from growjax.model import layers
 from growjax.model.attention import causal_attention
@@ -213,8 +214,8 @@ def loss(
 
 
 def activations(config: ModelConfig, params: Params, tokens_BT: jax.Array) -> dict[str, jax.Array]:
-    """What every layer hands on, by the name of its widened axis: `embed` [L, B, T, D] (the residual stream),
-    `heads` [L, B, T, H, K] (attention's values) and `mlp` [L, B, T, F] (the hidden units)."""
+    """What every layer hands on, by the name of its widened axis: `embed` [L, B, T, D] (the residual stream), `heads`
+    [L, B, T, H, K] (what attention gives for each head, before wo) and `mlp` [L, B, T, F] (the hidden units)."""
     return Decoder(config, capture=True).apply({"params": params}, tokens_BT, None)[1]  # pyright: ignore[reportReturnType]
 
 
@@ -242,8 +243,7 @@ def init_params(config: ModelConfig, *, key: jax.Array) -> Params:
     """
 
     def draw(path: jax.tree_util.KeyPath, spec: ParamSpec, shape: jax.ShapeDtypeStruct) -> jax.Array:
-        site = jax.tree_util.keystr(path, simple=True, separator="/")
-        return init_leaf(config, site, spec, shape.shape, key=key)
+        return init_leaf(config, path_name(path), spec, shape.shape, key=key)
 
     specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=lambda s: isinstance(s, ParamSpec))
     shapes = jax.tree.leaves(param_shapes(config))
@@ -274,10 +274,7 @@ def named_params(config: ModelConfig) -> list[tuple[str, ParamSpec, jax.ShapeDty
     """Path, spec, and shape with dtype, of every parameter."""
     specs = jax.tree_util.tree_flatten_with_path(param_specs(config), is_leaf=is_spec)[0]
     shapes = jax.tree.leaves(param_shapes(config))
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="/"), spec, shape)
-        for (path, spec), shape in zip(specs, shapes, strict=True)
-    ]
+    return [(path_name(path), spec, shape) for (path, spec), shape in zip(specs, shapes, strict=True)]
 
 
 def count_params(config: ModelConfig) -> int:
@@ -287,8 +284,8 @@ def count_params(config: ModelConfig) -> int:
 
 def flops_per_token(config: ModelConfig, seq_len: int) -> float:
     """Floating-point operations of one training step per token: 6 per weight that multiplies, plus attention's
-    12 L T H K (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; a causal half is not taken off, and T is a window's
-    length where that is shorter)."""
+    12 L T H K (Chowdhery et al. 2022, arXiv 2204.02311, appendix B; a causal half is not taken off, and T is a
+    window's length where that is shorter)."""
     weights = map_specs(
         lambda spec, shape: math.prod(shape.shape) if any(d.role == "reads" for d in spec.dims) else 0,
         param_specs(config),

@@ -70,11 +70,11 @@ def shapes_of(config: TrainConfig) -> TrainState:
     )
 
 
-def target_shapes(source: TrainState, plan: WidthPlan, *, operator: str, seed: int = 1) -> TrainState:
+def target_shapes(source: TrainState, plan: WidthPlan, *, operator: str) -> TrainState:
     """The shapes of what `widen` makes of a source (arrays or their shapes), counts and factors included. The operator
     is traced and computes nothing; one that trains is given the shapes of windows. Raises `UserError` where `widen`
     would before anything is computed, and for an operator that must see values."""
-    made, streams = parse_operator(operator), Streams(root_key(seed, "study"))
+    made, streams = parse_operator(operator), Streams(root_key(1, "study"))
     own = made.follow(plan, source.config.optim, streams=streams)
 
     def widened(state: TrainState, windows: jax.Array) -> TrainState:

@@ -37,10 +37,10 @@ WORKSPACE = 32 << 20
 """Bytes that a GPU's matrix library works in."""
 
 
-def saved(config: TrainConfig, windows: int, length: int, *, cpu: bool, dropout: bool = True) -> Saved:
+def saved(config: TrainConfig, windows: int, length: int, *, cpu: bool) -> Saved:
     """Of a shard of so many windows of `length` tokens; `cpu`: as a CPU computes it, not as other platforms do."""
-    model, draws = config.model, dropout and config.model.dropout > 0
-    one, two = (_kept(config, n, length, draws) for n in (1, 2))
+    model = config.model
+    one, two = (_kept(config, n, length) for n in (1, 2))
     of_tokens, of_weights = windows * (two - one), 2 * one - two
     work = [loss_work(model, windows * length, cpu=cpu), layer_work(model, windows, length, cpu=cpu)]
     work += [] if cpu else [WORKSPACE]
@@ -61,10 +61,10 @@ def kept_scores(model: ModelConfig, windows: int, length: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _kept(config: TrainConfig, windows: int, length: int, draws: bool) -> int:
+def _kept(config: TrainConfig, windows: int, length: int) -> int:
     """Bytes that the loss keeps for its derivative beside its arguments."""
     tokens = jax.ShapeDtypeStruct((windows, length), jnp.int32)
-    key = root_key(0) if draws else None
+    key = root_key(0) if config.model.dropout > 0 else None
 
     def residuals(params: Params, inputs: jax.Array, targets: jax.Array) -> list[jax.Array]:
         return jax.tree.leaves(jax.vjp(lambda p: loss_fn(p, config, (inputs, targets), dropout_key=key), params)[1])

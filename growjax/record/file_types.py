@@ -86,12 +86,3 @@ class StepLine(TypedDict):
     exact: StepFigures
     leaves: Words
     params: str
-
-
-class EvaluationLine(TypedDict):
-    """The line of an evaluation."""
-
-    evaluated: Count
-    exact: dict[Name, str]
-    leaves: Words
-    state: str

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh
 
 from growjax.config import TrainConfig, canonical_json
@@ -121,14 +122,15 @@ def _hush_late_reads() -> None:
 
 
 def save_state(directory: Path, state: TrainState, *, beside: Path | None = None) -> str:
-    """Writes `state/` and `state.json` into a folder that exists; returns the state's digest. What came with the
-    checkpoint that the state in the folder `beside` is of goes with it.
+    """Writes `state/` and `state.json` into a folder, which is made where it is not there yet; returns the state's
+    digest. What came with the checkpoint that the state in the folder `beside` is of goes with it.
 
     Of a state on a mesh every process calls this, and writes its own pieces to a folder that all of them see.
     """
     from orbax.checkpoint import v1 as ocp
 
     _quietly()
+    directory.mkdir(parents=True, exist_ok=True)
     tree = as_tree(state)
     mesh = mesh_of(state.step)
     with _orbax(directory) as folder:
@@ -147,14 +149,8 @@ def save_state(directory: Path, state: TrainState, *, beside: Path | None = None
 
 def shapes_of(leaves: Mapping[str, Sequence[Any]]) -> StateTree:
     """The nested dicts of shapes that a flat table of leaves, [dtype, shape, …] by path, describes."""
-    tree: StateTree = {}
-    for path, (dtype, shape, *_) in leaves.items():
-        node = tree
-        *parents, last = path.split("/")
-        for name in parents:
-            node = node.setdefault(name, {})
-        node[last] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
-    return tree
+    shapes = {path: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype)) for path, (dtype, shape, *_) in leaves.items()}
+    return unflatten_dict(shapes, sep="/")
 
 
 def _abstract(leaves: Mapping[str, Leaf], config: TrainConfig, mesh: Mesh | None) -> StateTree:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from annotated_types import Ge, Le, MaxLen, MinLen, Predicate
 from typing_extensions import TypeAliasType, TypedDict
 
+from growjax.domains import Purpose
+
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
     """A tree of plain data."""
@@ -121,7 +123,7 @@ class Site(TypedDict):
 class Root(TypedDict):
     """The root of a stream's keys."""
 
-    purpose: Name
+    purpose: Purpose
     seed: Seed
 
 

@@ -167,11 +167,11 @@ def _rules(
 
 
 def _train_options(spec: Selection) -> list[str]:
-    """What the verb has to be told, whose own data are the quick study's."""
+    """What the verb has to be given, whose own data are the quick study's."""
     own, given = presets()["quick"].data, spec.data
     fields = [f.name for f in dataclasses.fields(given) if f.name not in ("corpus", "tokenizer")]
-    told = [name for name in fields if getattr(given, name) != getattr(own, name)]
-    return [word for name in told for word in (f"--data.{name.replace('_', '-')}", str(getattr(given, name)))]
+    others = [name for name in fields if getattr(given, name) != getattr(own, name)]
+    return [word for name in others for word in (f"--data.{name.replace('_', '-')}", str(getattr(given, name)))]
 
 
 def _measured_from(spec: Selection) -> int | None:

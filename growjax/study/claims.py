@@ -207,7 +207,7 @@ def _plain(decided: Decided) -> Record:
 
 def _row(by: str, value: str, decided: Decided) -> Record:
     plain = _plain(decided)
-    return {"by": by, "value": value, **{name: told for name, told in plain.items() if name != "places"}}
+    return {"by": by, "value": value, **{name: own for name, own in plain.items() if name != "places"}}
 
 
 def claims_of(receipt: Receipt) -> list[Record]:

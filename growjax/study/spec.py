@@ -77,34 +77,42 @@ class StudySpec(Config):
     """The whole experiment, as data. Its digest names it; every cell follows from it."""
 
     preset: str = "quick"
+    """What the options that are not given are taken from: quick, smoke, crossed, regimes or paper."""
     model: ModelConfig = ModelConfig()
     """The source model; its vocabulary and sequence length follow from `data`."""
     to: TargetWidths = TargetWidths()
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
     source_seeds: tuple[int, ...] = (0,)
+    """A source is trained from each."""
     source_steps: tuple[int, ...] = (300, 600)
     """Training steps at which a source state is taken. With `source`, steps after its own; 0 takes it as it is."""
     operators: tuple[str, ...] = (*PAPER_OPERATORS, "scratch")
-    """Candidates, each NAME or NAME:option=value,...; the unwidened source always runs beside them."""
+    """Candidates, each NAME or NAME:option=value,..., with any parts behind it (+PART:option=value,...); the
+    command operators lists them. The unwidened source always runs beside them."""
     pool: tuple[str, ...] = ()
     """Further candidates, each with `few_replicates`."""
     regimes: tuple[str, ...] = ("deterministic", "stochastic")
+    """Which random streams are live as candidates go on: deterministic (none), stochastic (batch order and dropout),
+    order, dropout."""
     stochastic_replicates: int = 3
     """Replicates of a regime with a live stream: other draws in each, the same for every candidate."""
     deterministic_replicates: int = 2
     """Replicates of a regime with none: fixed batch orders 0, 1, ..."""
     family_regimes: tuple[str, ...] = ()
-    """Further regimes, in which the paper's families alone go on, each with `few_replicates`."""
+    """Further regimes, of the same four, in which the paper's families alone go on, each with `few_replicates`."""
     rates: tuple[float, ...] = ()
     """Multiples of the source's learning rate at which the families go on as well, each with `few_replicates`."""
     few_replicates: int = 3
     """Replicates of what is not worth all of them."""
     probe_lag: int = 16
+    """Steps after widening to which every candidate is looked at first."""
     continuation_lag: int = 128
+    """Steps after widening to which every candidate goes on."""
     long_lag: int = 0
     """Lag to which the first `finalists` of every ranking in `regimes` go on, in `few_replicates`; 0: none does."""
     finalists: int = 3
+    """How many go on to `long_lag`."""
     eval_every: int = 8
     """Steps between evaluations of a continuation."""
     source_eval_every: int = 50
@@ -267,8 +275,3 @@ def trace_sizes(spec: StudySpec, lag: int) -> dict[str, int]:
     strides = [b - a for a, b in zip((0, *spec.source_steps), spec.source_steps, strict=False)]
     evaluations = [n // spec.source_eval_every for n in strides] + [lag // spec.eval_every]
     return {"max_steps": max(*strides, lag), "max_evals": max(evaluations) + 1}
-
-
-def source_name(seed: int, step: int, given: Given | None = None) -> str:
-    """How tables name a source state that was trained, from a first draw or from a given state."""
-    return f"seed{seed}-step{step}" if given is None else f"{given.digest[:8]}-seed{seed}-step{step}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,15 @@ import numpy as np
 from jax.core import Tracer
 
 from growjax.config import TrainConfig
-from growjax.errors import UserError
+from growjax.digests import named_leaves
+from growjax.domains import COUNT
+from growjax.errors import UserError, require
 from growjax.model.axes import map_specs
 from growjax.model.decoder import Params, param_shapes, param_specs
 from growjax.train.directions import keeps_nu
+from growjax.train.optim import LawFactors, OptState
 from growjax.train.state import TrainState, fresh_state
+from growjax.values import taken
 
 Shape = tuple[int, ...]
 Fits = Callable[[Shape, Shape], bool]
@@ -44,19 +49,62 @@ def check_state(state: TrainState) -> None:
             _check(f"law/{name}", tree, shapes, whole if name == "warm" else own, _broadcasts)
 
 
-def make_state(config: TrainConfig, params: Params) -> TrainState:
-    """A state at step 0 from parameters of one's own, with an optimizer that has seen nothing.
+def make_state(
+    config: TrainConfig,
+    params: Params,
+    *,
+    mu: Params | None = None,
+    nu: Params | None = None,
+    count: Any = None,
+    step: int | None = None,
+    schedule_step: int | None = None,
+    law: LawFactors | None = None,
+) -> TrainState:
+    """A state from parameters of one's own, and from what a training left beside them.
 
-    `params` are nested dicts of arrays (NumPy's too), with the names, shapes and dtypes of `growjax/README.md`. Raises
-    `UserError`, with the first leaf, where one is missing, is one too many, has another shape or dtype than `config`
-    gives it, or holds a value that is no finite number:
+    `params` are nested dicts of arrays (NumPy's too), with the names, shapes and dtypes of `growjax/README.md`. `mu`
+    and `nu`, the moments, are trees like them (a scalar 0 in place of each `nu` that the optimizer does not keep; no
+    `nu` at all under Lion and SGD); zeros if not given. `count` is how many gradients the moments have seen: a number,
+    or a tree of int32, a scalar or an array for each leaf; if not given, `step`, or 0 without moments. `step` is how
+    many steps are behind the parameters: if not given, `count`, or `schedule_step`, or 0. `schedule_step` is how far
+    the learning-rate schedule has gone: if not given, `step`. `law` are factors of an earlier growth.
+
+    Raises `UserError`, with the first leaf, where one is missing, is one too many, has another shape or dtype than
+    `config` gives it, or holds a value that is no finite number, or, of `nu` and `count`, a negative one; and where
+    only one of two moments is given:
 
         state = make_state(TrainConfig(model=model), params)
+        state = make_state(config, params, **from_optax(opt_state))  # growjax.train.interchange
     """
     dtype = np.dtype(config.model.param_dtype)
     _check("params", params, param_shapes(config.model), dtype, _equal)
-    state = fresh_state(config, jax.tree.map(jnp.asarray, params))
+    fresh = fresh_state(config, jax.tree.map(jnp.asarray, params))
+    both = config.optim.name in ("adamw", "muon")
+    if both and (mu is None) != (nu is None):
+        given, other = ("nu", "mu") if mu is None else ("mu", "nu")
+        raise UserError(f"{given} is given without {other}", f"{config.optim.name} goes by both: give {other} too")
+    by_leaf = isinstance(count, Mapping)
+    whole = None if count is None or by_leaf else taken(COUNT, count, "count")
+    if step is None:
+        step = next((n for n in (whole, schedule_step) if n is not None), 0)
+    numbers = {"step": step, "schedule_step": step if schedule_step is None else schedule_step}
+    steps = {name: jnp.asarray(taken(COUNT, number, name), jnp.int32) for name, number in numbers.items()}
+    if not by_leaf:
+        one = (steps["step"] if mu is not None else 0) if whole is None else whole
+        count = jax.tree.map(lambda _: jnp.asarray(one, jnp.int32), fresh.params)
+    opt = OptState(
+        mu=fresh.opt_state.mu if mu is None else mu,
+        nu=fresh.opt_state.nu if nu is None else nu,
+        count=count,
+        schedule_step=steps["schedule_step"],
+    )
+    state = fresh.replace(opt_state=opt, step=steps["step"], law=law)
+    check_state(state)  # as it was given: an array of NumPy's may be float64 where jax would make it float32
+    state = jax.tree.map(jnp.asarray, state)
     check_finite(state)
+    for name in ("nu", "count"):
+        for path, leaf in _leaves(f"opt_state/{name}", getattr(state.opt_state, name)).items():
+            require(bool((leaf >= 0).all()), f"{path} holds negative values", "give what a training left")
     return state
 
 
@@ -78,8 +126,7 @@ def _broadcasts(found: Shape, parameter: Shape) -> bool:
 
 
 def _leaves(name: str, tree: object) -> dict[str, jax.Array]:
-    found = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join([name, *(jax.tree_util.keystr((key,), simple=True) for key in path)]): x for path, x in found}
+    return {f"{name}/{path}" if path else name: leaf for path, leaf in named_leaves(tree)}
 
 
 def _check(name: str, tree: object, like: object, dtype: np.dtype, fits: Fits) -> None:

@@ -6,11 +6,10 @@ are is data, so a source's training, a probe and a continuation of one shape sha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,12 +17,13 @@ import numpy as np
 from growjax.data.batches import batch_at, window_ids
 from growjax.digests import leaf_digests
 from growjax.domains import COUNT, SIZE
+from growjax.errors import require
 from growjax.model.decoder import forward
 from growjax.streams import Streams, at_step
 from growjax.train.check import check_state
 from growjax.train.programs import Programs, lower
 from growjax.train.state import StepKeys, TrainState, token_losses, train_step
-from growjax.values import taken
+from growjax.values import shown, taken
 
 
 class Feed(NamedTuple):
@@ -33,6 +33,10 @@ class Feed(NamedTuple):
     """uint16 or uint32 [N, T + 1]"""
     evaluation: jax.Array
     """Like it [E, B, T + 1], the same at every evaluation."""
+
+
+LIVE = ("order", "dropout")
+"""The streams that a training may draw from."""
 
 
 class RunKeys(NamedTuple):
@@ -72,16 +76,25 @@ class Run(NamedTuple):
 
 
 def check_feed(feed: Feed) -> None:
-    """Raises `AssertionError` where a feed's arrays are no windows of one length."""
-    chex.assert_rank([feed.train, feed.evaluation], [2, 3])
-    chex.assert_equal_shape_suffix([feed.train, feed.evaluation], 1)
-    if feed.train.dtype != jnp.uint32:
-        chex.assert_type(feed.train, jnp.uint16)
-    chex.assert_type(feed.evaluation, feed.train.dtype)
+    """Raises `UserError` where a feed's arrays are no windows of one length, or there are none of them."""
+    train, evaluation = (jnp.shape(x) for x in feed)
+    dtypes = [str(getattr(x, "dtype", type(x).__name__)) for x in feed]
+    alike = dtypes[0] == dtypes[1] and dtypes[0] in ("uint16", "uint32")
+    windows = len(train) == 2 and len(evaluation) == 3 and train[-1] == evaluation[-1] > 1
+    require(
+        alike and windows and all((*train, *evaluation)),
+        f"a feed is {dtypes[0]} {list(train)} to train on and {dtypes[1]} {list(evaluation)} to evaluate",
+        "give windows of one length, [N, T + 1] and [E, B, T + 1], both uint16 or both uint32",
+    )
 
 
-def run_keys(streams: Streams, live: tuple[str, ...], *, fixed_order: int = 0) -> RunKeys:
-    """Keys for exactly the streams named in `live` (of `order` and `dropout`)."""
+def run_keys(streams: Streams, live: Sequence[str], *, fixed_order: int = 0) -> RunKeys:
+    """Keys for exactly the streams named in `live`, of `LIVE`. Raises `UserError` for a name that no training draws
+    from."""
+    fixed_order = taken(COUNT, fixed_order, "fixed_order")
+    require(not isinstance(live, str), f"live is {live!r}", f"give a tuple, such as ({live!r},)")
+    for name in live:
+        require(name in LIVE, f"a training draws from no stream named {shown(name)}", f"choose among {', '.join(LIVE)}")
     keys = {name: streams.stream(name) for name in live}
     return RunKeys(keys.get("order"), keys.get("dropout"), jnp.asarray(fixed_order, jnp.int32))
 

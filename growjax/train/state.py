@@ -14,6 +14,7 @@ import optax
 from flax import struct
 
 from growjax.config import TrainConfig
+from growjax.errors import require
 from growjax.limits import require_room
 from growjax.model.decoder import Params, init_params, loss, param_shapes, param_specs
 from growjax.streams import checked_key
@@ -39,7 +40,9 @@ class StepKeys(NamedTuple):
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformationExtraArgs:
-    """The transformation of a training configuration."""
+    """The transformation of a training configuration, which any chain of Optax's takes: clipping, moments, decay and
+    rate in one. `update(grads, opt_state, params, law=None)` gives updates and the next `opt_state`; with the factors
+    of a widened state (`law=state.law`), those of the law."""
     return transformation(config.optim, param_specs(config.model))
 
 
@@ -63,13 +66,20 @@ def token_losses(logits_BTV: jax.Array, targets_BT: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
 
 
+def check_batch(batch: tuple[jax.Array, jax.Array]) -> None:
+    """Raises `UserError` where a batch is not (inputs, targets), both int32 [B, T]."""
+    found = [(str(getattr(x, "dtype", type(x).__name__)), jnp.shape(x)) for x in batch]
+    described = " and ".join(f"{dtype} {list(shape)}" for dtype, shape in found)
+    holds = len(found) == 2 and found[0] == found[1] and found[0][0] == "int32" and len(found[0][1]) == 2
+    require(holds, f"a batch is {described}", "give (inputs, targets), both int32 [B, T]")
+
+
 def loss_fn(
     params: Params, config: TrainConfig, batch: tuple[jax.Array, jax.Array], *, dropout_key: jax.Array | None
 ) -> jax.Array:
-    """Mean negative log-likelihood in nats per token of a batch (inputs, targets), both int32 [B, T]."""
-    chex.assert_rank(batch, 2)
-    chex.assert_equal_shape(batch)
-    chex.assert_type(batch, jnp.int32)
+    """Mean negative log-likelihood in nats per token of a batch (inputs, targets), both int32 [B, T]. Raises
+    `UserError` for a batch that is none."""
+    check_batch(batch)
     inputs, targets = batch
     return loss(config.model, params, inputs, targets, dropout_key=dropout_key)
 
@@ -77,7 +87,8 @@ def loss_fn(
 def train_step(
     state: TrainState, batch: tuple[jax.Array, jax.Array], *, keys: StepKeys | None = None
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step on a batch (inputs, targets), both int32 [B, T]; metrics are of before the update."""
+    """One step on a batch (inputs, targets), both int32 [B, T]; metrics, `loss` and `grad_norm`, are of before the
+    update. To be jitted: `jax.jit(train_step, donate_argnums=0)` uses the state up."""
     dropout_key = keys.dropout if keys else None
     loss, grads = jax.value_and_grad(loss_fn)(state.params, state.config, batch, dropout_key=dropout_key)
     return apply_gradients(state, loss, grads)
