@@ -123,14 +123,16 @@ def require_same(config: Record, data: DataConfig) -> None:
 
 
 def keep(run: Path, into: Path) -> None:
-    """A run's receipt and page, without states."""
+    """A run's receipt, tables, figures and its page as Markdown; no states."""
     into.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run / "receipt.json", into / "receipt.json")
-    shutil.copytree(run / "report", into / "report", dirs_exist_ok=True)
+    for file in (run / "receipt.json", run / "report" / "selection.md"):
+        shutil.copy(file, into / file.name)
+    for folder in ("tables", "figures"):
+        shutil.copytree(run / "report" / folder, into / folder, dirs_exist_ok=True)
 
 
 def main() -> None:
-    """Writes the document, and the selections' receipts and pages beside it."""
+    """Writes the document, and what is kept of the selections."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -243,14 +243,10 @@ def _jax_agrees() -> bool:
         return True
     import jax
 
-    return bool(
-        jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-        and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
-        and jax.config.jax_default_matmul_precision == "highest"  # pyright: ignore[reportAttributeAccessIssue]
-        and jax.config.jax_random_seed_offset == 0  # pyright: ignore[reportAttributeAccessIssue]
-        and not jax.config.read("jax_disable_most_optimizations")
-        and not jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]
-    )
+    wanted = {"jax_enable_x64": True, "jax_threefry_partitionable": True, "jax_default_matmul_precision": "highest",
+              "jax_random_seed_offset": 0, "jax_disable_jit": False}  # fmt: skip
+    as_wanted = all(getattr(jax.config, name) == value for name, value in wanted.items())
+    return as_wanted and not jax.config.read("jax_disable_most_optimizations")
 
 
 def environment() -> Record:

@@ -149,8 +149,7 @@ def test_moments_go_through_growth_by_the_law(tmp_path: Path, capfd: pytest.Capt
     wide, weights = load_file(tmp_path / "wide" / SAFE), load_file(tmp_path / "wide" / "model.safetensors")
     source, factors = load_file(FOLDERS / "llama" / "model.safetensors"), load_file(tmp_path / "wide" / FACTORS)
     assert wide["step"] == 20
-    table = json.loads((tmp_path / "wide" / GROUPS).read_text())
-    groups = table["groups"]
+    groups = (table := json.loads((tmp_path / "wide" / GROUPS).read_text()))["groups"]
     assert "note" not in table  # the constants are the run's own
     by_name = {name: group for group in groups for name in group["params"]}
     assert by_name.keys() == source.keys() and [g["weight_decay"] > 0 for g in groups] == sorted(
@@ -273,8 +272,7 @@ def test_without_torch_its_files_are_one_line(
 def test_warm_moments_estimate_the_gradient_and_its_square():
     state = filled(TrainConfig(model=BASE.replace(dropout=0.0), optim=OptimConfig(clip_norm=0.0, b2=0.9)))
     windows = DATA.windows[:12].reshape(3, 4, -1)
-    made = warmed_state(state, windows)
-    again = warmed_state(state, windows)
+    made, again = (warmed_state(state, windows) for _ in range(2))
     gradient = jax.jit(jax.grad(lambda p, w: loss_fn(p, state.config, (w[:, :-1], w[:, 1:]), dropout_key=None)))
     grads = [gradient(state.params, w) for w in windows.astype(jnp.int32)]
     jax.tree.map(np.testing.assert_array_equal, made, again)
