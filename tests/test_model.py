@@ -107,7 +107,7 @@ def test_streams_do_not_move_each_other():
         tuple(np.asarray(jax.random.key_data(one.at(n, s)))) for n in ("init", "order", "dropout") for s in range(9)
     }
     assert len(words) == 27
-    with pytest.raises(ValueError, match="no stream"):
+    with pytest.raises(UserError, match="no stream"):
         one.at("crossed", 0)
     with pytest.raises(UserError, match="typed key"):
         Streams(jnp.zeros(2, jnp.uint32))
