@@ -96,8 +96,10 @@ def plain(grid: Grid, table: Table, budget: int) -> dict[str, tuple[str, ...]]:
         name: recorded("kl", [cell["metrics"] for cell in table.rows("candidate", grid.source, None, name)])
         for name in names
     }
-    chosen = {"exact copy": tuple(name for name in names if name == "exact_copy"), "successive halving": ()}
-    chosen["successive halving"] = halved(grid, budget)
+    chosen = {
+        "exact copy": tuple(name for name in names if name == "exact_copy"),
+        "successive halving": halved(grid, budget),
+    }
     if all(kl.values()):
         chosen["least zero-step KL"] = lowest({name: values[0] for name, values in kl.items()})
     if FIRST in grid.steps and budget >= len(names) * FIRST:

@@ -29,6 +29,7 @@ from growjax import runtime
 runtime.pin()
 
 from growjax.config import DataConfig, ModelConfig, OptimConfig  # noqa: E402
+from growjax.configuration import option_words  # noqa: E402
 from growjax.files import write_text  # noqa: E402
 from growjax.grow.plan import make_plan  # noqa: E402
 from growjax.record.integrity import finished_receipt  # noqa: E402
@@ -52,10 +53,10 @@ SOURCES: dict[str, tuple[int, TargetWidths]] = {
 def words(prefix: str, given: DataConfig | ModelConfig | OptimConfig | TargetWidths) -> list[str]:
     """All of a configuration as options of a command line, whatever a verb's own are."""
     fields = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
-    given_words = {
+    plain = {
         name: value for name, value in fields.items() if value not in (None, "", ()) and not isinstance(value, bool)
     }
-    return [str(w) for name, value in given_words.items() for w in (f"--{prefix}.{name.replace('_', '-')}", value)]
+    return option_words(prefix, plain)
 
 
 def growjax(*given: object) -> Any:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 from growjax.domains import normalise
 from growjax.errors import UserError, require
 from growjax.schema import DEFAULTS, Record
+
+
+def option_words(prefix: str, values: Mapping[str, object]) -> list[str]:
+    """Fields of a configuration as options of a command line: `--data.batch-size 12`."""
+    return [str(w) for name, value in values.items() for w in (f"--{prefix}.{name.replace('_', '-')}", value)]
 
 
 def canonical_json(value: object) -> str:

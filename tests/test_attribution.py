@@ -88,9 +88,8 @@ def test_a_two_by_two_pairs_what_replicates_share():
     found = factorial(corners, "seed0-step9", 128)
     assert found is not None and found["n"] == 8
     a, b = found["rows"]
-    assert b["of_dropout"]["effect"] == pytest.approx(0.01) and a["of_dropout"]["effect"] == pytest.approx(
-        -0.01
-    )  # rounding
+    assert b["of_dropout"]["effect"] == pytest.approx(0.01)  # rounding
+    assert a["of_dropout"]["effect"] == pytest.approx(-0.01)  # rounding
     low, high = b["of_dropout"]["low"], b["of_dropout"]["high"]
     assert low is not None and high is not None and 0 < low < 0.01 < high
     for row in found["rows"]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from growjax.report import plotting, style
 from growjax.report.formatting import Contents, Row, count, fixed, number, percent, rows, significant, text
 from growjax.report.tables import UNIT, Column, candidate_column, interval, table
+from growjax.study.factorial import EFFECTS, SQUARE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CORNERS = ("neither", "order", "dropout", "both")
-EFFECTS = {"of_order": "effect of order", "of_dropout": "effect of dropout", "together": "of both together"}
+CORNERS = tuple(SQUARE)
+HEADS = dict(zip(EFFECTS, ("effect of order", "effect of dropout", "of both together"), strict=True))
 FLOOR = 1e-6
 
 
@@ -109,7 +110,7 @@ def factorial(summary: Row, contents: Contents) -> str:
         columns = [
             candidate_column(contents),
             *(Column(c, lambda r, c=c: f"{fixed(r[c]['auc'])} <small>rank {r[c]['rank']}</small>") for c in CORNERS),
-            *(Column(head, lambda r, key=key: _effect(r[key])) for key, head in EFFECTS.items()),
+            *(Column(head, lambda r, key=key: _effect(r[key])) for key, head in HEADS.items()),
         ]
         taus = ", ".join(f"{corner} {fixed(tau, 2)}" for corner, tau in found["tau_to_neither"].items())
         firsts = {c: [r["candidate"] for r in found["rows"] if r[c]["rank"] == 1] for c in CORNERS}

@@ -11,6 +11,8 @@ from growjax.measure.measure import Definition
 from growjax.report import tables
 from growjax.report.formatting import Contents, Row, brief, count, rows, text
 from growjax.report.tables import separated
+from growjax.select.trust import REFERENCE
+from growjax.study.spec import UNWIDENED
 
 DERIVED: tuple[tuple[str, str, str, str], ...] = (
     (
@@ -76,19 +78,21 @@ def _states(number: int) -> str:
     return "1 source state" if number == 1 else f"{number} source states"
 
 
+def _wins(found: list[Row]) -> dict[str, int]:
+    """How often each is separated from its second; most often first."""
+    wins = Counter(row["best"] for row in found if separated(row))
+    return dict(sorted(wins.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
 def _outcome(found: list[Row]) -> str:
     """Who leads in one regime at one lag, over the sources: winners where separated, nobody's name elsewhere."""
-    wins: dict[str, int] = {}
-    for row in found:
-        if separated(row):
-            wins[row["best"]] = wins.get(row["best"], 0) + 1
+    wins = _wins(found)
     total, open_ = len(found), len(found) - sum(wins.values())
     if not wins:
         return "not separated" if total == 1 else f"not separated at any of {_states(total)}"
-    order = sorted(wins.items(), key=lambda item: (-item[1], item[0]))
     if total == 1:
-        return f"<code>{text(order[0][0])}</code> is first"
-    described = [f"<code>{text(name)}</code> is first at {wins_} of {_states(total)}" for name, wins_ in order]
+        return f"<code>{text(next(iter(wins)))}</code> is first"
+    described = [f"<code>{text(name)}</code> is first at {n} of {_states(total)}" for name, n in wins.items()]
     return _listed(described) + (f", {open_} not separated" if open_ else "")
 
 
@@ -133,13 +137,11 @@ def _by_regime(found: list[Row], contents: Contents, long: set[int]) -> list[str
 
 def _outcomes(found: list[Row]) -> str:
     """How often a first is separated from its second, over every source, regime and lag, and who it is."""
-    wins = Counter(row["best"] for row in found if separated(row))
+    wins = _wins(found)
     places = f"of {len(found)} comparisons (each source, regime and lag)"
     if not wins:
         return f"the first is separated from the second in none {places}"
-    named = _listed(
-        [f"<code>{text(name)}</code> in {n}" for name, n in sorted(wins.items(), key=lambda p: (-p[1], p[0]))]
-    )
+    named = _listed([f"<code>{text(name)}</code> in {n}" for name, n in wins.items()])
     return f"the first is separated from the second in {sum(wins.values())} {places}: {named}"
 
 
@@ -151,16 +153,16 @@ def _controls(summary: Row, contents: Contents) -> str:
     for source in contents.sources:
         for regime in contents.regimes:
             here = [r for r in found if (r["source"], r["regime"], r["lag"]) == (source, regime, lag)]
-            own = [r["auc_mean"] for r in here if r["candidate"] == "unwidened"]
-            warm = [r["auc_mean"] for r in here if not r.get("control") and r["candidate"] != "lockstep"]
+            own = [r["auc_mean"] for r in here if r["candidate"] == UNWIDENED]
+            warm = [r["auc_mean"] for r in here if not r.get("control") and r["candidate"] != REFERENCE]
             if own and warm and None not in (*own, *warm):
                 total += 1
                 ahead += own[0] < min(warm)
     if not ahead:
         return ""
     where = "everywhere" if ahead == total else f"in {ahead} of {total} rankings"
-    own_run = " (<code>lockstep</code> aside, whose run is the source's own in a wide shape)"
-    reference = own_run if any(c.name == "lockstep" for c in contents.candidates) else ""
+    own_run = f" (<code>{REFERENCE}</code> aside, whose run is the source's own in a wide shape)"
+    reference = own_run if any(c.name == REFERENCE for c in contents.candidates) else ""
     return (
         f"At lag {lag} the source that goes on unwidened has a lower mean AUC than every widened start{reference} "
         f"{where}: until then, widening has not paid there."

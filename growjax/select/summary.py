@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from growjax.data.corpus import corpus_name
+from growjax.configuration import option_words
 from growjax.errors import UserError
 from growjax.record.cell_types import CandidateCell, RungCell
 from growjax.record.receipt_types import Receipt
@@ -48,8 +48,9 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
     source = next(c for c in receipt["cells"] if c["id"] == candidates[chosen]["parents"][0])
     assert source["kind"] == "given" or source["kind"] == "source"
     (regime,) = spec.all_regimes
+    run = run_facts(receipt, spec, data, narrow, wide)
     return {
-        "title": f"Which wide start? {corpus_name(spec.data.corpus)}, {narrow.d_model} to {wide.d_model}",
+        "title": f"Which wide start? {run['corpus']}, {narrow.d_model} to {wide.d_model}",
         "question": {
             "source": source["source"],
             "regime": regime,
@@ -83,7 +84,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         "measured_from": _measured_from(spec),
         "trust": list(spec.trust),
         "train_options": _train_options(spec),
-        "run": run_facts(receipt, spec, data, narrow, wide),
+        "run": run,
         "source": source_row(source, data),
         "cells": dict(sorted(Counter(cell["kind"] for cell in receipt["cells"]).items())),
         "cost": cost_rows(receipt, spec, narrow, wide),
@@ -170,8 +171,7 @@ def _train_options(spec: Selection) -> list[str]:
     """What the verb has to be given, whose own data are the quick study's."""
     own, given = presets()["quick"].data, spec.data
     fields = [f.name for f in dataclasses.fields(given) if f.name not in ("corpus", "tokenizer")]
-    others = [name for name in fields if getattr(given, name) != getattr(own, name)]
-    return [word for name in others for word in (f"--data.{name.replace('_', '-')}", str(getattr(given, name)))]
+    return option_words("data", {f: getattr(given, f) for f in fields if getattr(given, f) != getattr(own, f)})
 
 
 def _measured_from(spec: Selection) -> int | None:

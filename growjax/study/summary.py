@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 
-from growjax.data.corpus import corpus_name
 from growjax.grow.registry import parse_operator
 from growjax.measure.curves import tokens_saved
 from growjax.measure.registry import measures_at
@@ -54,9 +53,10 @@ def summarise(receipt: Receipt) -> Summary:
     states = [c for c in receipt["cells"] if c["kind"] == "source" or (as_it_is and c["kind"] == "given")]
     states.sort(key=_place)
     sources = [cell["source"] for cell in states]
+    run = run_facts(receipt, spec, data, source_model, target_model)
     summary: Summary = {
-        "title": f"Which wide start? {corpus_name(spec.data.corpus)}, {source_model.d_model} to {target_model.d_model}",
-        "run": run_facts(receipt, spec, data, source_model, target_model),
+        "title": f"Which wide start? {run['corpus']}, {source_model.d_model} to {target_model.d_model}",
+        "run": run,
         "sources": [source_row(cell, data) for cell in states],
         "preservation": [],
         "probes": [],
