@@ -34,7 +34,9 @@ def noise(
     snr_db: Decibels | None = None,
     cancel: Cancel = "inputs",
 ) -> TrainState:
-    """Adds normal noise to what reads cloned axes: `sigma` of each matrix's rms, or `snr_db` decibels under it."""
+    """Adds normal noise to what reads cloned axes: `sigma` of each matrix's rms, or `snr_db` decibels under it.
+    Where noise cancels, that holds of positions that have copies: others have none.
+    """
     added = _noise_leaf(plan, streams, {"sigma": sigma, "snr_db": snr_db, "cancel": cancel})
     return state.replace(params=each_leaf(added, state.params, plan))
 
