@@ -18,17 +18,20 @@ import pytest
 from conftest import ROOT, growjax
 
 from growjax import runtime
-from growjax.audit.check import audit
+from growjax.audit.check import audit, open_run
 from growjax.cells.executor import InProcess
 from growjax.cli import main
 from growjax.errors import NotComparable, UserError
+from growjax.grow.plan import make_plan
+from growjax.grow.widen import widen
 from growjax.proof.verify import verify
 from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
-from growjax.record.store import load_state, state_digest
+from growjax.record.store import load_state, save_state, state_digest
 from growjax.select.racing import entrants
 from growjax.select.runner import planned, pool, run_selection
 from growjax.select.summary import summarise_selection
+from growjax.streams import root_key
 from growjax.study import fill
 from growjax.study.context import Context
 from growjax.study.presets import presets
@@ -191,6 +194,9 @@ def test_candidates_of_another_run_are_not_made_again(
         run_selection(asked(source), RunDir(tmp_path / "again"), others=[selected / "receipt.json"])
 
 
+MODEL = SMOKE.model.replace(vocab_size=300)
+
+
 def test_who_races_is_known_at_step_0():
     def cell(loss: float | None, state: str, config: str = "c") -> dict[str, Any]:
         return {"metrics": {"loss": loss}, "digests": {"state": state, "config": config}}
@@ -198,11 +204,27 @@ def test_who_races_is_known_at_step_0():
     spec = Selection(operators=("a", "b", "c", "d", "e"), regimes=("stochastic",))
     cells = {"a": cell(1.0, "x"), "b": cell(1.0, "x"), "c": cell(1.0, "x", "other"), "d": cell(None, "y"),
              "e": cell(float(np.log(300)), "z")}  # fmt: skip
-    names, excluded = entrants(spec, cells, 300)
+    names, excluded = entrants(spec, cells, MODEL)
     assert names == ["a", "c"] and [one.candidate for one in excluded] == ["b", "d", "e"]
     assert excluded[0].why == "its state is that of a"
     with pytest.raises(UserError, match="no candidate is left"):
-        entrants(spec.replace(operators=("d",)), cells, 300)
+        entrants(spec.replace(operators=("d",)), cells, MODEL)
+
+
+def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(source: Path, tmp_path: Path):
+    """The guess that a loss at step 0 is held against is one among the model's rows, of which the tokenizer fills 300:
+    in the race, in its summary, and in an audit."""
+    state, padded = load_state(source), tmp_path / "padded"
+    rows = make_plan(state.config.model, state.config.model.replace(vocab_size=1024))
+    save_state(padded, widen(state, rows, operator="exact_copy", key=root_key(0)))
+    shutil.copy(source.parents[1] / "data" / "tokenizer.json", padded)
+    spec = Selection(preset="select", operators=("exact_copy", "perturbed"), regimes=("stochastic",), budget=8,
+                     eval_every=4, data=SMOKE.data, replicates_at_most=1)  # fmt: skip
+    run = RunDir(tmp_path / "run")
+    summary = run_selection(planned(with_sources(spec, [padded]), horizon=4, first=4, table=OPEN), run)
+    assert all(np.log(300) < row["loss"] < np.log(1024) for row in summary["standings"])
+    assert len(summary["standings"]) == 2 and summary["run"]["vocab_size"] == 300
+    assert len(open_run(run)[1].cells.extensions) == 2
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,10 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
     check_ended(receipt, spec)
     data, (narrow, wide) = data_of(receipt), models(receipt)
     known = {cell["id"]: cell for cell in receipt["cells"]}
-    verdict = played(spec, cells_of(receipt, spec), known, data["vocab_size"]).verdict
+    verdict = played(spec, cells_of(receipt, spec), known, narrow).verdict
     candidates = {cell["operator"]: cell for cell in receipt["cells"] if cell["kind"] == "candidate"}
     rungs = _runs([cell for cell in receipt["cells"] if cell["kind"] == "rung"])
-    chosen, left_out = verdict.order[0], entrants(spec, candidates, data["vocab_size"])[1]
+    chosen, left_out = verdict.order[0], entrants(spec, candidates, narrow)[1]
     source = next(c for c in receipt["cells"] if c["id"] == candidates[chosen]["parents"][0])
     assert source["kind"] == "given" or source["kind"] == "source"
     (regime,) = spec.all_regimes
