@@ -32,7 +32,7 @@ class Excluded(NamedTuple):
 
 def rules_of(spec: Selection) -> Rules:
     """The race's rules."""
-    return Rules(spec.horizon, spec.budget, spec.rungs, spec.eval_every, spec.replicates_at_most)
+    return Rules(spec.horizon, spec.budget, spec.rungs, spec.eval_every, spec.replicates_at_most, spec.making)
 
 
 def outlook_of(spec: Selection, lag: int) -> Outlook:
