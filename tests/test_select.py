@@ -212,20 +212,25 @@ def test_who_races_is_known_at_step_0():
         entrants(spec.replace(operators=("d",)), cells, MODEL)
 
 
-def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(source: Path, tmp_path: Path):
-    """The guess that a loss at step 0 is held against is one among the model's rows, of which the tokenizer fills 300:
-    in the race, in its summary, and in an audit."""
-    state, padded = load_state(source), tmp_path / "padded"
+@pytest.fixture(scope="module")
+def trained(quickly: None, source: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A selection of a source of 1,024 rows and a tokenizer of 300 ids, with a candidate whose operator trains for 2
+    steps."""
+    state, padded, run = load_state(source), tmp_path_factory.mktemp("padded"), tmp_path_factory.mktemp("trained")
     rows = make_plan(state.config.model, state.config.model.replace(vocab_size=1024))
     save_state(padded, widen(state, rows, operator="exact_copy", key=root_key(0)))
     shutil.copy(source.parents[1] / "data" / "tokenizer.json", padded)
-    spec = Selection(preset="select", operators=("exact_copy", "perturbed"), regimes=("stochastic",), budget=8,
-                     eval_every=4, data=SMOKE.data, replicates_at_most=1)  # fmt: skip
-    run = RunDir(tmp_path / "run")
-    summary = run_selection(planned(with_sources(spec, [padded]), horizon=4, first=4, table=OPEN), run)
+    run_selection(asked(padded, 10, operators=("exact_copy", "ligo:steps=2"), replicates_at_most=1), RunDir(run))
+    return RunDir(run)
+
+
+def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(trained: RunDir):
+    """The guess that a loss at step 0 is held against is one among the model's rows, of which the tokenizer fills some:
+    in the race, in its summary, and in an audit."""
+    summary = summarise_selection(finished_receipt(trained.path))
     assert all(np.log(300) < row["loss"] < np.log(1024) for row in summary["standings"])
     assert len(summary["standings"]) == 2 and summary["run"]["vocab_size"] == 300
-    assert len(open_run(run)[1].cells.extensions) == 2
+    assert len(open_run(trained)[1].cells.extensions) == 2
 
 
 @pytest.mark.parametrize(
@@ -268,11 +273,11 @@ def test_an_operator_that_trains_is_charged_or_left_out(source: Path):
         asked(source, fits - 105, operators=pool(), named=False)
 
 
-def test_what_an_operator_trains_is_spent_and_shown(source: Path, tmp_path: Path):
-    """In the race, its replay and audit; and a receipt of a race that did not count it is read as it was run."""
-    spec, run = asked(source, 10, operators=("exact_copy", "ligo:steps=2"), replicates_at_most=1), RunDir(tmp_path)
-    summary = run_selection(spec, run)
-    assert spec.making == 2 and summary["answer"]["spent"] == 10 == summary["rungs"][0]["steps"]
+def test_what_an_operator_trains_is_spent_and_shown(trained: RunDir, tmp_path: Path):
+    """In the race and its replay; and a receipt of a race that did not count it is read as it was run."""
+    receipt = finished_receipt(trained.path)
+    summary = summarise_selection(receipt)
+    assert receipt["config"]["making"] == 2 and summary["answer"]["spent"] == 10 == summary["rungs"][0]["steps"]
     assert {row["kind"]: row["target_steps"] for row in summary["cost"] if row["target_steps"]} == {
         "candidate": 2, "rung": 8
     }  # fmt: skip
@@ -287,8 +292,6 @@ def test_what_an_operator_trains_is_spent_and_shown(source: Path, tmp_path: Path
     assert said in (tmp_path / "page" / "selection.md").read_text()
     table = (tmp_path / "page" / "tables" / "making.csv").read_text()
     assert table.splitlines()[1].startswith(f"ligo:steps=2,2,{tokens},")
-    assert len(open_run(run)[1].cells.extensions) == 2
-    receipt = finished_receipt(run.path)
     earlier: Any = {**receipt, "config": {k: v for k, v in receipt["config"].items() if k != "making"}}
     found = summarise_selection(earlier)
     assert found["answer"]["spent"] == 8 and found["cost"] == summary["cost"] and found["making"] == summary["making"]
