@@ -7,7 +7,9 @@ candidates that `select` takes if none are named. The table of trust is measured
 one configuration), on the sources of all others in these receipts: it is not the one that comes with growjax, which
 knows these studies. The horizon is as far as all candidates of a study went. Regret is the chosen candidate's AUC there
 less the best one's, in nats per token, over all the study's replicates, those that the race saw among them: so every
-rule's regret is a little smaller than it would be on other ones. Plain rules, each within the same budget:
+rule's regret is a little smaller than it would be on other ones. Steps for which an operator trains before step 0 count
+in the full grid and in every budget; a budget that does not take them leaves that operator out, as `select` does where
+nobody named it. Plain rules, among the same candidates and each within the same budget:
 
 - exact copy: always;
 - least zero-step KL: a draw among those that differ by rounding, and its mean regret;
@@ -38,7 +40,9 @@ from growjax.record.integrity import read_receipt  # noqa: E402
 from growjax.record.receipt_types import Receipt  # noqa: E402
 from growjax.schema import Record  # noqa: E402
 from growjax.select.race import Rules, Verdict, ladder, least_budget, race  # noqa: E402
+from growjax.select.runner import affordable  # noqa: E402
 from growjax.select.trust import Grid, grids, measured, outlook  # noqa: E402
+from growjax.study.making import steps_in_all  # noqa: E402
 from growjax.study.ranking import Table, lowest, mean  # noqa: E402
 from growjax.study.replicates import recorded  # noqa: E402
 
@@ -49,10 +53,10 @@ PARTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Budgets, as parts of the full grid's steps."""
 
 
-def raced(grid: Grid, budget: int, table: Record) -> Verdict:
-    """The race over a recorded grid."""
+def raced(grid: Grid, budget: int, table: Record, making: int = 0) -> Verdict:
+    """The race over a recorded grid, whose candidates were made in so many steps."""
     every, horizon = grid.steps[1], grid.steps[-1]
-    rules = Rules(horizon, budget, ladder(horizon, every, FIRST), every, replicates(grid))
+    rules = Rules(horizon, budget, ladder(horizon, every, FIRST), every, replicates(grid), making)
     running = race(sorted(grid.curves), rules, lambda lag: outlook(table, grid.regime, lag, horizon))
     request = next(running)
     try:
@@ -90,7 +94,7 @@ def halved(grid: Grid, budget: int) -> tuple[str, ...]:
 
 
 def plain(grid: Grid, table: Table, budget: int) -> dict[str, tuple[str, ...]]:
-    """What each plain rule takes: a draw where it is more than one."""
+    """What each plain rule takes, with a budget for what comes after step 0: a draw where it is more than one."""
     names = sorted(grid.curves)
     kl = {
         name: recorded("kl", [cell["metrics"] for cell in table.rows("candidate", grid.source, None, name)])
@@ -115,21 +119,24 @@ def replay(receipt: Receipt, receipts: Sequence[Receipt]) -> list[Record]:
     table, rows = Table(receipt["cells"]), []
     for grid in grids(receipt):
         trust = measured(receipts, without=grid.training)
-        horizon, names = grid.steps[-1], sorted(grid.curves)
-        full = sum(len(several) for several in grid.curves.values()) * horizon
+        horizon = grid.steps[-1]
+        full = sum(len(several) for several in grid.curves.values()) * horizon + steps_in_all(grid.curves)
         areas = grid.areas(horizon)
         best = min(areas.values())
         first = ladder(horizon, grid.steps[1], FIRST)
         for part in PARTS:
             budget = int(part * full)
-            if budget < least_budget(names, first):
+            names, beyond, making = affordable(sorted(grid.curves), first, budget)
+            if budget < least_budget(len(names), first, making):
                 continue
-            verdict = raced(grid, budget, trust)
-            chosen = {"select": (verdict.order[0],), **plain(grid, table, budget)}
+            taken = grid._replace(curves={name: grid.curves[name] for name in names})
+            verdict = raced(taken, budget, trust, making)
+            chosen = {"select": (verdict.order[0],), **plain(taken, table, budget - making)}
             row: Record = {"source": grid.source, "regime": grid.regime, "part": part, "budget": budget, "full": full}
             row |= {"spent": verdict.spent, "separated": verdict.separated, "candidates": len(names)}
-            regret = {rule: mean(areas[name] - best for name in taken) for rule, taken in chosen.items()}
-            rows.append({**row, "chosen": {rule: list(taken) for rule, taken in chosen.items()}, "regret": regret})
+            row |= {"making": making, "left_out": list(beyond)}
+            regret = {rule: mean(areas[name] - best for name in found) for rule, found in chosen.items()}
+            rows.append({**row, "chosen": {rule: list(found) for rule, found in chosen.items()}, "regret": regret})
     return rows
 
 

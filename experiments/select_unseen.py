@@ -5,11 +5,11 @@
 
 Two sources of the paper preset's sizes: one of another seed, made twice as wide, and one of yet another seed, made one
 and a half times as wide. For each, `select` runs with a quarter of the full grid's steps (every operator that can
-follow the plan, three replicates, to the horizon); then that grid runs as a study of the same source, which takes the
-race's candidates as they are. Regret is the chosen candidate's AUC at the horizon less the best one's, in nats per
-token, over the grid's replicates, those that the race saw among them; beside it that of the plain rules, which choose
-by what the selection saw. Who left before the race is in the grid too. `--keep` takes the selections' receipts, tables
-and pages. The same command goes on where it was interrupted.
+follow the plan, three replicates, to the horizon, and what an operator trains for before step 0); then that grid runs
+as a study of the same source, which takes the race's candidates as they are. Regret is the chosen candidate's AUC at
+the horizon less the best one's, in nats per token, over the grid's replicates, those that the race saw among them;
+beside it that of the plain rules, which choose by what the selection saw. Who left before the race is in the grid too.
+`--keep` takes the selections' receipts, tables and pages. The same command goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from growjax.schema import Record  # noqa: E402
 from growjax.select.runner import able_and_left_out, pool  # noqa: E402
 from growjax.select.trust import grids  # noqa: E402
 from growjax.study.facts import programs  # noqa: E402
+from growjax.study.making import steps_in_all  # noqa: E402
 from growjax.study.presets import presets  # noqa: E402
 from growjax.study.ranking import mean  # noqa: E402
 from growjax.study.spec import TargetWidths  # noqa: E402
@@ -76,7 +77,7 @@ def one(folder: Path, seed: int, to: TargetWidths, corpus: str, workers: int) ->
             *words("model", PAPER.model), *words("optim", PAPER.optim))  # fmt: skip
     plan = make_plan(PAPER.model, to.of(PAPER.model))
     names = able_and_left_out(pool(), plan, PAPER.optim, seed=PAPER.study_seed)[0]
-    full = len(names) * REPLICATES * HORIZON
+    full = len(names) * REPLICATES * HORIZON + steps_in_all(names)
     both = [*common, *words("to", to), "--operators", *names]
     lags = ["--horizon", HORIZON, "--budget", full // 4, "--seed", PAPER.study_seed]
     found = growjax("select", folder / "source", "--out", folder / "select", *lags, *both)

@@ -133,10 +133,11 @@ DOMAINS: dict[str, dict[str, Domain]] = {
     "Selection": {
         **_STUDY,
         "budget": COUNT,
+        "making": COUNT,
         "rungs": Several(STEPS),
         "replicates_at_most": SIZE,
         "outlooks": Several(Real(-LARGEST)),
-        **dict.fromkeys(("trust", "left_out"), Several(Text())),
+        **dict.fromkeys(("trust", "left_out", "left_out_by_budget"), Several(Text())),
     },
     # of commands: their numbers
     "TrainArguments": {

@@ -151,5 +151,7 @@ DEFAULTS: dict[str, Record] = {
         "outlooks": [],
         "trust": [],
         "left_out": [],
+        "left_out_by_budget": [],
+        "making": 0,
     },
 }

@@ -86,6 +86,7 @@ def made_up(names: tuple[str, ...] = NAMES, budget: int = 1200, horizon: int = 5
                    "unigram_entropy": 5.31, "curve": [[600, 2.9]]},
         "cells": {"candidate": len(names) + 1, "data": 1, "given": 1, "rung": len(verdict.requests)},
         "cost": [{"kind": "rung", "cells": 29, "source_steps": 0, "target_steps": steps, "flops": steps * 1e9}],
+        "making": [],
         "programs": 3,
         "notes": ["Source 0a1b2c3d-step600 was not trained here."],
     }  # fmt: skip

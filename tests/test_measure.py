@@ -26,6 +26,9 @@ def test_tokens_saved():
     assert tokens_saved(steps, scratch, [4.0, 2.0, 1.0], 8) == (20 * 8 - 5 * 8, False)
     assert tokens_saved(steps, scratch, [3.0, 2.0, 1.0], 8) == (160, True)  # never crosses: more than all
     assert tokens_saved(steps, scratch, [5.0, 4.5, 4.0], 8) == (-80, False)  # scratch was there ten steps earlier
+    for candidate in ([4.0, 2.0, 1.0], [3.0, 2.0, 1.0], [5.0, 4.5, 4.0]):
+        saved, more = tokens_saved(steps, scratch, candidate, 8)
+        assert tokens_saved(steps, scratch, candidate, 8, before=3) == (saved - 3 * 8, more)
 
 
 def test_rounding_decides_no_rank():

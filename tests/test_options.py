@@ -36,6 +36,23 @@ def test_every_number_has_chosen_a_domain():
         assert isinstance(default, bool) or domain_of(hint) not in (domain_of(int), domain_of(float)), text
 
 
+def test_one_that_trains_says_for_how_many_steps():
+    def learned(state: Any, plan: Any, *, streams: Any, data: Any, rounds: int = 3) -> Any:
+        """The exact copy, trained."""
+
+    with pytest.raises(UserError, match="operator learned trains, and does not say for how many steps"):
+        register_operator("learned", learned)
+    register_operator("learned", learned, training_steps=lambda options: 2 * options["rounds"])
+    try:
+        assert parse_operator("learned").training_steps == 6
+        assert parse_operator("learned:rounds=5+reset").training_steps == 10
+    finally:
+        unregister_operator("learned")
+    trained = {op.name: op.training_steps(op.options) for op in BUILTIN if op.trains}
+    assert trained == {"ligo": 100} and parse_operator("ligo:steps=7+reset").training_steps == 7
+    assert not any(op.training_steps(op.options) for op in BUILTIN if not op.trains)
+
+
 def one_line_of(text: str) -> str:
     with pytest.raises(UserError) as caught:
         parse_operator(text)

@@ -33,13 +33,15 @@ def played(curve, names: list[str], given: Rules, outlooks=lambda lag: Outlook(1
     request: Request = next(running)
     try:
         while True:
-            assert request.steps == sum(request.lag - reached.get(place, 0) for place in request.places) > 0
+            making = 0 if reached else given.making
+            steps = sum(request.lag - reached.get(place, 0) for place in request.places)
+            assert request.steps == making + steps > making
             reached |= dict.fromkeys(request.places, request.lag)
             curves: Curves = {place: curve(*place)[: request.lag // EVERY + 1] for place in request.places}
             request = running.send(curves)
     except StopIteration as stop:
         verdict: Verdict = stop.value
-        assert verdict.spent == sum(reached.values()) <= given.budget
+        assert verdict.spent == given.making + sum(reached.values()) <= given.budget
         return verdict
 
 
@@ -124,24 +126,28 @@ def test_who_leaves_the_numbers_is_out():
 
 
 def test_a_budget_too_small_is_refused_with_the_least():
-    least = least_budget("abc", ladder(HORIZON, EVERY, 16))
-    with pytest.raises(UserError, match=f"{least - 1} steps") as refused:
-        next(race("abc", rules(least - 1), lambda lag: Outlook(1.0, 0.0, 0.0)))
-    assert str(least) in refused.value.hint
-    assert played(lambda n, r: line(2.0)(r), list("abc"), rules(least)).spent == least
+    for making in (0, 100):
+        least = least_budget(3, ladder(HORIZON, EVERY, 16), making)
+        assert least == 3 * 16 + making
+        with pytest.raises(UserError, match=f"{least - 1} steps") as refused:
+            next(race("abc", rules(least - 1, making=making), lambda lag: Outlook(1.0, 0.0, 0.0)))
+        assert f"give at least {least}" in refused.value.hint
+        assert ("100 of which make them" in refused.value.hint) == bool(making)
+        assert played(lambda n, r: line(2.0)(r), list("abc"), rules(least, making=making)).spent == least
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     st.integers(2, 9),
     st.integers(0, 3_000),
+    st.integers(0, 200),
     st.integers(0, 10_000),
     st.floats(0, 0.2),
     st.floats(0, 0.2),
     st.floats(-0.2, 1.5),
 )
 def test_any_race_keeps_its_budget_and_names_everyone(
-    count: int, more: int, seed: int, noise: float, drift: float, slope: float
+    count: int, more: int, making: int, seed: int, noise: float, drift: float, slope: float
 ):
     names = [f"c{i}" for i in range(count)]
 
@@ -151,7 +157,7 @@ def test_any_race_keeps_its_budget_and_names_everyone(
         lost = 0.02 if name != "c0" else 0.0  # somebody must stay
         return [math.inf if rng.random() < lost else float(x) for x in curve]
 
-    given = rules(least_budget(names, ladder(HORIZON, EVERY, 16)) + more)
+    given = rules(least_budget(count, ladder(HORIZON, EVERY, 16), making) + more, making=making)
     outlooks = lambda lag: Outlook(slope, drift if lag < HORIZON else 0.0, noise)  # noqa: E731
     verdict = played(curve, names, given, outlooks)
     assert sorted(verdict.order) == names

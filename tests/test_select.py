@@ -18,17 +18,21 @@ import pytest
 from conftest import ROOT, growjax
 
 from growjax import runtime
-from growjax.audit.check import audit
+from growjax.audit.check import audit, open_run
 from growjax.cells.executor import InProcess
 from growjax.cli import main
 from growjax.errors import NotComparable, UserError
+from growjax.grow.plan import make_plan
+from growjax.grow.widen import widen
 from growjax.proof.verify import verify
 from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
-from growjax.record.store import load_state, state_digest
+from growjax.record.store import load_state, save_state, state_digest
+from growjax.report.selection import write_selection
 from growjax.select.racing import entrants
 from growjax.select.runner import planned, pool, run_selection
-from growjax.select.summary import summarise_selection
+from growjax.select.summary import beyond, summarise_selection
+from growjax.streams import root_key
 from growjax.study import fill
 from growjax.study.context import Context
 from growjax.study.presets import presets
@@ -53,11 +57,11 @@ def source(smoke_run: Path) -> Path:
     return smoke_run / "cells" / next(c["id"] for c in cells if c["source"] == "seed0-step10" and c["kind"] == "source")
 
 
-def asked(source: Path, budget: int = 60, **changes: Any) -> Selection:
+def asked(source: Path, budget: int = 60, *, named: bool = True, **changes: Any) -> Selection:
     """A selection of a smoke source: rungs at 4, 8, 16, 32."""
     spec = Selection(preset="select", operators=NAMES, regimes=("stochastic",), budget=budget, eval_every=4,
                      data=SMOKE.data)  # fmt: skip
-    return planned(with_sources(spec, [source]).replace(**changes), horizon=32, first=4, table=OPEN)
+    return planned(with_sources(spec, [source]).replace(**changes), horizon=32, first=4, table=OPEN, named=named)
 
 
 class Counted:
@@ -191,6 +195,9 @@ def test_candidates_of_another_run_are_not_made_again(
         run_selection(asked(source), RunDir(tmp_path / "again"), others=[selected / "receipt.json"])
 
 
+MODEL = SMOKE.model.replace(vocab_size=300)
+
+
 def test_who_races_is_known_at_step_0():
     def cell(loss: float | None, state: str, config: str = "c") -> dict[str, Any]:
         return {"metrics": {"loss": loss}, "digests": {"state": state, "config": config}}
@@ -198,17 +205,39 @@ def test_who_races_is_known_at_step_0():
     spec = Selection(operators=("a", "b", "c", "d", "e"), regimes=("stochastic",))
     cells = {"a": cell(1.0, "x"), "b": cell(1.0, "x"), "c": cell(1.0, "x", "other"), "d": cell(None, "y"),
              "e": cell(float(np.log(300)), "z")}  # fmt: skip
-    names, excluded = entrants(spec, cells, 300)
+    names, excluded = entrants(spec, cells, MODEL)
     assert names == ["a", "c"] and [one.candidate for one in excluded] == ["b", "d", "e"]
     assert excluded[0].why == "its state is that of a"
     with pytest.raises(UserError, match="no candidate is left"):
-        entrants(spec.replace(operators=("d",)), cells, 300)
+        entrants(spec.replace(operators=("d",)), cells, MODEL)
+
+
+@pytest.fixture(scope="module")
+def trained(quickly: None, source: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A selection of a source of 1,024 rows and a tokenizer of 300 ids, with a candidate whose operator trains for 2
+    steps."""
+    state, padded, run = load_state(source), tmp_path_factory.mktemp("padded"), tmp_path_factory.mktemp("trained")
+    rows = make_plan(state.config.model, state.config.model.replace(vocab_size=1024))
+    save_state(padded, widen(state, rows, operator="exact_copy", key=root_key(0)))
+    shutil.copy(source.parents[1] / "data" / "tokenizer.json", padded)
+    run_selection(asked(padded, 10, operators=("exact_copy", "ligo:steps=2"), replicates_at_most=1), RunDir(run))
+    return RunDir(run)
+
+
+def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(trained: RunDir):
+    """The guess that a loss at step 0 is held against is one among the model's rows, of which the tokenizer fills some:
+    in the race, in its summary, and in an audit."""
+    summary = summarise_selection(finished_receipt(trained.path))
+    assert all(np.log(300) < row["loss"] < np.log(1024) for row in summary["standings"])
+    assert len(summary["standings"]) == 2 and summary["run"]["vocab_size"] == 300
+    assert len(open_run(trained)[1].cells.extensions) == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
         ({"budget": 19}, "give at least 20"),
+        ({"operators": ("exact_copy", "ligo"), "budget": 107}, "give at least 108, 100 of which make them"),
         ({"horizon": 30}, "choose multiples of --eval-every"),
         ({"first": 6}, "choose multiples of --eval-every"),
         ({"operators": ("exact_copy", "exact_cpoy")}, "no operator is named 'exact_cpoy'"),
@@ -227,6 +256,46 @@ def test_who_cannot_follow_the_plan_is_left_out(source: Path):
     assert "hypercloning" in spec.left_out and "exact_copy" in spec.operators
     assert read_spec(json.loads(json.dumps(spec.to_dict()))) == spec
     assert "scratch" not in pool() and set(pool()) > {"exact_copy", "lemon", "sparkling"}
+
+
+def test_an_operator_that_trains_is_charged_or_left_out(source: Path):
+    """Of the pool, `ligo` is left out where the budget does not take its 100 steps beside everyone's first rung."""
+    fits = len(pool()) * 4 + 100
+    within = asked(source, fits, operators=pool(), named=False)
+    assert within.making == 100 and "ligo" in within.operators and not within.left_out_by_budget
+    without = asked(source, fits - 1, operators=pool(), named=False)
+    assert without.making == 0 and without.operators == tuple(n for n in pool() if n != "ligo")
+    assert without.left_out_by_budget == ("ligo",) and "the 7 steps that it trains" in beyond("ligo:steps=7")
+    assert read_spec(json.loads(json.dumps(without.to_dict()))) == without
+    with pytest.raises(UserError, match=f"give at least {fits}, 100 of which"):
+        asked(source, fits - 1, operators=pool())
+    with pytest.raises(UserError, match=rf"give at least {fits - 104}, name"):
+        asked(source, fits - 105, operators=pool(), named=False)
+
+
+def test_what_an_operator_trains_is_spent_and_shown(trained: RunDir, tmp_path: Path):
+    """In the race and its replay; and a receipt of a race that did not count it is read as it was run."""
+    receipt = finished_receipt(trained.path)
+    summary = summarise_selection(receipt)
+    assert receipt["config"]["making"] == 2 and summary["answer"]["spent"] == 10 == summary["rungs"][0]["steps"]
+    assert {row["kind"]: row["target_steps"] for row in summary["cost"] if row["target_steps"]} == {
+        "candidate": 2, "rung": 8
+    }  # fmt: skip
+    tokens = 2 * SMOKE.data.batch_size * SMOKE.data.seq_len
+    assert [(row["candidate"], row["steps"], row["tokens"]) for row in summary["making"]] == [
+        ("ligo:steps=2", 2, tokens)
+    ]
+    (said,) = [note for note in summary["notes"] if "ligo" in note]
+    assert said.startswith(f"ligo:steps=2 was trained for 2 steps of the target's width ({tokens} tokens)")
+    assert said.endswith("by steps after that.")
+    write_selection(tmp_path / "page", summary)
+    assert said in (tmp_path / "page" / "selection.md").read_text()
+    table = (tmp_path / "page" / "tables" / "making.csv").read_text()
+    assert table.splitlines()[1].startswith(f"ligo:steps=2,2,{tokens},")
+    earlier: Any = {**receipt, "config": {k: v for k, v in receipt["config"].items() if k != "making"}}
+    found = summarise_selection(earlier)
+    assert found["answer"]["spent"] == 8 and found["cost"] == summary["cost"] and found["making"] == summary["making"]
+    assert any("did not count them" in note for note in found["notes"])
 
 
 def test_other_verbs_know_what_a_selection_is(selected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -75,9 +75,7 @@ def open_run(run: RunDir) -> tuple[Receipt, Context]:
     if tokens.digest != receipt["inputs"]["tokens"]:
         raise CheckFailed(f"the tokens in {run.data} are not those that the receipt names")
     ctx = make_context(spec, run, tokens)
-    return receipt, dataclasses.replace(
-        ctx, cells=asked_for(ctx.cells, spec, receipt["cells"], ctx.config.model.vocab_size)
-    )
+    return receipt, dataclasses.replace(ctx, cells=asked_for(ctx.cells, spec, receipt["cells"], ctx.config.model))
 
 
 class Ledgers(NamedTuple):

@@ -57,7 +57,8 @@ class PlanArguments:
     operator: str = "exact_copy"
     """How the target is made, for the factors that it has: NAME or NAME:option=value,..., with any +PART."""
     candidates: int = 0
-    """Of a selection; 0 takes those of `select` that can follow the plan."""
+    """Of a selection, none of which trains before its step 0; 0 takes those of `select` that can follow the plan and
+    that the budget takes."""
     budget: int = 400
     """Training steps of the target in a selection, all candidates together."""
     horizon: int = 2000
@@ -79,7 +80,8 @@ def run(argv: list[str]) -> int:
     from growjax.plan.choice import batches
     from growjax.plan.described import Race, plan_growth
     from growjax.plan.here import cpu_chip
-    from growjax.select.runner import able_and_left_out, pool
+    from growjax.select.race import ladder
+    from growjax.select.runner import able_and_left_out, affordable, pool
 
     own = [word.partition("=")[0] for word in argv if word.startswith(("--model.", "--optim."))]
     source = _source(given, own)
@@ -93,8 +95,12 @@ def run(argv: list[str]) -> int:
         chip = cpu_chip(given.chips, tokens=length, width=plan.target.d_model)
     else:
         chip = chip_named(given.chip)
-    candidates = given.candidates or len(able_and_left_out(pool(), plan, optim, seed=1)[0])
-    race = Race(candidates, given.budget, given.horizon, given.first, given.eval_every)
+    rungs, candidates, making = ladder(given.horizon, given.eval_every, given.first), given.candidates, 0
+    if not candidates:
+        able = able_and_left_out(pool(), plan, optim, seed=1)[0]
+        taken, _, making = affordable(able, rungs, given.budget)
+        candidates = len(taken)
+    race = Race(candidates, given.budget, given.horizon, given.first, given.eval_every, making)
     described = plan_growth(source, plan, chip, given.chips, ways, race, operator=given.operator)
     print(json.dumps(described, sort_keys=True)) if given.json else print_training(console(), described)
     return 0

@@ -48,7 +48,8 @@ class SelectArguments(Where):
     horizon: int = 2000
     """Steps of training that are planned."""
     budget: int = 400
-    """Training steps of the target, all candidates and replicates together."""
+    """Training steps of the target, all candidates and replicates together, and with them those for which an operator
+    trains before its candidate's step 0 (ligo: 100)."""
     first: int = 16
     """The first lag at which candidates are compared; it doubles from there."""
     eval_every: int = 8
@@ -57,7 +58,8 @@ class SelectArguments(Where):
     """Of a candidate, at most."""
     operators: tuple[str, ...] = ()
     """Candidates, each NAME or NAME:option=value,..., with any parts behind it (+PART:option=value,...). If none are
-    named, the paper's four families and the eleven published ways, as far as they can follow the plan."""
+    named, the paper's four families and the eleven published ways, as far as they can follow the plan and the budget
+    takes what they train for before step 0."""
     rates: tuple[float, ...] = ()
     """Multiples of the learning rate at which the paper's families race as well."""
     seed: int = 1
@@ -71,6 +73,7 @@ def run(argv: list[str]) -> int:
     """Runs the verb; returns its exit code."""
     from growjax.report.selection import write_selection
     from growjax.select.runner import planned, pool, run_selection
+    from growjax.select.summary import beyond
     from growjax.study.selection import Selection
     from growjax.study.sources import own_data, with_sources
 
@@ -94,13 +97,15 @@ def run(argv: list[str]) -> int:
         rates=given.rates,
         study_seed=given.seed,
     )
-    spec = planned(spec, horizon=given.horizon, first=given.first)
+    spec = planned(spec, horizon=given.horizon, first=given.first, named=bool(given.operators))
     directory = RunDir(given.out)
     workers, executor = chosen(given, spec.shards)
     before = set(directory.cells.glob("*")) if not given.force else set()
     with ProgressWatch() as watch:
         for name in spec.left_out:
             watch.say(f"{name} cannot follow the plan, and is no candidate")
+        for name in spec.left_out_by_budget:
+            watch.say(f"{name} is no candidate: {beyond(name)}")
         summary = run_selection(spec, directory, workers=workers, force=given.force, watch=watch, executor=executor,
                                 keep=runtime.tokens_directory(), others=given.reuse)  # fmt: skip
         watch.phase("drawing the report", 1, 1)

@@ -15,7 +15,7 @@ import jax
 
 from growjax.config import OptimConfig
 from growjax.draws import Sites
-from growjax.errors import UserError
+from growjax.errors import UserError, require
 from growjax.grow.leafwise import Leafwise
 from growjax.grow.options import check_options, hints_of, read_option
 from growjax.grow.plan import Options, WidthPlan
@@ -40,6 +40,11 @@ What it draws from the streams is among the operator's `draws`."""
 ByLeaf = Callable[[WidthPlan, Streams, Options], Leafwise]
 """What an operator or a part does to parameters one by one, the same bits; with the plan that it follows, the streams
 that it is given and all options."""
+
+
+TrainingSteps = Callable[[Options], int]
+"""For how many steps of the target an operator trains, each of one batch of its `GrowthData`, before the candidate's
+step 0."""
 
 
 class GrowthData(NamedTuple):
@@ -85,7 +90,8 @@ class OperatorFunction(Protocol):
 
 
 class LearningFunction(Protocol):
-    """An `OperatorFunction` that trains, and so is given tokens as well.
+    """An `OperatorFunction` that trains, and so is given tokens as well. Its `Operator` says for how many steps
+    (`training_steps`), which budgets count.
 
     Args:
         state, plan, streams: as for an `OperatorFunction`.
@@ -129,6 +135,11 @@ class PartFunction(Protocol):
 def as_given(plan: WidthPlan, streams: Streams) -> WidthPlan:
     """The plan is followed as it is."""
     return plan
+
+
+def no_training(options: Options) -> int:
+    """Nothing is trained."""
+    return 0
 
 
 def untouched(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
@@ -208,6 +219,15 @@ class Operator(Described):
     are refused where they are not."""
     leafwise: ByLeaf | None = None
     """None where parameters cannot be had one by one."""
+    training_steps: TrainingSteps = no_training
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            not self.trains or self.training_steps is not no_training,
+            f"operator {self.name} trains, and does not say for how many steps",
+            "give training_steps, a function of its options",
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -29,8 +29,10 @@ from growjax.grow.operator import (
     OperatorFunction,
     Part,
     Promise,
+    TrainingSteps,
     as_given,
     check_nothing,
+    no_training,
     untouched,
 )
 from growjax.grow.operators.bert2bert import AKI
@@ -102,6 +104,7 @@ def register_operator(
     control: bool = False,
     follows: Follows = as_given,
     clones: bool = True,
+    training_steps: TrainingSteps = no_training,
 ) -> Operator:
     """Makes `fn(state, plan, *, streams, **options)` an operator of that name in this process.
 
@@ -115,13 +118,14 @@ def register_operator(
         control: whether it is there to be compared with, and owes the source nothing.
         follows: the plan that it really follows, where that is not the one it is given.
         clones: whether new units are copies, as parts that go by copies ask.
+        training_steps: for how many steps of the target it trains, by its options; budgets count them.
 
     Returns:
         The operator.
 
     Raises:
         UserError: for a name that is taken or cannot be written on a command line, or a function without a docstring
-            or `streams`.
+            or `streams`, or one that is given data and does not say how long it trains.
 
     Example:
         >>> from growjax.draws import normals
@@ -137,7 +141,8 @@ def register_operator(
             f"operator {name}: the function needs a docstring and a keyword argument `streams`",
             "write (state, plan, *, streams) and say what it keeps",
         )
-    _REGISTERED[name] = Operator(name, fn, family, paper, keeps, check, draws or {}, control, follows, clones)
+    _REGISTERED[name] = Operator(name, fn, family, paper, keeps, check, draws or {}, control, follows, clones,
+                                 training_steps=training_steps)  # fmt: skip
     return _REGISTERED[name]
 
 
@@ -180,6 +185,11 @@ class Composition:
             drawn = [Drawn(stream, sites(plan, options)) for stream, sites in op.draws.items()]
             found += [(number - 1 if number else None, one) for one in drawn if one.sites]
         return found
+
+    @property
+    def training_steps(self) -> int:
+        """For how many steps of the target the operator trains before the candidate's step 0; parts train nothing."""
+        return self.operator.training_steps({**self.operator.options, **self.options})
 
     def keeps(self, plan: WidthPlan) -> bool:
         """Whether the function is kept under a plan, by what each of them promises."""

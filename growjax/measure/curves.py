@@ -30,18 +30,26 @@ def steps_to_reach(steps: Sequence[int], losses: Sequence[float], level: float) 
 
 
 def tokens_saved(
-    steps: Sequence[int], scratch: Sequence[float], candidate: Sequence[float], tokens_per_step: int
+    steps: Sequence[int],
+    scratch: Sequence[float],
+    candidate: Sequence[float],
+    tokens_per_step: int,
+    *,
+    before: int = 0,
 ) -> tuple[float, bool]:
     """Tokens that the candidate needs fewer than training from scratch to reach scratch's final loss.
 
+    `before` is for how many steps the candidate was trained before the first of these; its tokens count.
+
     Returns (tokens, more). Where the candidate starts at or under that loss the curves never cross: `more` is true
-    and the tokens, all that scratch used, are a lower bound. Negative where scratch reached the candidate's final loss
-    first.
+    and the tokens, all that scratch used less those of `before`, are a lower bound. Negative where scratch reached the
+    candidate's final loss first.
     """
-    total = steps[-1] * tokens_per_step
+    spent = before * tokens_per_step
+    total = steps[-1] * tokens_per_step - spent
     reached = steps_to_reach(steps, candidate, scratch[-1])
     if reached is None:
         other = steps_to_reach(steps, scratch, candidate[-1])
         assert other is not None  # scratch ends below the candidate
-        return (other - steps[-1]) * tokens_per_step, False
+        return (other - steps[-1]) * tokens_per_step - spent, False
     return total - reached * tokens_per_step, reached == steps[0]

@@ -22,6 +22,8 @@ class Race(NamedTuple):
     horizon: int
     first: int
     every: int
+    making: int = 0
+    """Of the budget, the steps for which operators train before their candidates' step 0."""
 
 
 def planned(state: TrainState, chip: Chip, chips: int, found: Choice) -> Record:

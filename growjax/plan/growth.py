@@ -26,7 +26,7 @@ from growjax.model.decoder import param_shapes, param_specs
 from growjax.plan.chips import Chip
 from growjax.plan.memory import leaves, trees_of
 from growjax.plan.roofline import axis_link, shares_of
-from growjax.select.race import ladder, least_budget
+from growjax.select.race import ladder, require_budget
 from growjax.streams import Streams, root_key
 from growjax.train.state import TrainState, fresh_state
 
@@ -130,17 +130,12 @@ def widening(source: TrainState, target: TrainState, plan: WidthPlan, mesh: Mesh
 
 def selecting(
     source: TrainState, target: TrainState, *, candidates: int, budget: int, horizon: int, first: int, every: int,
-    chips: int, each: int, step: float,
+    chips: int, each: int, step: float, making: int = 0,
 ) -> Selection:  # fmt: skip
-    """A race within a budget of training steps, each taking `step` seconds on `each` of the `chips`. Raises
-    `UserError` for a budget that does not take every candidate to the first rung."""
+    """A race within a budget of training steps, each taking `step` seconds on `each` of the `chips`; `making` of them
+    make the candidates. Raises `UserError` for a budget that does not take every candidate to the first rung."""
     rungs = ladder(horizon, every, first)
-    least = least_budget(("",) * candidates, rungs)
-    if budget < least:
-        raise UserError(
-            f"a budget of {budget} steps does not take {candidates} candidates to lag {rungs[0]}",
-            f"give at least {least}",
-        )
+    require_budget(budget, candidates, rungs, making)
     beside = max(1, min(chips // each, candidates))
     seconds = math.ceil(budget / beside) * step
     one = MeshShape()

@@ -29,6 +29,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 in which they are registered, and any others by name."""
 
 COST = ("kind", "cells", "source_steps", "target_steps", "flops")
+MAKING = ("candidate", "steps", "tokens", "flops")
 
 
 def first_columns(section: str) -> tuple[str, ...]:
@@ -82,6 +83,7 @@ def csv_files(summary: Row, contents: Contents) -> dict[str, str]:
         "claims": claims.decided(summary),
         "claim_places": claims.places(summary),
         "cost": rows(summary, "cost"),
+        "making": rows(summary, "making"),
     }
     first = {
         "family_pairs": SECTIONS["pairs"],
@@ -90,6 +92,7 @@ def csv_files(summary: Row, contents: Contents) -> dict[str, str]:
         "claims": claims.FIRST,
         "claim_places": claims.PLACES,
         "cost": COST,
+        "making": MAKING,
     }
     files |= {f"{name}.csv": csv_text(found, first[name]) for name, found in some.items() if found}
     return files | {name: csv_text(found, tuple(found[0])) for name, found in attribution.csv_tables(summary).items()}

@@ -113,10 +113,11 @@ def cost(summary: Row) -> str:
     ]
     caption = (
         "What was computed, each cell once. A step that several cells share is counted with the one that took it. "
-        "Evaluations, measures, steps that an operator takes to widen, those up to the continuation's lag that a long "
-        "lag takes again, and what a killed process had to do again are not counted."
-        + (f" Distinct training programs: {programs}." if programs is not None else "")
+        "What an operator trains before step 0 stands with the candidates. Evaluations, measures, steps up to the "
+        "continuation's lag that a long lag takes again, and what a killed process had to do again are not counted."
     )
+    if programs is not None:
+        caption += f" Distinct training programs: {programs}."
     return table(caption, columns, [*found, {"kind": "all", **every}])
 
 

@@ -112,6 +112,8 @@ def write_selection(directory: Path, summary: SelectionSummary) -> list[Path]:
     files = figure_files(drawn)
     files |= {f"tables/{name}": body for name, body in racing.csv_files(given).items()}
     files["tables/cost.csv"] = csv_tables.csv_text(rows(given, "cost"), csv_tables.COST)
+    if rows(given, "making"):
+        files["tables/making.csv"] = csv_tables.csv_text(rows(given, "making"), csv_tables.MAKING)
     files["index.html"] = page(given, contents, drawn)
     files["selection.md"] = markdown.of_page(files["index.html"])
     files["selection.json"] = canonical_json(summary) + "\n"

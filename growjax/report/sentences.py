@@ -18,7 +18,8 @@ DERIVED: tuple[tuple[str, str, str, str], ...] = (
     (
         "tokens saved",
         "tokens that the candidate needs fewer than <code>scratch</code> to reach the final loss of "
-        + "<code>scratch</code>; “&gt;” where it starts at or under that loss, so that the curves never cross",
+        + "<code>scratch</code>, less those that its operator trains on before step 0; “&gt;” where it starts at or "
+        + "under that loss, so that the curves never cross",
         "tokens",
         "higher is better; below 0, scratch was ahead",
     ),

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
-from growjax.errors import UserError
+from growjax.errors import UserError, require
 from growjax.measure.curves import auc
 from growjax.select.trust import Outlook
 from growjax.study.ranking import CONFIDENCE, mean
@@ -35,13 +35,16 @@ class Rules(NamedTuple):
     horizon: int
     """Steps of training that are planned: what the order is wanted for."""
     budget: int
-    """Training steps of the target, all candidates and replicates together."""
+    """Training steps of the target, all candidates and replicates together, those of `making` among them."""
     rungs: tuple[int, ...]
     """Lags at which candidates are compared, rising."""
     every: int
     """Steps between evaluations."""
     most: int = 8
     """Replicates at most."""
+    making: int = 0
+    """Training steps of the target for which operators trained before step 0: spent with the first request, by those
+    too that step 0 ruled out."""
 
 
 class Request(NamedTuple):
@@ -50,7 +53,7 @@ class Request(NamedTuple):
     lag: int
     places: tuple[Place, ...]
     steps: int
-    """What that costs beyond what was run before."""
+    """What that costs beyond what was run before; the first with what making the candidates took."""
 
 
 class Left(NamedTuple):
@@ -102,9 +105,19 @@ def ladder(horizon: int, every: int, first: int) -> tuple[int, ...]:
     return (*rungs, horizon // every * every)
 
 
-def least_budget(candidates: Sequence[str], rungs: Sequence[int]) -> int:
-    """Every candidate once up to the first rung."""
-    return len(candidates) * rungs[0]
+def least_budget(candidates: int, rungs: Sequence[int], making: int = 0) -> int:
+    """So many candidates, made in `making` steps, once up to the first rung."""
+    return candidates * rungs[0] + making
+
+
+def require_budget(budget: int, candidates: int, rungs: Sequence[int], making: int = 0) -> None:
+    """Raises `UserError` where a budget is less than `least_budget`."""
+    made = f", {making} of which make them" if making else ""
+    require(
+        budget >= (least := least_budget(candidates, rungs, making)),
+        f"a budget of {budget} steps does not take {candidates} candidates to lag {rungs[0]}",
+        f"give at least {least}{made}, name fewer candidates, or a lower first rung",
+    )
 
 
 class Reach(NamedTuple):
@@ -140,12 +153,7 @@ class _Race:
     """A race at work."""
 
     def __init__(self, candidates: Sequence[str], rules: Rules, outlooks: Outlooks):
-        least = least_budget(candidates, rules.rungs)
-        if rules.budget < least:
-            raise UserError(
-                f"a budget of {rules.budget} steps does not take {len(candidates)} candidates to lag {rules.rungs[0]}",
-                f"give at least {least}, or name fewer candidates",
-            )
+        require_budget(rules.budget, len(candidates), rules.rungs, rules.making)
         self.rules, self.outlooks = rules, outlooks
         self.standing = sorted(candidates)
         self.rung, self.spent = 0, 0
@@ -162,7 +170,8 @@ class _Race:
     def request(self, standing: Sequence[str], rung: int, replicates: int) -> Request:
         lag = self.rules.rungs[rung]
         places = tuple((c, r) for c in standing for r in range(replicates) if self.reached.get((c, r), 0) < lag)
-        return Request(lag, places, sum(lag - self.reached.get(place, 0) for place in places))
+        making = 0 if self.requests else self.rules.making
+        return Request(lag, places, making + sum(lag - self.reached.get(place, 0) for place in places))
 
     def take(self, request: Request, curves: Curves) -> None:
         """What was run, as far as it was asked for."""

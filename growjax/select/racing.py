@@ -7,6 +7,7 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from growjax.config import ModelConfig
 from growjax.errors import UserError
 from growjax.record.receipt_types import Receipt
 from growjax.schema import Fields, Record
@@ -14,7 +15,7 @@ from growjax.select.race import Rules, Verdict, race
 from growjax.select.trust import Outlook
 from growjax.study.context import Context
 from growjax.study.finalists import with_finalists
-from growjax.study.receipt import cells_of, check_cells, check_whole, data_of
+from growjax.study.receipt import cells_of, check_cells, check_whole, models
 from growjax.study.recipes import Extension, Rung, StudyCells
 from growjax.study.replicates import losses
 from growjax.study.rungs import end_of
@@ -31,7 +32,7 @@ class Excluded(NamedTuple):
 
 def rules_of(spec: Selection) -> Rules:
     """The race's rules."""
-    return Rules(spec.horizon, spec.budget, spec.rungs, spec.eval_every, spec.replicates_at_most)
+    return Rules(spec.horizon, spec.budget, spec.rungs, spec.eval_every, spec.replicates_at_most, spec.making)
 
 
 def outlook_of(spec: Selection, lag: int) -> Outlook:
@@ -40,11 +41,12 @@ def outlook_of(spec: Selection, lag: int) -> Outlook:
     return Outlook(*spec.outlooks[at : at + OUTLOOK])
 
 
-def entrants(spec: Selection, candidates: Mapping[str, Fields], vocab_size: int) -> tuple[list[str], list[Excluded]]:
+def entrants(spec: Selection, candidates: Mapping[str, Fields], model: ModelConfig) -> tuple[list[str], list[Excluded]]:
     """Who races, and who is left out by what is known at step 0: a loss that is no number, or not under that of a guess
     among all tokens (ln V); or the very state of another candidate, which would train as that one does.
 
-    `candidates` are the records of the widened states, by name.
+    `candidates` are the records of the widened states, by name; `model` is the source's, whose table of V rows may be
+    padded beyond the tokenizer's ids.
     """
     seen: dict[tuple[str, str], str] = {}
     chosen, excluded = [], []
@@ -53,7 +55,7 @@ def entrants(spec: Selection, candidates: Mapping[str, Fields], vocab_size: int)
         loss, state = cell["metrics"]["loss"], (cell["digests"]["state"], cell["digests"]["config"])
         if loss is None:
             excluded.append(Excluded(name, "its loss at step 0 is no finite number"))
-        elif loss >= math.log(vocab_size):
+        elif loss >= math.log(model.vocab_size):
             excluded.append(Excluded(name, f"its loss at step 0, {loss:.3f}, is that of a guess among all tokens"))
         elif state in seen:
             excluded.append(Excluded(name, f"its state is that of {seen[state]}"))
@@ -68,14 +70,14 @@ def entrants(spec: Selection, candidates: Mapping[str, Fields], vocab_size: int)
 Way = Generator[list[Rung], None, Verdict]
 
 
-def raced(spec: Selection, cells: StudyCells, records: Mapping[str, Fields], vocab_size: int) -> Way:
+def raced(spec: Selection, cells: StudyCells, records: Mapping[str, Fields], model: ModelConfig) -> Way:
     """Runs the race: yields the rungs to fill next, finds them in `records` afterwards, returns the verdict."""
     ways: dict[tuple[str, int], list[Rung]] = {}
     for rung in cells.possible:
         if isinstance(rung, Rung):
             ways.setdefault((rung.recipe.label["operator"], rung.recipe.label["replicate"]), []).append(rung)
     named = {recipe.label["operator"]: records[recipe.id] for recipe in cells.candidates}
-    names, _ = entrants(spec, named, vocab_size)
+    names, _ = entrants(spec, named, model)
     running = race(names, rules_of(spec), lambda lag: outlook_of(spec, lag))
     request, asked = next(running), set[str]()
     while True:
@@ -96,7 +98,7 @@ def race_phases(ctx: Context, records: dict[str, Record]) -> Iterator[Sequence[E
     spec = ctx.spec
     assert isinstance(spec, Selection)
     last: dict[tuple[str, int], Record] = {}
-    for rungs in raced(spec, ctx.cells, records, ctx.config.model.vocab_size):
+    for rungs in raced(spec, ctx.cells, records, ctx.config.model):
         yield rungs
         names = {rung.candidate.label["operator"] for rung in rungs}
         for place in [place for place in last if place[0] not in names]:
@@ -114,10 +116,10 @@ class Played(NamedTuple):
     """All that it asked for."""
 
 
-def played(spec: Selection, cells: StudyCells, records: Mapping[str, Fields], vocab_size: int) -> Played:
+def played(spec: Selection, cells: StudyCells, records: Mapping[str, Fields], model: ModelConfig) -> Played:
     """The race over cells that are full. Raises `UserError` where one that it asks for is missing."""
     asked = list[Rung]()
-    way = raced(spec, cells, records, vocab_size)
+    way = raced(spec, cells, records, model)
     try:
         while True:
             asked += next(way)
@@ -129,17 +131,16 @@ def played(spec: Selection, cells: StudyCells, records: Mapping[str, Fields], vo
         ) from None
 
 
-def asked_for(cells: StudyCells, spec: StudySpec, records: Sequence[Fields], vocab_size: int) -> StudyCells:
+def asked_for(cells: StudyCells, spec: StudySpec, records: Sequence[Fields], model: ModelConfig) -> StudyCells:
     """The cells of a study or a selection, with those that its results asked for."""
     if not isinstance(spec, Selection):
         return with_finalists(cells, spec, records)
     known = {record["id"]: record for record in records}
-    return dataclasses.replace(cells, extensions=list(played(spec, cells, known, vocab_size).rungs))
+    return dataclasses.replace(cells, extensions=list(played(spec, cells, known, model).rungs))
 
 
 def check_ended(receipt: Receipt, spec: StudySpec) -> None:
     """Raises `UserError` where a receipt's cells are not, one by one, those of its study, or of its selection."""
     if not isinstance(spec, Selection):
         return check_whole(receipt, spec)
-    size = data_of(receipt)["vocab_size"]
-    check_cells(receipt, spec, asked_for(cells_of(receipt, spec), spec, receipt["cells"], size))
+    check_cells(receipt, spec, asked_for(cells_of(receipt, spec), spec, receipt["cells"], models(receipt)[0]))

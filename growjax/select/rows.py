@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from growjax.study.rows import CostRow, RunFacts, SourceRow
+from growjax.study.rows import CostRow, MakingRow, RunFacts, SourceRow
 
 
 class Question(TypedDict):
@@ -39,7 +39,7 @@ class Answer(TypedDict):
     lag: int
     replicates: int
     spent: int
-    """Training steps of the target."""
+    """Training steps of the target, those among them for which operators trained before step 0."""
 
 
 class Standing(TypedDict):
@@ -79,6 +79,7 @@ class RungRow(TypedDict):
     candidates: int
     replicates: int
     steps: int
+    """Of the first request with those for which operators trained before step 0."""
     slope: float
     drift: float
     noise: float
@@ -131,6 +132,8 @@ class SelectionSummary(TypedDict):
     cells: dict[str, int]
     """By kind."""
     cost: list[CostRow]
+    making: list[MakingRow]
+    """Of the candidates whose operator trains before their step 0."""
     programs: int
     """Distinct training programs."""
     notes: list[str]

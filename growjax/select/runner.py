@@ -15,12 +15,13 @@ from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
 from growjax.schema import Record
 from growjax.select.chosen import write_chosen
-from growjax.select.race import ladder, least_budget
+from growjax.select.race import ladder, least_budget, require_budget
 from growjax.select.racing import race_phases
 from growjax.select.rows import SelectionSummary
 from growjax.select.summary import summarise_selection
 from growjax.select.trust import outlook, published
 from growjax.streams import Streams, root_key
+from growjax.study.making import steps_in_all, steps_of
 from growjax.study.presets import PUBLISHED
 from growjax.study.runner import Watch, run_study
 from growjax.study.selection import Selection
@@ -58,13 +59,26 @@ def able_and_left_out(
     return able, tuple(why)
 
 
-def planned(spec: Selection, *, horizon: int, first: int = FIRST, table: Record | None = None) -> Selection:
+def affordable(names: Sequence[str], rungs: Sequence[int], budget: int) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """The candidates that a budget takes to the first rung, where those are left out first that train longest before
+    their step 0; who was left out; and the steps for which the others train so. That may still be too many."""
+    taken, trained = list(names), sorted(filter(steps_of, names), key=lambda name: (steps_of(name), name))
+    while trained and budget < least_budget(len(taken), rungs, steps_in_all(taken)):
+        taken.remove(trained.pop())
+    return tuple(taken), tuple(name for name in names if name not in taken), steps_in_all(taken)
+
+
+def planned(
+    spec: Selection, *, horizon: int, first: int = FIRST, table: Record | None = None, named: bool = True
+) -> Selection:
     """A selection with its rungs, and with what the published studies say of each; operators that cannot follow the
-    plan are left out, by name.
+    plan are left out, by name. Where nobody `named` the operators, those are left out too that train before their step
+    0 for longer than the budget takes.
 
     Raises:
         UserError: a horizon or first rung that evaluations do not fall on, no operator that can follow the plan, or a
-            budget that does not take every candidate to the first rung, with the least that does.
+            budget that does not take every candidate to the first rung, with the least that does; what operators train
+            before step 0 counts.
     """
     if horizon % spec.eval_every or first % spec.eval_every or not 0 < first <= horizon:
         raise UserError(
@@ -78,12 +92,11 @@ def planned(spec: Selection, *, horizon: int, first: int = FIRST, table: Record 
     (regime,) = spec.regimes
     seen = tuple(number for lag in rungs for number in outlook(found, regime, lag, horizon))
     spec = spec.replace(operators=able, left_out=left_out, rungs=rungs, outlooks=seen, trust=tuple(found["roots"]))
-    least = least_budget(spec.candidates, rungs)
-    if spec.budget < least:
-        raise UserError(
-            f"a budget of {spec.budget} steps does not take {len(spec.candidates)} candidates to lag {rungs[0]}",
-            f"give at least {least}, name fewer operators, or a lower --first",
-        )
+    if not named:
+        beyond = affordable(spec.candidates, rungs, spec.budget)[1]
+        spec = spec.replace(operators=tuple(n for n in able if n not in beyond), left_out_by_budget=beyond)
+    spec = spec.replace(making=steps_in_all(spec.candidates))
+    require_budget(spec.budget, len(spec.candidates), rungs, spec.making)
     return spec
 
 

@@ -16,6 +16,7 @@ from growjax.select.racing import check_ended, entrants, outlook_of, played
 from growjax.select.rows import Left, OutlookRow, Rule, RungRow, SelectionSummary, Standing
 from growjax.select.trust import measured_from, published
 from growjax.study.facts import cost_rows, programs, run_facts, source_row
+from growjax.study.making import making_rows, sentences, steps_of
 from growjax.study.notes import of_given
 from growjax.study.presets import presets
 from growjax.study.ranking import lowest, mean
@@ -25,6 +26,16 @@ from growjax.study.selection import Selection
 
 PLAIN = ("least zero-step KL", "lowest probe loss", "exact copy")
 """The rules that a selection is compared with: what many would do without one."""
+
+
+COUNTED = "The first request of the race counts them; lags, losses and AUC are by steps after that."
+UNCOUNTED = "The race did not count them: this selection was run before races did."
+"""Of the steps for which a candidate was trained before its step 0."""
+
+
+def beyond(name: str) -> str:
+    """Why an operator that trains was left out."""
+    return f"the budget does not take the {steps_of(name)} steps that it trains for before its step 0"
 
 
 def selection_of(receipt: Receipt) -> Selection:
@@ -41,14 +52,15 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
     check_ended(receipt, spec)
     data, (narrow, wide) = data_of(receipt), models(receipt)
     known = {cell["id"]: cell for cell in receipt["cells"]}
-    verdict = played(spec, cells_of(receipt, spec), known, data["vocab_size"]).verdict
+    verdict = played(spec, cells_of(receipt, spec), known, narrow).verdict
     candidates = {cell["operator"]: cell for cell in receipt["cells"] if cell["kind"] == "candidate"}
     rungs = _runs([cell for cell in receipt["cells"] if cell["kind"] == "rung"])
-    chosen, left_out = verdict.order[0], entrants(spec, candidates, data["vocab_size"])[1]
+    chosen, left_out = verdict.order[0], entrants(spec, candidates, narrow)[1]
     source = next(c for c in receipt["cells"] if c["id"] == candidates[chosen]["parents"][0])
     assert source["kind"] == "given" or source["kind"] == "source"
     (regime,) = spec.all_regimes
     run = run_facts(receipt, spec, data, narrow, wide)
+    making = making_rows(spec.candidates, spec, wide)
     return {
         "title": f"Which wide start? {run['corpus']}, {narrow.d_model} to {wide.d_model}",
         "question": {
@@ -76,6 +88,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         "standings": [_standing(name, verdict, candidates[name], rungs[name], spec) for name in verdict.order],
         "left_out": [
             *(Left(candidate=name, why="it cannot follow the plan") for name in spec.left_out),
+            *(Left(candidate=name, why=beyond(name)) for name in spec.left_out_by_budget),
             *(Left(candidate=one.candidate, why=one.why) for one in left_out),
         ],
         "rungs": [_rung(spec, request) for request in verdict.requests],
@@ -88,8 +101,9 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         "source": source_row(source, data),
         "cells": dict(sorted(Counter(cell["kind"] for cell in receipt["cells"]).items())),
         "cost": cost_rows(receipt, spec, narrow, wide),
+        "making": making,
         "programs": programs(receipt),
-        "notes": of_given(receipt),
+        "notes": [*of_given(receipt), *sentences(making, COUNTED if spec.making else UNCOUNTED)],
     }
 
 

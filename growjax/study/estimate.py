@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from growjax.grow.plan import make_plan
 from growjax.model.decoder import flops_per_token
 from growjax.study.context import unwidened_lag
+from growjax.study.making import steps_of
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.selection import Selection
 from growjax.study.spec import UNWIDENED, StudySpec
@@ -71,7 +72,7 @@ def _steps(spec: StudySpec, cells: StudyCells, full: set[str]) -> list[float]:
 
 def runs_left(spec: StudySpec, cells: StudyCells, full: set[str]) -> Iterator[tuple[bool, int, int]]:
     """Of each run that is left: whether it is of the target's width, its steps, and the steps between evaluations. A
-    race is one run of all its budget."""
+    race is one run of all its budget; what an operator trains before step 0 is a run of its own."""
     trained = [step for step in spec.source_steps if step]
     strides = [b - a for a, b in zip((0, *trained), trained, strict=False)]
     for chain in cells.sources.values():
@@ -84,6 +85,9 @@ def runs_left(spec: StudySpec, cells: StudyCells, full: set[str]) -> Iterator[tu
             yield recipe.label["operator"] != UNWIDENED, recipe.parameters["lag"], spec.eval_every
     if isinstance(spec, Selection):
         yield True, spec.budget, spec.eval_every
+    else:
+        made = [steps_of(recipe.label["operator"]) for recipe in cells.candidates if recipe.id not in full]
+        yield from ((True, steps, steps) for steps in made if steps)
     for _ in range(extensions_left(spec, cells, full)):
         yield True, spec.long_lag, spec.eval_every
 

@@ -10,6 +10,7 @@ from growjax.data.corpus import corpus_name
 from growjax.model.decoder import count_params, flops_per_token
 from growjax.record.cell_types import CellRecord, DataMetrics, GivenCell, SourceCell
 from growjax.record.receipt_types import Receipt
+from growjax.study.making import steps_of
 from growjax.study.rows import CostRow, RunFacts, Sizes, SourceRow
 from growjax.study.spec import UNWIDENED, StudySpec
 
@@ -81,10 +82,13 @@ def cost_rows(receipt: Receipt, spec: StudySpec, source: ModelConfig, target: Mo
 
 
 def _own_steps(cell: CellRecord, known: Mapping[str, CellRecord]) -> int:
-    """Training steps that a cell took beyond those of the cell that it goes on from."""
+    """Training steps that a cell took beyond those of the cell that it goes on from; a candidate's are those for which
+    its operator trains."""
     before = known.get(cell["parents"][0]) if cell["parents"] else None
     if cell["kind"] == "source":
         return cell["parameters"]["step"] - (before["parameters"].get("step", 0) if before else 0)
+    if cell["kind"] == "candidate":
+        return steps_of(cell["operator"])
     lag = cell["lag"]
     return 0 if lag is None else lag - ((before and before["lag"]) or 0)
 

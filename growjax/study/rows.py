@@ -66,6 +66,16 @@ class CostRow(TypedDict):
     """Of those steps (`growjax.model.decoder.flops_per_token`)."""
 
 
+class MakingRow(TypedDict):
+    """What a candidate took before its step 0, whose operator trains: for each state that it was made of."""
+
+    candidate: str
+    steps: int
+    """Of the target's width."""
+    tokens: int
+    flops: float
+
+
 class SourceRow(TypedDict):
     name: str
     seed: int | None
@@ -100,6 +110,7 @@ class RankingRow(Ranked):
     auc_sd: float | None
     final_mean: float | None
     tokens_saved: float | None
+    """Less those that the candidate was trained on before its step 0."""
     tokens_saved_more: bool
     diverged: NotRequired[str]
     """How many replicates of how many, and at which step the first."""
@@ -274,6 +285,8 @@ class Summary(TypedDict):
     claims: NotRequired[list[Tree]]
     """As decided (`growjax.study.claims`)."""
     cost: list[CostRow]
+    making: list[MakingRow]
+    """Of the candidates whose operator trains."""
     programs: int
     """Distinct training programs."""
     notes: list[str]

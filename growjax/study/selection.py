@@ -21,7 +21,7 @@ class Selection(StudySpec):
     """A study of one regime whose candidates go on as far as a race asks, in place of probes and continuations."""
 
     budget: int = 0
-    """Training steps of the target, all candidates and replicates together."""
+    """Training steps of the target, all candidates and replicates together, those of `making` among them."""
     rungs: tuple[int, ...] = ()
     """Lags at which candidates are compared, rising; the last is the horizon, the steps of training that are
     planned."""
@@ -32,6 +32,11 @@ class Selection(StudySpec):
     """Roots of the receipts that the outlooks were measured on."""
     left_out: tuple[str, ...] = ()
     """Operators that cannot follow the plan, and so are no candidates."""
+    left_out_by_budget: tuple[str, ...] = ()
+    """Operators that nobody named and whose own training the budget does not take, and so are no candidates."""
+    making: int = 0
+    """Training steps of the target for which operators train before their candidates' step 0, all candidates together:
+    counted in the budget."""
 
     def check(self) -> None:
         super().check()

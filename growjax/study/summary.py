@@ -20,6 +20,7 @@ from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import SQUARE, Corners, factorial
 from growjax.study.facts import cost_rows, programs, run_facts, source_row
+from growjax.study.making import making_rows, sentences, steps_of
 from growjax.study.notes import of_given, of_study
 from growjax.study.ranking import (
     Table,
@@ -48,6 +49,9 @@ from growjax.study.rows import CurveRow, Measured, RankingRow, Summary
 from growjax.study.selectors import selectors
 from growjax.study.spec import UNWIDENED, StudySpec
 
+NOT_COUNTED = "Lags, losses and AUC are by steps after that; tokens saved and what it took count it."
+"""Of what a candidate was trained for before its step 0."""
+
 
 def summarise(receipt: Receipt) -> Summary:
     """The summary of a run, from its receipt alone. Raises `UserError` where a cell of the run is missing.
@@ -64,6 +68,7 @@ def summarise(receipt: Receipt) -> Summary:
     states.sort(key=_place)
     sources = [cell["source"] for cell in states]
     run = run_facts(receipt, spec, data, source_model, target_model)
+    making = making_rows(spec.candidates, spec, target_model)
     summary: Summary = {
         "title": f"Which wide start? {run['corpus']}, {source_model.d_model} to {target_model.d_model}",
         "run": run,
@@ -80,8 +85,9 @@ def summarise(receipt: Receipt) -> Summary:
         "long": [],
         "rates": [],
         "cost": cost_rows(receipt, spec, source_model, target_model),
+        "making": making,
         "programs": programs(receipt),
-        "notes": [*of_study(spec), *of_given(receipt)],
+        "notes": [*of_study(spec), *of_given(receipt), *sentences(making, NOT_COUNTED)],
     }
     uncrossed: set[str] = set()
     rankings = 2 * len(spec.all_regimes) + (len(spec.regimes) if spec.long_lag else 0)
@@ -207,7 +213,8 @@ def _ranking_row(
         n = min(len(cells), len(scratch))  # replicates that both have
         steps, own = _mean_shared(cells[:n], lag)
         _, control = _mean_shared(scratch[:n], lag)
-        tokens = tokens_saved(steps, control, own, spec.data.batch_size * spec.data.seq_len)
+        each, before = spec.data.batch_size * spec.data.seq_len, steps_of(name)
+        tokens = tokens_saved(steps, control, own, each, before=before)
         row["tokens_saved"], row["tokens_saved_more"] = tokens
     return row
 

@@ -22,6 +22,7 @@ from growjax.streams import Streams, root_key
 from growjax.study.context import Context, make_context
 from growjax.study.crossing import fill_crossed
 from growjax.study.fill import fill_candidate, fill_extension, fill_source, fill_trajectory
+from growjax.study.making import steps_of
 from growjax.study.recipes import Crossed, Extension, Rung, StudyCells, Trajectory
 from growjax.study.rungs import fill_rung
 from growjax.study.selection import read_spec
@@ -59,7 +60,14 @@ def study_units(ctx: Context, cells: StudyCells, *, ahead: bool) -> list[Unit]:
     narrow = flops_per_token(config, length) / flops_per_token(ctx.plan.target, length)
     units = [_source(ctx, recipe, narrow) for chain in cells.sources.values() for recipe in chain]
     units += [
-        Unit(f"widen {recipe.id}", "widened", (recipe.id,), recipe.parents, WIDENING, recipe)
+        Unit(
+            f"widen {recipe.id}",
+            "widened",
+            (recipe.id,),
+            recipe.parents,
+            WIDENING + steps_of(recipe.label["operator"]),
+            recipe,
+        )
         for recipe in cells.candidates
     ]
     for trajectory in cells.trajectories:

@@ -151,4 +151,7 @@ def _maps_drawn(plan: WidthPlan, options: Options) -> Sites:
     return [([name, 0], normals(m.shape, m.dtype.name)) for name, m in clone_maps(plan).items()]
 
 
-LIGO = Operator("ligo", ligo, "published", "arXiv 2303.00980", never, draws={"perturb": _maps_drawn}, clones=False)
+LIGO = Operator(
+    "ligo", ligo, "published", "arXiv 2303.00980", never, draws={"perturb": _maps_drawn}, clones=False,
+    training_steps=lambda options: options["steps"],
+)  # fmt: skip
