@@ -62,21 +62,24 @@ class RunDir:
             raise UserError(
                 f"another process is at work in {self.path}", "wait until it has ended, or choose another --out"
             ) from None
-        try:
+        with contextlib.ExitStack() as leaving:
+            leaving.callback(lock.release)
+            leaving.callback(self._leave, made)
             yield
-        finally:
-            lock.release()
-            if not (self.path / "receipt.json").exists():
-                (self.path / LOCK).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # what else it holds stays
-                    if made:
-                        self.path.rmdir()
+
+    def _leave(self, made: bool) -> None:
+        """Takes the lock's file away where nothing was begun, and the directory where it was made for this. The lock is
+        still held, so that whoever opened the file before finds that it has no name, and no lock (`FileLock`)."""
+        if not (self.path / "receipt.json").exists():
+            (self.path / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what else it holds stays
+                if made:
+                    self.path.rmdir()
 
     def begin(
         self,
         header: Record,
         *,
-        force: bool = False,
         follows: Callable[[Record], bool] = lambda config: False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
