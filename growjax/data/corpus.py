@@ -72,7 +72,9 @@ def read_stories(config: DataConfig) -> Corpus:
     finally:
         stories.close()
     if source["kind"] == "files" and source != source_digests(config):
-        raise UserError(f"the corpus {config.corpus} was changed while it was read", "run again, once it stays as it is")
+        raise UserError(
+            f"the corpus {config.corpus} was changed while it was read", "run again, once it stays as it is"
+        )
     for side, name, hint in ((train, "train", "lower"), (validation, "validate", "raise")):
         if not side:
             raise UserError(

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import is_leftover, require_path, sweep, whole_directory, write_contents, write_text
+from growjax.files import is_leftover, remove, require_path, sweep, whole_directory, write_contents, write_text
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
 from growjax.record.integrity import check_cell, check_result, corpus_of, read_receipt, undamaged_header
@@ -88,8 +88,6 @@ class RunDir:
         is full yet, or where `follows` says of it that its cells are this run's. Refuses a directory of something
         else. `say` is given a line where the receipt is damaged, but not in what says of which run it is."""
         require_path(self.path)
-        if force and self.path.exists():
-            self._clear()
         if self.path.exists() and not all(map(self._is_nothing, self.path.iterdir())):
             if not (self.path / "receipt.json").exists():
                 self._stranger()
@@ -143,19 +141,35 @@ class RunDir:
                 shutil.rmtree(folder, ignore_errors=True)
             (self.path / "receipt.json").unlink(missing_ok=True)
 
-    def _clear(self) -> None:
+    @contextlib.contextmanager
+    def anew(self, header: Record) -> Iterator[Path]:
+        """A folder to fill with the data of a run of this header, in place of the run that stands here. That is deleted
+        once the block has ended well, and stays as it is where it does not. Refuses what is more than a run, and what
+        lies elsewhere."""
+        require_path(self.path)
+        self._require_replaceable()
+        sweep(self.path)
+        with whole_directory(self.data) as folder:
+            yield folder
+            for path in self.path.iterdir():
+                if path.name not in (LOCK, "receipt.json", folder.name):
+                    remove(path)
+            self.write_receipt(header, [])  # the old one stays until now: what a killed process leaves is still a run
+            self.cells.mkdir()
+
+    def _require_replaceable(self) -> None:
         known = {"receipt.json", "cells", "data", "report", "partial", "chosen", LOCK}
-        there = [p.name for p in self.path.iterdir()] if self.path.is_dir() else [str(self.path)]
-        found = {name for name in there if not is_leftover(name)}
-        if not found <= known:
-            stranger = sorted(found - known)[0]
-            raise UserError(
-                f"--force will not delete {self.path}, which holds {stranger!r} and so is more than a run",
-                "choose another --out",
-            )
-        for path in self.path.iterdir():
-            if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        found = sorted(path for path in self.path.glob("*") if not is_leftover(path.name))
+        for path in found:
+            if path.name not in known:
+                raise UserError(
+                    f"--force will not delete {self.path}, which holds {path.name!r} and so is more than a run",
+                    "choose another --out",
+                )
+            if path.is_symlink():
+                raise UserError(
+                    f"--force will not delete {path}, which is a link", "remove the link, or choose another --out"
+                )
 
     def _same(self, old: Record, new: Record) -> None:
         if old.get("schema") != SCHEMA:
