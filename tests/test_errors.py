@@ -189,7 +189,7 @@ def test_force_deletes_nothing_before_all_is_known_to_be_possible(
         ("--optim.lr", "-1"): "optim.lr",
     }
     if verb == "study":
-        refusals |= {("--reuse", "run"): "--reuse", ("--reuse", "elsewhere"): "elsewhere"}
+        refusals |= {("--reuse", "run"): "--force would delete run", ("--reuse", "elsewhere"): "elsewhere"}
     for more, described in refusals.items():
         refused(command(*words, *more), described)
         assert files_of(run.path) == before, more

@@ -9,8 +9,9 @@ from pathlib import Path
 from growjax.errors import NotComparable, UserError
 from growjax.files import linked, whole_directory
 from growjax.record.cells import Recipe
+from growjax.record.comparison import first_difference, other_registered
 from growjax.record.integrity import check_cell, finished_receipt
-from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
+from growjax.record.rundir import COMPARABLE, LOCAL, RunDir
 from growjax.schema import Fields, Record
 from growjax.source import source_notes
 
@@ -57,13 +58,17 @@ def reusable(other: Path, head: Record, tokens: str, recipes: Iterable[Recipe]) 
 
 
 def require_same(receipt: Fields, head: Fields) -> None:
-    """Raises `NotComparable` with the first field of environment, pins or modules in which two runs differ."""
+    """Raises `NotComparable` with the first field of environment, pins or modules in which two runs differ, or with the
+    measure or operator that is not growjax's own and not the same in both."""
     for field in (*COMPARABLE, *LOCAL):
         old, new = receipt["environment"].get(field), head["environment"].get(field)
         if old != new:
             raise NotComparable(f"not comparable: {first_difference(old, new, f'environment.{field}')}")
-    for part in ("pins", "source_code", "measures"):
+    for part in ("pins", "source_code"):
         old, new = receipt.get(part), head.get(part)
         if old != new:
             modules = source_notes(receipt["source_code"], head["source_code"]) if part == "source_code" else []
             raise NotComparable(f"not comparable: {(modules or [first_difference(old, new, part)])[0]}")
+    fault = other_registered(receipt, head)
+    if fault is not None:
+        raise NotComparable(f"not comparable: {fault}")

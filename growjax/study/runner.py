@@ -19,7 +19,7 @@ from growjax.cells.scheduler import Use, fill
 from growjax.data.tokens import INFO, open_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import make_plan
-from growjax.grow.registry import parse_operator
+from growjax.grow.registry import described_operators, parse_operator
 from growjax.measure.registry import described, measures, portable
 from growjax.preflight.verdict import preflight
 from growjax.record.checksums import read_checked
@@ -97,8 +97,7 @@ def check(spec: StudySpec) -> None:
 
 
 def header(spec: StudySpec) -> Record:
-    """What a receipt says of a run before its first cell; of measures, where there are other people's."""
-    others = described()
+    """What a receipt says of a run before its first cell; of measures and operators, where some are not growjax's."""
     return {
         "schema": SCHEMA,
         "environment": runtime.environment(),
@@ -106,8 +105,13 @@ def header(spec: StudySpec) -> Record:
         "config": spec.to_dict(),
         "source_code": dict(source_digests()),
         "preflight": preflight(),
-        **({"measures": others} if others else {}),
+        **{name: found for name, found in registered(spec).items() if found},
     }
+
+
+def registered(spec: StudySpec) -> Record:
+    """The measures, and the operators that a study uses, that are not growjax's own."""
+    return {"measures": described(), "operators": described_operators(spec.candidates)}
 
 
 def run_study(
@@ -153,7 +157,7 @@ def run_study(
         head = header(spec)
         open_ = partial(_opened, spec, run, watch, sharded, corpus=places.corpus, keep=keep, tokenizer=places.tokenizer)
         if force:
-            recorded, ctx = {}, _anew(run, head, open_, others)
+            recorded, ctx = {}, _anew(run, head, open_, others, [one.folder for one in places.sources.values()])
             if only is None:
                 _say_estimate(spec, run, workers, watch)
         else:
@@ -233,11 +237,13 @@ def _gone_on_with(run: RunDir, open_: Callable[[Path], Context]) -> Context:
         raise
 
 
-def _anew(run: RunDir, head: Record, open_: Callable[[Path], Context], others: Sequence[Path]) -> Context:
+def _anew(
+    run: RunDir, head: Record, open_: Callable[[Path], Context], others: Sequence[Path], sources: Sequence[Path]
+) -> Context:
     """The same of a run in place of the one that stands there, which is deleted once nothing is left to refuse."""
-    for other in others:
-        if other.resolve() == run.path.resolve():
-            raise UserError(f"--force would delete {other}, which --reuse names", "choose another --out")
+    for read in (*others, *sources):
+        if read.resolve().is_relative_to(run.path.resolve()):
+            raise UserError(f"--force would delete {read}, which this command reads", "choose another --out")
     with run.anew(head) as data:
         ctx = open_(data)
         for other in others:
