@@ -18,17 +18,22 @@ def sparkling(
 ) -> TrainState:
     """Weights as in the exact copy; new entries start their moments anew and warm their rate up by themselves.
 
-    arXiv 2602.02472. Moments of old entries are kept as they are, unscaled (eq. 24), and these follow the shared
-    schedule. The rate of new ones starts at the shared rate of the step of growth, rises over `rewarm` steps to `ratio`
-    times that, and goes by a cosine to the schedule's end over what is left (eq. 27 and 28). The function is kept.
+    arXiv 2602.02472. Old entries keep their moments unscaled (eq. 24), their counts and the shared schedule. New ones'
+    rate starts at the shared rate of the step of growth, rises over `rewarm` steps to `ratio` times that, and goes by a
+    cosine to the schedule's end over the steps that are left (eq. 27 and 28). The function is kept.
 
-    At whole multiples the weights are the paper's (eq. 17). What differs: where an axis grows unevenly, each unit is
-    divided by its own number of copies, which keeps the function, and not all of them by one number, which keeps their
-    root mean square alone; under tied embeddings the final norm's gain carries the factor that the paper puts behind
-    the output; what norms write to and longer heads have the law's factors (`growjax.grow.law`), which are 1 at whole
-    multiples but for heads. New entries' counts start anew with their moments, of which the paper says nothing. Neither
-    does it say what to do where eq. 28 has no value: in the schedule's first warm-up, new entries follow it to its end
-    and begin there; they rise only as far as there are steps left, and have the shared rate when there are none.
+    Weights are the paper's where axes grow by whole multiples (eq. 17). What differs from it:
+
+    - Uneven growth divides each unit by its own number of copies, which keeps the function. The paper divides all of
+      them by one number, which keeps the outputs' root mean square alone.
+    - Under tied embeddings the last norm's gain has the factor that the paper puts behind the output. Longer heads
+      have queries and keys by the law (`growjax.grow.law`).
+    - Counts of new entries start anew with their moments, so that bias is corrected as in a first step. The paper says
+      nothing of counts.
+    - Where eq. 28 has no value: in the schedule's first warm-up, new entries follow it to its end and begin there. They
+      rise only as far as there are steps left. From `total_steps` on, and where the schedule was started anew since,
+      they have the shared rate.
+
     A warm-up of an earlier growth goes on in old entries.
     """
     new = restarted(clone(state, plan, copied_moments), plan)
