@@ -76,7 +76,7 @@ def plain() -> TrainState:
     return grown(under_way(BASE.replace(dtype="float64"), 8, PLAIN), TWICE, "sparkling:rewarm=6,ratio=1.5")
 
 
-STEPS, CLOSE = 44, {"rtol": 1e-12}  # float64 rounding of a handful of operations
+STEPS, CLOSE = 44, {"rtol": 1e-6}  # rates are float32, and rounded a handful of times
 
 
 @pytest.mark.parametrize("te", [8, 4])
