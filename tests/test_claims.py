@@ -51,8 +51,8 @@ def evidence(
             chosen = {ZERO_KL: EXACT, PROBE_KL: "best", "probe loss": EXACT, **(chooses or {})}
             chosen = {selector: best if name == "best" else name for selector, name in chosen.items()}
             for place, name in enumerate(PAPER_OPERATORS):
-                scores[ESCAPE, source, regime, name] = float(place)
-                scores |= {(s, source, regime, name): float(chosen[s] != name) for s in SELECTORS if s != ESCAPE}
+                scores[ESCAPE, source, regime, name] = (float(place),)
+                scores |= {(s, source, regime, name): (float(chosen[s] != name),) for s in SELECTORS if s != ESCAPE}
     return Evidence(SEEDS, REGIMES, (16, 128), PAPER_OPERATORS, PAPER_OPERATORS, aucs, SELECTORS, (ZERO_KL,), scores)
 
 
@@ -152,7 +152,8 @@ def test_two_selectors_whose_choices_diverge_are_not_alike():
         scores = {key: score for key, score in given.scores.items() if key[0] != ESCAPE}
         for at in AS_CLAIMED:
             given = with_outcomes(given, every, at=at)
-        assert decide(dataclasses.replace(given, scores=scores))[5]["verdict"] == verdict
+        asked = tuple(name for name in SELECTORS if name != ESCAPE)
+        assert decide(dataclasses.replace(given, scores=scores, selectors=asked))[5]["verdict"] == verdict
 
 
 def test_intervals_are_adjusted_for_every_comparison_of_the_claim():
@@ -188,7 +189,7 @@ def test_what_was_not_run_is_said_and_holds_nowhere():
     assert [claim["verdict"] for claim in found[:4]] == ["holds", "undecided", "holds", "undecided"]
     assert [claim["missing"] for claim in found[:4]] == [[], ["the stochastic regime"], [], ["the stochastic regime"]]
     assert "(no evidence of the stochastic regime)" in markdown({"claims": found})
-    worse = {key: -value if key[0] == ESCAPE else value for key, value in given.scores.items()}
+    worse = {key: tuple(-(x or 0.0) for x in own) if key[0] == ESCAPE else own for key, own in given.scores.items()}
     assert (
         decide(dataclasses.replace(given, regimes=("deterministic",), aucs=alone, scores=worse))[3]["verdict"]
         == "fails"
@@ -200,6 +201,32 @@ def test_what_was_not_run_is_said_and_holds_nowhere():
     gone = {k: v for k, v in given.aucs.items() if (k[1], k[3]) != ("stochastic", RESET) or k[2] != 128}
     claim = decide(dataclasses.replace(given, aucs=gone))[1]
     assert claim["verdict"] == "undecided" and len(claim["missing"]) == 3
+
+
+def test_families_and_selectors_that_the_study_lacks_are_missing():
+    """A study of three families, or one that never took a selector, decides no claim over all of them."""
+    given = evidence(AS_CLAIMED)
+    three = {key: values for key, values in given.aucs.items() if key[3] != RESET}
+    found = decide(dataclasses.replace(given, families=(EXACT, PERTURBED, STRUCTURED), aucs=three))
+    assert [claim["verdict"] for claim in found[:4]] == ["undecided"] * 4
+    assert all(claim["missing"] == [f"the candidate {RESET}"] for claim in found)
+    worse = {key: tuple(x + 1 for x in values) if key[3] == EXACT else values for key, values in three.items()}
+    assert decide(dataclasses.replace(given, aucs=worse))[0]["verdict"] == "fails"  # a rival that is there is ahead
+    more = decide(dataclasses.replace(given, selectors=(*SELECTORS, "never taken")))[5]
+    assert more["verdict"] == "undecided" and more["missing"] == ["the selector 'never taken'"]
+
+
+def test_scores_are_of_the_replicates_that_outcomes_are_of():
+    """Two candidates whose order every replicate agrees on, and a third replicate that lifts whoever has it."""
+    given = evidence(AS_CLAIMED)
+    places = [(source, regime) for source in SEEDS for regime in REGIMES]
+    better, worse = (0.1, 0.2, 9.0), (0.2, 0.3)
+    seen = {("probe loss", *place, name): worse for place in places for name in PAPER_OPERATORS}
+    seen |= {("probe loss", *place, EXACT): better for place in places}
+    given = dataclasses.replace(given, scores={**given.scores, **seen})
+    scores = given.chosen("probe loss", *places[0], PAPER_OPERATORS)
+    assert scores is not None and scores[EXACT] == pytest.approx(0.15)  # rounding
+    assert scores[RESET] == pytest.approx(0.25)  # rounding
 
 
 def test_one_state_decides_for_no_other():
@@ -220,7 +247,8 @@ def test_ties_and_divergence():
     same = {key: given.aucs[(*key[:3], EXACT)] if key[3] == PERTURBED else v for key, v in given.aucs.items()}
     assert verdicts(dataclasses.replace(given, aucs=same))[:2] == ["undecided"] * 2
     drawn = {
-        k: 0.0 if k[0] == ZERO_KL else v for k, v in evidence(with_first(EXACT, ("deterministic", 128))).scores.items()
+        k: (0.0,) if k[0] == ZERO_KL else v
+        for k, v in evidence(with_first(EXACT, ("deterministic", 128))).scores.items()
     }
     given = dataclasses.replace(evidence(with_first(EXACT, ("deterministic", 128))), scores=drawn)
     assert verdicts(given)[4] == "holds"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import ROOT
 
 from growjax.errors import UserError
+from growjax.record.integrity import read_receipt
 from growjax.study.estimate import Estimate, estimate
 from growjax.study.finalists import finalists, with_finalists
 from growjax.study.growing import extends
 from growjax.study.presets import presets
-from growjax.study.ranking import adjusted_means
+from growjax.study.ranking import Table, adjusted_means, adjustments, mean
 from growjax.study.rates import rate_rows
 from growjax.study.recipes import StudyCells, study_cells
+from growjax.study.selectors import selectors
 from growjax.study.spec import PAPER_OPERATORS, UNWIDENED, StudySpec
 
 PAPER = presets()["paper"]
@@ -44,6 +48,28 @@ def test_fewer_replicates_are_ranked_as_if_they_were_all():
     assert adjusted_means(some) == pytest.approx(adjusted_means(whole))  # rounding
     alone = {"a": [1.0, 2.0], "b": [float("inf"), 1.0]}
     assert adjusted_means(alone)["a"] == 1.5  # by nobody who diverged
+
+
+def test_selectors_and_curves_compare_unequal_replicates():
+    """Of two candidates, one loses a replicate: every selector says of them what it says where both lose it."""
+    receipt: Any = read_receipt(ROOT / "artifacts" / "quick" / "receipt.json")
+    spec, pool = StudySpec.from_dict(receipt["config"]), ["exact_copy", "perturbed"]
+
+    def without(*names: str) -> Table:
+        gone = {(name, 2) for name in names}
+        return Table(c for c in receipt["cells"] if (c["operator"], c["replicate"]) not in gone)
+
+    at = ("seed0-step600", "stochastic", pool)
+    one, both = (selectors(without(*names), spec, *at) for names in (["perturbed"], pool))
+    assert len(both) > 6
+    assert [(r["selector"], r["tau"], r["top1"]) for r in one] == [(r["selector"], r["tau"], r["top1"]) for r in both]
+    curves = {
+        n: [c["metrics"]["eval_loss"] for c in without("perturbed").rows("continuation", *at[:2], n)] for n in pool
+    }
+    moved = adjustments(curves)
+    assert set(moved["exact_copy"]) == {0.0} and len(moved["perturbed"]) == len(curves["perturbed"][0])
+    last = [curve[-1] for curve in curves["exact_copy"]]
+    assert moved["perturbed"][-1] == pytest.approx(mean(last) - mean(last[:2]))  # rounding
 
 
 def records(cells: StudyCells, aucs: dict[str, float | None]) -> list[dict]:

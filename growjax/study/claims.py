@@ -122,7 +122,9 @@ def _most_robust(selector: str, *against: str) -> Asked:
         differ = [one for one in known if not one.alike] or known  # who chooses alike loses as much, and says nothing
         nearest = min(differ, key=lambda one: (math.inf if one.effect is None else one.effect, one.rival), default=None)
         rows = [seen._replace(what=f"{nearest.rival}: {seen.what}") for seen in nearest.places] if nearest else []
-        missing = tuple(dict.fromkeys(w for one in known for w in lacking(given, names, places, one.places)))
+        lacks = [w for one in known for w in lacking(given, names, places, one.places)]
+        unseen = [f"the selector {n!r}" for n, one in zip(against or others, found, strict=True) if one is None]
+        missing = tuple(dict.fromkeys([*lacks, *unseen]))
         verdicts: list[Verdict] = [*(one.verdict for one in known), *([OPEN] if missing else [])]
         return over_seeds(all_of(verdicts), rows, given.seeds, missing)
 
@@ -176,7 +178,7 @@ CLAIMS = (
 def decide(given: Evidence) -> list[Record]:
     """Every claim decided, as plain data: number, title, rule, unit, verdict, effect, low, high, n (seeds), the places,
     how many replicates they have, what is missing, and the same question asked otherwise (`by`)."""
-    own = {name: name for name in given.families}
+    own = given.at_rate(1)
     lags = dict(zip(("probe", "continuation", "long"), given.lags, strict=False))
     found = []
     for claim in CLAIMS:

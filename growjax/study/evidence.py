@@ -15,9 +15,9 @@ from growjax.measure.registry import measures
 from growjax.record.cell_types import CellRecord
 from growjax.record.receipt_types import Receipt
 from growjax.study.ranking import Table, mean
-from growjax.study.replicates import losses, survivors
-from growjax.study.selectors import seen
-from growjax.study.spec import StudySpec
+from growjax.study.replicates import losses
+from growjax.study.selectors import scores_of
+from growjax.study.spec import PAPER_OPERATORS, StudySpec
 from growjax.study.summary import is_control
 
 Outcome = tuple[str, str, int, str]
@@ -48,14 +48,18 @@ class Evidence:
     """Names of every registered measure that selects."""
     zero_step: tuple[str, ...]
     """Those that are taken before the first step."""
-    scores: dict[Score, float]
-    """What a selector minimises, its mean over replicates."""
+    scores: dict[Score, tuple[float | None, ...]]
+    """What a selector minimises, replicate by replicate (one value before the first step): infinite where that run
+    diverged, None where the measure has no meaning."""
     rates: dict[float, dict[str, str]] = dataclasses.field(default_factory=dict)
     """By multiple of the learning rate: the candidate that each family is there."""
 
     def at_rate(self, rate: float) -> dict[str, str]:
-        """By family: its candidate at a multiple of the learning rate."""
-        return self.rates.get(rate, {}) if rate != 1 else {name: name for name in self.families}
+        """By each of the paper's families: its candidate at a multiple of the learning rate, run or not."""
+        at = self.rates.get(rate, {}) if rate != 1 else {}
+        return {
+            name: at.get(name, name if rate == 1 else f"{name} at {rate:g} times the rate") for name in PAPER_OPERATORS
+        }
 
     def outcomes(self, source: str, regime: str, lag: int, names: Iterable[str]) -> dict[str, tuple[float, ...]]:
         """AUCs of those candidates that have any there, over the replicates that all of these have."""
@@ -64,10 +68,15 @@ class Evidence:
         return {name: values[:n] for name, values in found.items()}
 
     def chosen(self, selector: str, source: str, regime: str, names: Sequence[str]) -> dict[str, float] | None:
-        """A selector's scores of these candidates; None where one of them has none."""
-        found = {name: self.scores.get((selector, source, regime, name)) for name in names}
-        scores = {name: score for name, score in found.items() if score is not None}
-        return scores if len(scores) == len(names) and scores else None
+        """A selector's scores of these candidates, means over the replicates that all of these have; None where one of
+        them has none. A run that diverged is left out, as long as another of the candidate did not."""
+        seen = {name: self.scores.get((selector, source, regime, name), ()) for name in names}
+        n = min(map(len, seen.values()), default=0)
+        known = {name: [score for score in values[:n] if score is not None] for name, values in seen.items()}
+        if not known or not all(known.values()):
+            return None
+        finite = {name: [score for score in values if math.isfinite(score)] for name, values in known.items()}
+        return {name: mean(values) if values else math.inf for name, values in finite.items()}
 
 
 def evidence_of(receipt: Receipt, spec: StudySpec) -> Evidence:
@@ -123,17 +132,13 @@ def _aucs(cells: Iterable[CellRecord], names: set[str]) -> dict[Outcome, tuple[f
 
 def _scores(
     cells: Sequence[CellRecord], spec: StudySpec, names: set[str], asked: Sequence[Measure]
-) -> dict[Score, float]:
-    table, found = Table(cells), {}
+) -> dict[Score, tuple[float | None, ...]]:
+    table = Table(cells)
+    found: dict[Score, tuple[float | None, ...]] = {}
     places = [
         (source, regime, name) for source in seeds_of(cells) for regime in spec.all_regimes for name in sorted(names)
     ]
     for source, regime, name in places:
-        probes = [row["metrics"] for row in table.rows("probe", source, regime, name)]
-        for measure in asked if probes else ():
-            values = seen(table, spec, source, regime, name, measure)
-            if values:
-                found[measure.selector, source, regime, name] = measure.score(mean(values))
-            elif len(survivors(probes)) < len(probes):
-                found[measure.selector, source, regime, name] = math.inf
+        for measure in asked if table.rows("probe", source, regime, name) else ():
+            found[measure.selector, source, regime, name] = scores_of(table, spec, source, regime, name, measure)
     return found

@@ -38,15 +38,19 @@ SHOWN = 3
 
 
 def lacking(given: Evidence, names: Mapping[str, str], places: Sequence[Place], found: Sequence[Seen]) -> list[str]:
-    """What is missing, in words: places at which nothing was found, or a candidate has no outcome."""
+    """What is missing, in words: candidates of no outcome anywhere, and places at which nothing was found or another
+    candidate has none."""
+    ran = {name for *_, name in given.aucs}
+    never = [name for name in names.values() if name not in ran]
     seen = {(one.source, one.regime, one.lag) for one in found}
-    without = [p for p in places if p not in seen or len(given.outcomes(*p, names.values())) < len(names)]
+    there = len(names) - len(never)
+    without = [p for p in places if p not in seen or len(given.outcomes(*p, names.values())) < there]
     words = dict.fromkeys(
         f"the {regime} regime" if regime not in given.regimes else f"{source} in {regime} at lag {lag}"
         for source, regime, lag in without
     )
     more = [f"{len(words) - SHOWN} more"] if len(words) > SHOWN else []
-    return [*list(words)[:SHOWN], *more]
+    return [*(f"the candidate {name}" for name in never if given.aucs), *list(words)[:SHOWN], *more]
 
 
 def _nearest(margins: Mapping[str, Sequence[float]]) -> str:

@@ -204,6 +204,17 @@ def judge_selector(
     }
 
 
+def adjustments(curves: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[float]]:
+    """By candidate: what `adjusted_means` adds to its mean, at each evaluation of its curves. A curve goes as far as
+    its replicates do; candidates may differ in that. All are finite."""
+    found: dict[str, list[float]] = {name: [] for name in curves}
+    for at in range(max((len(several[0]) for several in curves.values()), default=0)):
+        here = {name: [curve[at] for curve in several] for name, several in curves.items() if at < len(several[0])}
+        for name, middle in adjusted_means(here).items():
+            found[name].append(middle - mean(here[name]))
+    return found
+
+
 def mean_curve(curves: list[list[float]]) -> tuple[list[float], list[float], list[float]]:
     """(mean, lowest, highest) over replicates at every evaluation."""
     stacked = np.asarray(curves, np.float64)

@@ -58,10 +58,15 @@ def shared(metrics: CurveMetrics, lag: int) -> tuple[list[int], list[float]]:
 def values_at(measure: Measure, cells: Sequence[CurveMetrics], lag: int, kind: Kind) -> list[float]:
     """A measure over replicates at a lag: one of the curve at every lag, any other where the continuation ended."""
     if measure.of_curve:
-        curves = [shared(metrics, lag) for metrics in cells]
-        values = [value_of(measure, Curve(tuple(steps), tuple(found))) for steps, found in curves]
+        values = [at_lag(measure, metrics, lag) for metrics in cells]
         return [value for value in values if value is not None]
     return recorded(measure.name, cells) if kind != "probe" else []
+
+
+def at_lag(measure: Measure, metrics: CurveMetrics, lag: int) -> float | None:
+    """A measure of one curve up to a lag; None of any other measure, or where it has no meaning."""
+    steps, found = shared(metrics, lag)
+    return value_of(measure, Curve(tuple(steps), tuple(found))) if measure.of_curve else None
 
 
 def recorded(name: str, cells: Sequence[Mapping[str, object]]) -> list[float]:

@@ -145,7 +145,11 @@ class CurveRow(TypedDict):
     steps: list[int]
     tokens: list[int]
     flops: list[float]
+    n: int
+    """Replicates that did not diverge."""
     mean: list[float]
+    """As if it had the replicates of the candidate that has most (`growjax.study.ranking.adjusted_means`); `low` and
+    `high` are moved along."""
     low: list[float]
     high: list[float]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from growjax.measure.measure import Measure
 from growjax.measure.registry import measures
 from growjax.study.ranking import Table, adjusted_means, judge_selector, mean
-from growjax.study.replicates import aucs, diverged_step, recorded, survivors, values_at
+from growjax.study.replicates import at_lag, aucs, diverged_step, recorded, survivors
 from growjax.study.rows import SelectorRow
 from growjax.study.spec import StudySpec
 
@@ -21,22 +22,38 @@ def selectors(table: Table, spec: StudySpec, source: str, regime: str, pool: lis
     long = {name: middle.get(name, mean(found) if found else math.inf) for name, found in kept.items()}
     rows = []
     for measure in (m for m in measures() if m.selects):
-        scores = {}
-        for name in pool:
-            values = seen(table, spec, source, regime, name, measure)
-            if values:
-                scores[name] = measure.score(mean(values))
-            elif lost[name]:
-                scores[name] = math.inf
+        scores = _middle({name: scores_of(table, spec, source, regime, name, measure) for name in pool})
+        scores |= {name: math.inf for name in pool if lost[name] and name not in scores}
         judged = judge_selector(measure.selector, scores, long, lost)
         if judged is not None:
             rows.append({**judged, "source": source, "regime": regime})
     return rows
 
 
-def seen(table: Table, spec: StudySpec, source: str, regime: str, name: str, measure: Measure) -> list[float]:
-    """What a selector sees of a candidate."""
+def _middle(seen: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+    """Each candidate's score, as if it had the replicates of the one that has most; over those that did not diverge,
+    and infinite where all did. Who has none is left out."""
+    known = {name: [score for score in own if score is not None] for name, own in seen.items()}
+    finite = {name: [score for score in own if math.isfinite(score)] for name, own in known.items()}
+    middle = adjusted_means({name: own for name, own in finite.items() if own and len(own) == len(seen[name])})
+    return {n: middle.get(n, mean(finite[n]) if finite[n] else math.inf) for n, own in known.items() if own}
+
+
+def scores_of(
+    table: Table, spec: StudySpec, source: str, regime: str, name: str, measure: Measure
+) -> tuple[float | None, ...]:
+    """What a selector minimises of a candidate, by replicate (one before the first step): infinite where that run
+    diverged, None where the measure has no meaning."""
     if measure.where == "zero_step":
-        return recorded(measure.name, [row["metrics"] for row in table.rows("candidate", source, None, name)])
-    cells = survivors([row["metrics"] for row in table.rows("probe", source, regime, name)])
-    return recorded(measure.name, cells) if measure.recorded else values_at(measure, cells, spec.probe_lag, "probe")
+        values = [_figure(measure, row["metrics"]) for row in table.rows("candidate", source, None, name)]
+        return tuple(None if value is None else measure.score(value) for value in values)
+    scores: list[float | None] = []
+    for metrics in (row["metrics"] for row in table.rows("probe", source, regime, name)):
+        value = _figure(measure, metrics) if measure.recorded else at_lag(measure, metrics, spec.probe_lag)
+        score = None if value is None else measure.score(value)
+        scores.append(score if diverged_step(metrics) is None else math.inf)
+    return tuple(scores)
+
+
+def _figure(measure: Measure, metrics: Mapping[str, object]) -> float | None:
+    return next(iter(recorded(measure.name, [metrics])), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -15,12 +15,22 @@ from growjax.model.decoder import flops_per_token
 from growjax.record.cell_types import CurveMetrics, GivenCell, SourceCell
 from growjax.record.checksums import readable
 from growjax.record.receipt_types import Receipt
+from growjax.schema import Record
 from growjax.study.attribution import attribute
 from growjax.study.crossing import outcomes
 from growjax.study.factorial import SQUARE, Corners, factorial
 from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.notes import of_given, of_study
-from growjax.study.ranking import Table, adjusted_means, best_pair, deviation, mean, mean_curve, rank_by_auc
+from growjax.study.ranking import (
+    Table,
+    adjusted_means,
+    adjustments,
+    best_pair,
+    deviation,
+    mean,
+    mean_curve,
+    rank_by_auc,
+)
 from growjax.study.rates import rate_rows
 from growjax.study.receipt import check_whole, data_of, models, spec_of
 from growjax.study.replicates import (
@@ -91,9 +101,11 @@ def summarise(receipt: Receipt) -> Summary:
                 rows = [_ranking_row(table, spec, source, regime, lag, metric, name) for name in here]
                 whole = [r["candidate"] for r in rows if r["candidate"] != UNWIDENED and "n_diverged" not in r]
                 found = {n: aucs(_cells(table, metric, source, regime, n), metric) for n in whole}
-                middle = adjusted_means(found)
-                for row in rows:
-                    row["auc_mean"] = middle.get(row["candidate"], row["auc_mean"])
+                plain = cast("list[Record]", rows)
+                adjust(plain, "auc_mean", found)
+                for measure in measures_at("continuation"):
+                    of = {n: values_at(measure, _cells(table, metric, source, regime, n), lag, metric) for n in whole}
+                    adjust(plain, measure.column, {n: own for n, own in of.items() if len(own) == len(found[n])})
                 rank_by_auc(rows)
                 summary["long" if metric == "extension" else "ranking"] += rows
                 pair = best_pair(found, comparisons, source=source, regime=regime, lag=lag)
@@ -102,7 +114,7 @@ def summarise(receipt: Receipt) -> Summary:
                     own = {name: found[name] for name in spec.families if name in found}
                     pair = best_pair(own, of_families, source=source, regime=regime, lag=lag)
                     summary["family_pairs"] += [pair] if pair else []
-            summary["probes"] += [_probe(table, source, regime, name) for name in ranked]
+            summary["probes"] += _probes(table, source, regime, ranked)
             if spec.rates and regime in spec.regimes:
                 at = {n: _cells(table, "continuation", source, regime, n) for n in (*spec.families, *spec.at_rates)}
                 summary["rates"] += rate_rows(at, spec, source=source, regime=regime)
@@ -110,7 +122,7 @@ def summarise(receipt: Receipt) -> Summary:
             summary["selectors"] += selectors(table, spec, source, regime, warm)
             flops = {False: flops_per_token(target_model, spec.data.seq_len),
                      True: flops_per_token(source_model, spec.data.seq_len)}  # fmt: skip
-            summary["curves"] += [_curve(table, spec, source, regime, n, flops[n == UNWIDENED]) for n in pool]
+            summary["curves"] += _curves(table, spec, source, regime, {n: flops[n == UNWIDENED] for n in pool})
         apart = factorial(_corners(table, spec, source), source, spec.continuation_lag)
         summary["regimes_factorial"] += [apart] if apart else []
         if spec.crossed:
@@ -205,19 +217,53 @@ def _mean_shared(cells: Sequence[CurveMetrics], lag: int) -> tuple[list[int], li
     return curves[0][0], mean_curve([found for _, found in curves])[0]
 
 
-def _probe(table: Table, source: str, regime: str, name: str) -> Measured:
-    cells = _cells(table, "probe", source, regime, name)
-    kept = survivors(cells)
-    values = {m.name: mean_or_none(recorded(m.name, kept)) for m in measures_at("probe") if m.recorded}
-    row = {"source": source, "regime": regime, "candidate": name, "n": len(kept)}
-    return {**row, **values, **described_loss(cells)}
+def adjust(rows: Sequence[Record], column: str, values: Mapping[str, list[float]]) -> None:
+    """Puts means into a column, as if all candidates had as many replicates, so that rows of a table compare. `values`
+    are by candidate, of those that have a value in every replicate; other rows keep what they hold."""
+    middle = adjusted_means({name: own for name, own in values.items() if own})
+    for row in rows:
+        if row["candidate"] in middle:
+            row[column] = middle[row["candidate"]]
 
 
-def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, flops: float) -> CurveRow:
+def _probes(table: Table, source: str, regime: str, names: Sequence[str]) -> list[Measured]:
+    asked = [m.name for m in measures_at("probe") if m.recorded]
+    rows: list[Record] = []
+    whole: dict[str, list[CurveMetrics]] = {}
+    for name in names:
+        cells = _cells(table, "probe", source, regime, name)
+        kept = survivors(cells)
+        row = {"source": source, "regime": regime, "candidate": name, "n": len(kept)}
+        rows.append({**row, **{m: mean_or_none(recorded(m, kept)) for m in asked}, **described_loss(cells)})
+        whole |= {name: cells} if len(kept) == len(cells) else {}
+    for measure in asked:
+        values = {name: recorded(measure, cells) for name, cells in whole.items()}
+        adjust(rows, measure, {name: own for name, own in values.items() if len(own) == len(whole[name])})
+    return [*rows]
+
+
+def _curves(table: Table, spec: StudySpec, source: str, regime: str, flops: Mapping[str, float]) -> list[CurveRow]:
+    cells = {name: _cells(table, "continuation", source, regime, name) for name in flops}
+    whole = {n: own for n, own in cells.items() if n != UNWIDENED and len(survivors(own)) == len(own)}
+    moved = adjustments({n: [losses(m) for m in own] for n, own in whole.items()})
+    return [_curve(own, spec, source, regime, name, flops[name], moved.get(name)) for name, own in cells.items()]
+
+
+def _curve(
+    cells: Sequence[CurveMetrics],
+    spec: StudySpec,
+    source: str,
+    regime: str,
+    name: str,
+    flops: float,
+    moved: Sequence[float] | None,
+) -> CurveRow:
     """Over the replicates that did not diverge; over all, as far as all are finite, where every one did."""
-    cells = _cells(table, "continuation", source, regime, name)
     steps = cells[0]["eval_steps"]
-    middle, low, high = mean_curve([losses(m) for m in survivors(cells) or cells])
+    kept = survivors(cells)
+    middle, low, high = mean_curve([losses(m) for m in kept or cells])
+    if moved is not None:
+        middle, low, high = ([x + by for x, by in zip(of, moved, strict=True)] for of in (middle, low, high))
     tokens = [s * spec.data.batch_size * spec.data.seq_len for s in steps]
     return {
         "source": source,
@@ -227,6 +273,7 @@ def _curve(table: Table, spec: StudySpec, source: str, regime: str, name: str, f
         "steps": steps,
         "tokens": tokens,
         "flops": [t * flops for t in tokens],
+        "n": len(kept),
         "mean": middle,
         "low": low,
         "high": high,
