@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from growing import BASE, DETERMINISTIC, KEY, on, under_way
+from growing import BASE, DETERMINISTIC, KEY, filled, on, under_way
 
 from growjax.checkpoints.groups import factors_of, law_of
 from growjax.checkpoints.registry import FAMILIES
-from growjax.config import OptimConfig
+from growjax.config import OptimConfig, TrainConfig
 from growjax.errors import UserError
 from growjax.grow.copying import new_entries
 from growjax.grow.plan import make_plan
@@ -73,7 +73,7 @@ def rates(state: TrainState, steps: int) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def plain() -> TrainState:
-    return grown(under_way(BASE.replace(dtype="float64"), 8, PLAIN), TWICE, "sparkling:rewarm=6,ratio=1.5")
+    return grown(filled(TrainConfig(BASE.replace(dtype="float64"), PLAIN)), TWICE, "sparkling:rewarm=6,ratio=1.5")
 
 
 STEPS, CLOSE = 44, {"rtol": 1e-6}  # rates are float32, and rounded a handful of times
@@ -110,8 +110,8 @@ def test_where_the_paper_s_schedule_has_no_value(plain: TrainState):
 
 def test_under_a_constant_rate():
     optim = PLAIN.replace(end_fraction=1.0, warmup_steps=0)
-    wide = grown(under_way(BASE.replace(dtype="float64"), 8, optim), TWICE, "sparkling:rewarm=6,ratio=1.5")
-    found = np.asarray(rates(wide, STEPS))
+    wide = grown(filled(TrainConfig(BASE.replace(dtype="float64"), optim)), TWICE, "sparkling:rewarm=6,ratio=1.5")
+    found = np.asarray(rates(at_step(wide, 8), STEPS))
     own = [rewarmed(t, 8, 6, 1.5, optim) if t < 40 else 0.5 for t in range(8, 8 + STEPS)]
     np.testing.assert_allclose(found[:, -1, -1], own, **CLOSE)
     np.testing.assert_allclose(found[:, 0, 0], 0.5, **CLOSE)

@@ -92,10 +92,8 @@ def _without_earlier_warm_ups(state: TrainState, source: TrainState, plan: Width
 
     def earlier(spec, count, count_carried, warm, warm_carried, ratio, ratio_carried):
         new = new_entries(spec, plan)
-        same = ~jnp.any(
-            new & (count != count_carried)
-        )  # of the leaf as a whole: counts may have more axes than factors
-        return new & same & (warm == warm_carried) & (ratio == ratio_carried)
+        anew = jnp.any(new & (count != count_carried))  # over the whole leaf: counts may have more axes than factors
+        return new & ~anew & (warm == warm_carried) & (ratio == ratio_carried)
 
     counts = state.opt_state.count, clone_counts(source.opt_state.count, plan)
     ended = map_specs(earlier, specs, *counts, law.warm, carried.warm, ratio, ratio_carried)
