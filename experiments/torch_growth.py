@@ -56,6 +56,8 @@ def grown_adamw(model: torch.nn.Module, folder: str | Path, **narrow: Any) -> to
     if not uneven:
         return torch.optim.AdamW(groups, betas=betas)
     arrays = load_file(Path(folder) / "growth_factors.safetensors")
+    if any(key.startswith("ratio.") and value.any() for key, value in arrays.items()):
+        raise ValueError("new entries have a schedule of their own (`sparkling`), which is not followed here")
     factors = {named[n]: {k: arrays[f"{k}.{n}"] for k in KINDS if f"{k}.{n}" in arrays} for n in uneven}
     return ElementWiseAdamW(groups, betas, factors)
 

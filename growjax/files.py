@@ -148,6 +148,11 @@ def _remove(directory: Path) -> None:
         time.sleep(0.1)
 
 
+def remove(path: Path) -> None:
+    """Removes a file, a folder with all in it, or a link, but not what it leads to."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
 def is_leftover(name: str) -> bool:
     """Whether a name is one that a file or folder has while it is being written."""
     return re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name) is not None
@@ -156,7 +161,10 @@ def is_leftover(name: str) -> bool:
 def sweep(directory: Path, *, name: str = ".*.tmp") -> None:
     """Removes what a killed process left half-written in a folder."""
     for leftover in directory.glob(name):
-        shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 _HINTS = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from growjax.config import json_digest
@@ -56,14 +56,20 @@ def _digest(text: str) -> str:
 def digests_of(package: Path) -> dict[str, str]:
     """A digest for each module that can compute a part of a cell, by the module's name; `package` is the folder of a
     growjax."""
+    return reached(ENTRIES, lambda name: _file(package, name))
+
+
+def reached(entries: Iterable[str], file: Callable[[str], Path | None]) -> dict[str, str]:
+    """A digest for each module that these can reach by imports, by its name; `file` says where the text of a module
+    is, and None of one that is not followed."""
     found: dict[str, str] = {}
-    seen, to_read = set(LEFT_OUT), [*ENTRIES]
+    seen, to_read = set(LEFT_OUT), [*entries]
     while to_read:
         name = to_read.pop()
         if name in seen:
             continue
         seen.add(name)
-        path = _file(package, name)
+        path = file(name)
         if path is None:
             continue
         text, imports = canonical(path.read_bytes())
@@ -76,10 +82,13 @@ def digests_of(package: Path) -> dict[str, str]:
 
 def _file(package: Path, name: str) -> Path | None:
     """Where a module's text is; None where `name` is no module of growjax."""
-    first, *rest = name.split(".")
-    if first != "growjax":
-        return None
-    place = package.joinpath(*rest)
+    first, _, rest = name.partition(".")
+    return module_file(package, rest) if first == "growjax" else None
+
+
+def module_file(folder: Path, name: str) -> Path | None:
+    """Where the text of a module of this name is, below a folder; None where there is none."""
+    place = folder.joinpath(*filter(None, name.split(".")))
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 

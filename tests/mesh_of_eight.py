@@ -46,9 +46,15 @@ def grown_plan(state: TrainState) -> WidthPlan:
     return make_plan(state.config.model, state.config.model.replace(d_model=24, n_heads=4, n_kv_heads=4))
 
 
+def grown_further(state: TrainState) -> TrainState:
+    """With warm-ups ended in what is copied from new entries."""
+    plan = make_plan(state.config.model, state.config.model.replace(d_model=32))
+    return widen(state, plan, operator="exact_copy+reset", key=root_key(2, "study"))
+
+
 def grown(state: TrainState) -> TrainState:
-    """With counts by entry."""
-    return widen(state, grown_plan(state), operator="asymmetric_reset+law+rewarm:steps=2", key=root_key(1, "study"))
+    """With counts by entry, and new ones on a schedule of their own."""
+    return widen(state, grown_plan(state), operator="sparkling:rewarm=2+law", key=root_key(1, "study"))
 
 
 def read_in_strips(mesh: Mesh) -> bool:
@@ -85,7 +91,8 @@ def main(folder: Path) -> dict[str, Any]:
     counts = restart_new_entries(law_moments(narrow.opt_state, plan), plan).count
     found["counts"] = bytes_of(counts) / (sum(leaf.nbytes for leaf in jax.tree.leaves(counts)) * shape.data)
     made = grown(first.state), grown(narrow)
-    found["widened"] = state_digest(made[0]) == state_digest(made[1])
+    pairs = [made, [grown_further(state) for state in made]]
+    found["widened"] = all(state_digest(one) == state_digest(other) for one, other in pairs)
     plain = one(made[0], feed, live, start=1)
     cut = run_on_mesh(made[1], feed, live, mesh=mesh, **SIZES, start=1)  # pyright: ignore[reportArgumentType]
     found["trained"] = [a == b for a, b in zip(digests(plain), digests(cut), strict=True)]

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from conftest import growjax
 
 from growjax.report.claims import markdown
 from growjax.study.claims import CLAIMS, PROBE_KL, ZERO_KL, decide
-from growjax.study.evidence import Evidence
+from growjax.study.evidence import GIVEN, Evidence, seeds_of
 from growjax.study.ranking import chance_variance, kendall_tau_b, paired_interval
 from growjax.study.spec import PAPER_OPERATORS
 
@@ -227,6 +228,16 @@ def test_scores_are_of_the_replicates_that_outcomes_are_of():
     scores = given.chosen("probe loss", *places[0], PAPER_OPERATORS)
     assert scores is not None and scores[EXACT] == pytest.approx(0.15)  # rounding
     assert scores[RESET] == pytest.approx(0.25)  # rounding
+
+
+def test_states_that_were_not_trained_here_are_no_independent_runs():
+    """A receipt does not say whether two of them come from one training; seeds that go on from one are of it too."""
+    cells: Any = [{"id": "d", "kind": "data", "parents": []}]
+    cells += [{"id": f"g{k}", "kind": "given", "parents": ["d"]} for k in range(2)]
+    cells += [{"id": "s0", "kind": "source", "parents": ["g0"], "parameters": {"seed": 5}}]
+    cells += [{"id": "s1", "kind": "source", "parents": ["d"], "parameters": {"seed": 7}}]
+    cells += [{"id": f"c{p}", "kind": "candidate", "parents": [p], "source": p} for p in ("g0", "g1", "s0", "s1")]
+    assert seeds_of(cells) == {"g0": GIVEN, "g1": GIVEN, "s0": GIVEN, "s1": 7}
 
 
 def test_one_state_decides_for_no_other():

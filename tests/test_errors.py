@@ -18,7 +18,7 @@ from conftest import ROOT, Finished, growjax
 from growjax.cli import main
 from growjax.errors import UserError
 from growjax.files import explain, whole_directory
-from growjax.record.rundir import RunDir
+from growjax.record.rundir import LOCK, RunDir
 from growjax.record.store import load_state
 
 
@@ -163,6 +163,40 @@ def test_what_a_killed_process_had_begun_to_write_is_in_nobodys_way(command: Cal
     left.mkdir(parents=True)
     refused(command(*SMOKE, "--out", "run", "--force", "--data.corpus", "nowhere"), "nowhere")
     assert not left.exists()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("verb", ["study", "train"])
+def test_force_deletes_nothing_before_all_is_known_to_be_possible(
+    verb: str, command: Callable[..., Finished], tmp_path: Path
+):
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    run.begin({"schema": 0})
+    for path in (run.data / "tokens.json", run.cells / "a" / "result.json", run.report / "index.html", run.path / LOCK):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text of {path.name}")
+    (tmp_path / "c.txt").write_text("\n\n".join(f"The cat number {n} ran home." for n in range(400)))
+    (tmp_path / "t.json").write_text("{}")
+    before, words = files_of(run.path), (*(SMOKE if verb == "study" else ("train",)), "--out", "run", "--force")
+    refusals = {
+        ("--data.corpus", "nowhere"): "nowhere",
+        ("--data.corpus", "c.txt", "--data.seq-len", "500"): "--data.seq-len",
+        ("--data.tokenizer", "t.json"): "tokenizer",
+        ("--optim.lr", "-1"): "optim.lr",
+    }
+    if verb == "study":
+        refusals |= {("--reuse", "run"): "--force would delete run", ("--reuse", "elsewhere"): "elsewhere"}
+    for more, described in refusals.items():
+        refused(command(*words, *more), described)
+        assert files_of(run.path) == before, more
+    run.cells.rename(tmp_path / "far")
+    run.cells.symlink_to(tmp_path / "far")
+    refused(command(*words), "run/cells, which is a link: remove the link, or choose another --out")
+    assert files_of(run.path) | {"cells/a/result.json": (tmp_path / "far/a/result.json").read_bytes()} == before
 
 
 def test_a_file_where_the_run_should_go(command: Callable[..., Finished], tmp_path: Path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import quick_programs
+from filelock import FileLock
 
 from growjax.cells.executor import Delivery
 from growjax.cells.graph import Unit
@@ -160,6 +163,43 @@ def test_one_process_at_a_time_fills_a_directory(tmp_path: Path):
     with quick_programs(), run.alone(), pytest.raises(UserError, match="another process is at work"):
         run_study(LONG, RunDir(run.path))
     assert not run.path.exists()  # nothing was begun
+
+
+def test_a_run_takes_the_place_of_another(tmp_path: Path):
+    run, spec = RunDir(tmp_path / "run"), TINY.replace(operators=(), regimes=())
+    with quick_programs():
+        before = run_study(spec.replace(study_seed=2), run)
+        (run.cells / "more").mkdir()
+        (run.path / "report").mkdir()
+        after = run_study(spec, run, force=True)
+        assert after["root"] == run_study(spec, RunDir(tmp_path / "anew"))["root"] != before["root"]
+    assert sorted(path.name for path in run.path.iterdir()) == ["cells", "data", LOCK, "receipt.json"]
+    assert {path.name for path in run.cells.iterdir()} == {cell["id"] for cell in after["cells"]}
+
+
+def test_a_lock_that_is_taken_away_lets_no_two_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One that enters as another leaves keeps a third out; one that opened the file before it went gets no lock."""
+    run, entered = RunDir(tmp_path / "run"), []
+    run.path.mkdir()
+
+    class Followed(FileLock):
+        """A lock that another process takes as soon as it is free."""
+
+        def release(self, force: bool = False) -> None:
+            super().release(force)
+            if not entered:
+                entered.append(FileLock(run.path / LOCK, timeout=0))
+                entered[0].acquire()
+
+    monkeypatch.setattr("growjax.record.rundir.FileLock", Followed)
+    with run.alone():
+        early = os.open(run.path / LOCK, os.O_RDWR)
+    with pytest.raises(UserError, match="another process is at work"), run.alone():
+        pass
+    fcntl.flock(early, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert os.fstat(early).st_nlink == 0  # by which FileLock knows that it is no lock
+    os.close(early)
+    entered[0].release()
 
 
 def test_more_of_the_same_is_gone_on_with(tmp_path: Path):

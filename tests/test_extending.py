@@ -43,6 +43,15 @@ def test_what_may_be_asked_for_in_addition():
         extends(alone.replace(source_steps=(10, 20, 50)), alone)
 
 
+def test_programs_are_sized_for_the_longest_run_of_all():
+    """The unwidened control goes further than any candidate where FLOPs are matched: a long lag below it is no other
+    program."""
+    quick = presets()["quick"]
+    assert quick.match_flops and extends(quick.replace(long_lag=256), quick)
+    with pytest.raises(UserError, match="every program would be another"):
+        extends(quick.replace(long_lag=1024), quick)
+
+
 def interrupted(spec: StudySpec, run: RunDir, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ends a study once it has written so many cells."""
     honest, written = RunDir.write, []

@@ -84,6 +84,43 @@ def test_a_corpus_that_changed_is_read_anew(tmp_path: Path):
     assert found[0] != found[1]
 
 
+def test_what_is_kept_is_of_the_corpus_that_it_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The file is another one between its digest and its reading; what such a run once kept is not taken either."""
+    stories = tmp_path / "stories.jsonl"
+
+    def tell(word: str) -> None:
+        stories.write_text("".join(f'{{"text": "The {word} number {n} ran home and slept."}}\n' for n in range(3000)))
+
+    spec = presets()["smoke"]
+    spec = spec.replace(data=spec.data.replace(corpus=str(stories), stories=0))
+    tell("cat")
+    cats = prepare_tokens(tmp_path / "cats", spec)
+    digests = "growjax.study.context.source_digests"
+    monkeypatch.setattr(digests, lambda config: (corpus.source_digests(config), tell("dog"))[0])
+    dogs = prepare_tokens(tmp_path / "dogs", spec, keep=tmp_path / "keep")
+    assert dogs.digest != cats.digest and not (tmp_path / "keep").exists()
+    monkeypatch.setattr(digests, corpus.source_digests)
+    prepare_tokens(tmp_path / "more dogs", spec, keep=tmp_path / "keep")
+    tell("cat")
+    prepare_tokens(tmp_path / "more cats", spec, keep=tmp_path / "keep")
+    for place in list((tmp_path / "keep").iterdir()):
+        tokens.write_files(place, contents(tmp_path / "dogs"))
+    assert prepare_tokens(tmp_path / "again", spec, keep=tmp_path / "keep").digest == cats.digest
+
+
+def test_a_corpus_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.txt").write_text("One cat.\n\nOne dog.\n\n" * 50)
+    read = corpus.file_stories
+
+    def read_and_change(config: DataConfig):
+        yield from read(config)
+        (tmp_path / "a.txt").write_text("Another.\n\n")
+
+    monkeypatch.setattr(corpus, "file_stories", read_and_change)
+    with pytest.raises(UserError, match="was changed while it was read"):
+        corpus.read_stories(CONFIG.replace(corpus=str(tmp_path / "a.txt"), validation_fraction=0.5))
+
+
 def test_a_result_does_not_depend_on_where_the_corpus_lies(tmp_path: Path):
     """One file in two folders: one specification and one receipt, without a folder's name."""
     receipts = []

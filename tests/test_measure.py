@@ -59,6 +59,9 @@ def test_intervals_widen_with_comparisons_and_name_no_winner_by_chance():
     assert wider[0] < low < high < wider[1]
     pair = best_pair({"a": [1.0, 2.0], "b": [2.0, 1.5]}, 1, source="s", regime="r", lag=1)
     assert pair and pair["best"] == "a" and not pair["separated"]
+    close = [[x * y for x in (1.0, 1.1, 1.2)] for y in (1.0, 1 + 1e-8)]
+    level = best_pair(dict(zip("ab", close, strict=True)), 1, source="s", regime="r", lag=1)
+    assert level and level["low"] and level["low"] > 0 and not level["separated"]  # rounding separates nobody
     alone = best_pair({"a": [1.0], "b": [2.0]}, 1, source="s", regime="r", lag=1)
     assert alone and alone["low"] is None and not alone["separated"]
 

@@ -166,11 +166,11 @@ def test_asymmetric_reset_starts_new_entries_anew():
     assert int(wide.opt_state.schedule_step) == 8
 
 
-def test_sparkling_warms_new_entries_up_again():
+def test_rewarm_lets_the_rate_of_new_entries_rise_from_0():
     source = source_of("rms tied")
     plan = doubled(source)
     first = {}
-    for operator in ("asymmetric_reset", "sparkling:rewarm=4"):
+    for operator in ("asymmetric_reset", "exact_copy+rewarm:steps=4"):
         wide = widen(source, plan, operator=operator, key=KEY)
         first[operator] = on(wide, 1, DETERMINISTIC).params["blocks"]["w_up"] - wide.params["blocks"]["w_up"]
     full, warm = first.values()

@@ -177,3 +177,16 @@ def test_mupscale_is_the_published_form():
     jax.tree_util.tree_map_with_path(check, source.params, *trees)
     for path, leaf in jax.tree_util.tree_flatten_with_path(law.clip)[0]:  # muP's own gradients, clipped plainly
         assert np.all(leaf == (1 / k**2 if path[-1].key == "head" else 1)), path
+
+
+def test_aki_takes_projections_from_the_layer_above_and_leaves_norms():
+    """Chen et al. 2022, section 3.2.2: new outputs are the next layer's. A norm's gain and bias are its own layer's."""
+    model = MODELS["layer untied"].replace(n_layers=3, qk_norm=True, qk_norm_over="all")
+    source = under_way(model)
+    aki, clone = (widen(source, doubled(source), operator=o, key=KEY).params["blocks"] for o in ("aki", "exact_copy"))
+    for name in ("attn_norm_gain", "attn_norm_bias", "mlp_norm_gain", "mlp_norm_bias", "q_gain", "k_gain"):
+        np.testing.assert_array_equal(aki[name], clone[name], err_msg=name)
+    for name, axis in (("wq", 2), ("bq", 1), ("bk", 1), ("bo", 1), ("w_up", 2), ("b_up", 1), ("b_down", 1)):
+        (old, new), (own, copied) = (np.split(np.asarray(tree[name]), 2, axis=axis) for tree in (aki, clone))
+        np.testing.assert_array_equal(old, own, err_msg=name)
+        np.testing.assert_array_equal(new, copied[[1, 2, 2]], err_msg=name)

@@ -97,6 +97,18 @@ def other(edit: Callable[[Any], None], folder: Path) -> Path:
     return with_new_checksums(receipt, folder)
 
 
+def test_figures_whose_squares_are_no_numbers(command: Any, tmp_path: Path):
+    def edit(receipt: Any) -> None:
+        for cell in receipt["cells"]:
+            if cell["kind"] == "probe":
+                cell["metrics"]["kl_start"] = 1.7e308
+                cell["exact"]["kl_start"] = (1.7e308).hex()
+
+    for verb in ("report", "diff"):
+        done = command(*READ_BY[verb](other(edit, tmp_path / verb)))
+        assert done.code == 2 and "metrics.kl_start: a figure beyond 1e+100" in done.err, done.err
+
+
 def test_what_never_was_a_record(command: Any, tmp_path: Path):
     """2 for what growjax never wrote, 1 for what is damaged."""
     never_was = {"text": b"years of work\n", "json": b"[]", "deep": b"[" * 100000, "zeros": bytes(100), "empty": b""}

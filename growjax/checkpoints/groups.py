@@ -32,8 +32,8 @@ FACTORS, GROUPS = "growth_factors.safetensors", "growth_groups.json"
 
 KINDS = ("lr", "decay", "eps", "clip")
 Factors = Mapping[str, Mapping[str, np.ndarray]]
-"""By kind, then by the tensor's name: float32 arrays that broadcast to the tensor; `warm` besides, where entries still
-warm up: int32, in steps."""
+"""By kind, then by the tensor's name: float32 arrays that broadcast to the tensor; besides, where entries
+warm up, `warm` (int32, in steps) and `ratio` (as `growjax.train.optim.LawFactors` has them)."""
 
 
 class Group(NamedTuple):
@@ -59,6 +59,7 @@ def factors_of(law: LawFactors, family: Family, model: ModelConfig, written: Par
         "eps": -1,
         "clip": 2,
         "warm": 0,
+        "ratio": 0,
     }  # of what a weight is multiplied by as it is written
     made: dict[str, dict[str, np.ndarray]] = {}
     for kind, tree in law._asdict().items():
@@ -93,7 +94,7 @@ def law_of(arrays: Mapping[str, np.ndarray], family: Family, model: ModelConfig)
     """The factors of a state, from arrays by `KIND.NAME`: what `factors_of` wrote. Raises `UserError`, with the name,
     for what does not fit."""
     known, found = leaves(model), tensors_of(family, model)
-    kinds = [*KINDS, "warm"] if any(key.startswith("warm.") for key in arrays) else [*KINDS]
+    kinds = [*KINDS, *(k for k in ("warm", "ratio") if any(key.startswith(f"{k}.") for key in arrays))]
     trees: Record = {}
     for kind in kinds:
         dtype = "int32" if kind == "warm" else model.param_dtype

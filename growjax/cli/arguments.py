@@ -23,7 +23,7 @@ class Common:
     """What every verb that writes a run directory takes."""
 
     force: bool = False
-    """Start anew where a run stands already."""
+    """Start anew where a run stands already. It is deleted once tokens are made and nothing is left to refuse."""
     json: bool = False
     """Print one JSON document on stdout, and nothing else there."""
     workers: int = 0

@@ -52,6 +52,7 @@ def before(plan: WidthPlan, operator: str, optim: OptimConfig, *, key: jax.Array
     states = [least_bytes(TrainConfig(model, optim)) for model in (own.source, own.target)]
     return {
         "operator": operator,
+        **own_code(operator),
         "plan": [row._asdict() for row in own.rows()],
         "before": sizes(own.source) | {"bytes": states[0]},
         "after": sizes(own.target) | {"bytes": states[1]},
@@ -91,6 +92,14 @@ def promised(described: Record) -> list[str]:
     from growjax.grow.promises import BFLOAT16
 
     return [described["exact"], *([BFLOAT16] if described.get("dtype") == "bfloat16" else [])]
+
+
+def own_code(operator: str) -> Record:
+    """What is recorded of an operator that is not growjax's own (`growjax.provenance`)."""
+    from growjax.grow.registry import described_operators
+
+    found = described_operators([operator])
+    return {"operators": found} if found else {}
 
 
 def said_of(zero: Record) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growjax.cli.described import length, print_before, print_plan, promise, promised, said_of, sizes
+from growjax.cli.described import length, own_code, print_before, print_plan, promise, promised, said_of, sizes
 from growjax.cli.tables import console
 from growjax.errors import UserError
 from growjax.files import require_space, whole_directory
@@ -66,6 +66,7 @@ def _describe(straight: Straight, operator: str) -> Record:
     plan = straight.plan
     return {
         "operator": operator,
+        **own_code(operator),
         "plan": [row._asdict() for row in plan.rows()],
         "before": sizes(plan.source) | {"bytes": straight.bytes_in},
         "after": sizes(plan.target) | {"bytes": straight.bytes_out},

@@ -11,7 +11,7 @@ import tyro
 
 from growjax import runtime
 from growjax.cli.arguments import parse
-from growjax.cli.described import dry_run, print_plan, promise, said_of
+from growjax.cli.described import dry_run, own_code, print_plan, promise, said_of
 from growjax.cli.measuring import (
     growth_data,
     held_out_windows,
@@ -209,6 +209,7 @@ def _describe(plan: WidthPlan, operator: str, state: TrainState, wide: TrainStat
 
     return {
         "operator": operator,
+        **own_code(operator),
         "plan": [row._asdict() for row in plan.rows()],
         "before": size(state),
         "after": size(wide),

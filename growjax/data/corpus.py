@@ -58,7 +58,8 @@ def stories_digest(*sides: Iterable[str]) -> str:
 def read_stories(config: DataConfig) -> Corpus:
     """The stories of `config.corpus`, as they are, none blank, at most `config.stories` (0: all), on two sides.
 
-    Raises `UserError` for everything that can be wrong with the corpus, also where a side would be empty.
+    Raises `UserError` for everything that can be wrong with the corpus, also where a side would be empty, or where a
+    file was changed while it was read.
     """
     source, stories = _open(config)
     train: list[str] = []
@@ -70,6 +71,10 @@ def read_stories(config: DataConfig) -> Corpus:
                 break
     finally:
         stories.close()
+    if source["kind"] == "files" and source != source_digests(config):
+        raise UserError(
+            f"the corpus {config.corpus} was changed while it was read", "run again, once it stays as it is"
+        )
     for side, name, hint in ((train, "train", "lower"), (validation, "validate", "raise")):
         if not side:
             raise UserError(

@@ -24,19 +24,20 @@ def kept_or_made(
     """The tokens of `config` in `directory`, copied from those kept in the folder `keep`, or made by `make` and kept.
 
     What is kept is known by everything that tokens follow from: the configuration, the digests of the corpus
-    (`source`), the tokenizer's version and growjax's own source. It is checked by its digests; what is damaged, or
-    cannot be read or written, is made anew.
+    (`source`), the tokenizer's version and growjax's own source. It is checked by its digests; what is damaged, is of
+    another source than it is known by (the corpus was changed in between), or cannot be read or written, is made anew.
     """
     known = [config.to_dict(), source, metadata.version("tokenizers"), metadata.version("datasets"), source_digest()]
     place = keep / json_digest(known)
     try:
-        open_tokens(place)
+        if open_tokens(place).info.get("source") != source:
+            raise UserError(f"{place} holds tokens of another corpus", "they are made anew")
         write_files(directory, {name: (place / name).read_bytes() for name in (*FILES, INFO)})
         place.touch()
         return open_tokens(directory)
     except (OSError, UserError, CheckFailed):
         tokens = make()
-    if sum((directory / name).stat().st_size for name in FILES) <= LARGEST:
+    if tokens.info["source"] == source and sum((directory / name).stat().st_size for name in FILES) <= LARGEST:
         _keep(tokens, place)
     return tokens
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from growjax.draws import Sites
 from growjax.grow.blocks import Start, started_params
 from growjax.grow.copying import Cloned, clone_params
@@ -11,6 +13,7 @@ from growjax.grow.moments import fresh_moments, law_moments, restart_new_entries
 from growjax.grow.plan import Options, WidthPlan
 from growjax.model.decoder import Params, init_sites
 from growjax.streams import Streams
+from growjax.train.optim import OptState
 from growjax.train.state import TrainState
 
 
@@ -19,11 +22,14 @@ def cloned(plan: WidthPlan, streams: Streams, options: Options) -> Leafwise:
     return Leafwise((Cloned(plan),))
 
 
-def clone(state: TrainState, plan: WidthPlan) -> TrainState:
-    """Weights, moments and counters by the law, with whatever factors the source's optimizer had."""
+def clone(
+    state: TrainState, plan: WidthPlan, moments: Callable[[OptState, WidthPlan], OptState] = law_moments
+) -> TrainState:
+    """Weights, moments and counters by the law, with whatever factors the source's optimizer had. Other `moments` than
+    the law's may be asked for (`growjax.grow.moments`)."""
     return TrainState(
         params=clone_params(state.params, plan),
-        opt_state=law_moments(state.opt_state, plan),
+        opt_state=moments(state.opt_state, plan),
         step=state.step,
         law=None if state.law is None else copy_factors(state.law, plan),
         config=state.config.replace(model=plan.target),

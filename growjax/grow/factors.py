@@ -101,24 +101,34 @@ def times_factors(first: LawFactors | None, second: LawFactors) -> LawFactors:
     if first is None:
         return second
     products = [jax.tree.map(jnp.multiply, a, b) for a, b in zip(first[:4], second[:4], strict=True)]
-    return LawFactors(*products, warm=first.warm if second.warm is None else second.warm)
+    later = first if second.warm is None else second
+    return LawFactors(*products, warm=later.warm, ratio=later.ratio)
 
 
-def warmed_again(factors: LawFactors | None, plan: WidthPlan, steps: int) -> LawFactors | None:
+def warmed_again(
+    factors: LawFactors | None, plan: WidthPlan, steps: int, ratio: float | None = None
+) -> LawFactors | None:
     """With a warm-up of that many steps (0: none) in every entry with a new coordinate, by the entry's own count; what
-    old entries were warming up stays."""
-    if steps == 0 and (factors is None or factors.warm is None):
+    old entries were warming up stays. With a `ratio` the rate rises from where it is, by that much, and decays by
+    itself; without, from 0 (`growjax.train.optim.LawFactors`)."""
+    factors = factors or (no_factors(plan) if steps else None)
+    if factors is None or (steps == 0 and factors.warm is None):
         return factors
-    old = factors.warm if factors is not None and factors.warm is not None else no_warm(plan)
-    warm = map_specs(
-        lambda spec, w: jnp.where(new_entries(spec, plan), jnp.int32(steps), w), param_specs(plan.source), old
-    )
-    return (factors or no_factors(plan))._replace(warm=warm)
+    specs = param_specs(plan.source)
+
+    def put(value: int | float, old: chex.ArrayTree) -> chex.ArrayTree:
+        return map_specs(lambda s, w: jnp.where(new_entries(s, plan), jnp.asarray(value, w.dtype), w), specs, old)
+
+    made = factors._replace(warm=put(steps, no_warm(plan) if factors.warm is None else factors.warm))
+    if ratio is None and factors.ratio is None:
+        return made
+    ratios = no_warm(plan, plan.target.param_dtype) if factors.ratio is None else factors.ratio
+    return made._replace(ratio=put(ratio or 0, ratios))
 
 
-def no_warm(plan: WidthPlan) -> chex.ArrayTree:
-    """int32 trees that broadcast to the target's parameters: no entry warms up."""
-    return map_specs(lambda spec: jnp.zeros((1,) * len(spec.dims), jnp.int32), param_specs(plan.source))
+def no_warm(plan: WidthPlan, dtype: str = "int32") -> chex.ArrayTree:
+    """Trees that broadcast to the target's parameters: no entry warms up."""
+    return map_specs(lambda spec: jnp.zeros((1,) * len(spec.dims), dtype), param_specs(plan.source))
 
 
 def anew(factors: LawFactors | None, plan: WidthPlan) -> LawFactors | None:
@@ -131,4 +141,4 @@ def anew(factors: LawFactors | None, plan: WidthPlan) -> LawFactors | None:
     def one(spec: ParamSpec, factor: jax.Array) -> jax.Array:
         return jnp.where(new_entries(spec, plan), jnp.ones((), factor.dtype), factor)
 
-    return LawFactors(*(map_specs(one, specs, tree) for tree in factors[:4]), warm=factors.warm)
+    return LawFactors(*(map_specs(one, specs, tree) for tree in factors[:4]), warm=factors.warm, ratio=factors.ratio)

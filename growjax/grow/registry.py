@@ -10,6 +10,7 @@ import dataclasses
 import importlib.metadata
 import inspect
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -49,6 +50,8 @@ from growjax.grow.operators.zero_pad import ZERO_PAD
 from growjax.grow.parts import PARTS
 from growjax.grow.plan import Options, WidthPlan
 from growjax.grow.promises import never
+from growjax.provenance import provenance
+from growjax.schema import Record
 from growjax.streams import Streams
 from growjax.train.state import TrainState
 from growjax.values import shown
@@ -149,6 +152,16 @@ def register_operator(
 def unregister_operator(name: str) -> None:
     """Takes back what `register_operator` made; nothing happens where there is no such operator."""
     _REGISTERED.pop(name, None)
+
+
+def described_operators(texts: Iterable[str]) -> list[Record]:
+    """What a receipt says of the operators that are used and are not growjax's own, which its version defines."""
+    used = {found.name: found for found in (parse_operator(text).operator for text in texts) if found not in BUILTIN}
+    return [
+        {"name": op.name, "family": op.family, "paper": op.paper, "control": op.control, "clones": op.clones,
+         **provenance(op.fn, op.keeps, op.check, op.follows, *op.draws.values())}
+        for _, op in sorted(used.items())
+    ]  # fmt: skip
 
 
 class Drawn(NamedTuple):

@@ -82,8 +82,9 @@ def law_parts(source: TrainState, plan: WidthPlan, wide: TrainState) -> dict[str
     parts |= {
         name: law is not None and same(getattr(law, field), getattr(own, field)) for name, field in described.items()
     }
-    warms = [no_warm(plan) if f is None or f.warm is None else f.warm for f in (carried, wide.law)]
-    parts["learning rates"] &= same(*warms)
+    for field in ("warm", "ratio"):
+        trees = (getattr(f, field, None) for f in (carried, wide.law))
+        parts["learning rates"] &= same(*(no_warm(plan) if tree is None else tree for tree in trees))
     return parts
 
 

@@ -19,6 +19,8 @@ from growjax.errors import UserError, require
 from growjax.measure.builtin import BUILTIN, DEFINITIONS
 from growjax.measure.inputs import Curve, MeasureInputs
 from growjax.measure.measure import PLACES, READINGS, Definition, Direction, Measure, Selects, Where
+from growjax.provenance import provenance
+from growjax.schema import Record
 from growjax.values import finite_number
 
 RESERVED = frozenset({
@@ -81,11 +83,11 @@ def definitions() -> tuple[tuple[Definition, ...], tuple[Definition, ...]]:
     return DEFINITIONS, tuple(dict.fromkeys(others))
 
 
-def described() -> list[dict[str, str | None]]:
+def described() -> list[Record]:
     """What a receipt says of other people's measures; nothing of growjax's own, which its version defines."""
     return [
         {"name": m.name, "where": m.where, "title": m.title, "unit": m.unit, "direction": m.direction,
-         "definition": m.described.formula, "selects": m.selects}
+         "definition": m.described.formula, "selects": m.selects, **provenance(m.fn)}
         for m in measures() if m not in BUILTIN
     ]  # fmt: skip
 
@@ -222,6 +224,7 @@ def portable() -> list[Measure]:
 
 
 def adopt(measures: list[Measure]) -> None:
-    """Registers in this process what `portable` gave in the one that started it."""
-    for measure in measures:
-        _REGISTERED[measure.where, measure.name] = measure
+    """Registers in this process what `portable` gave in the one that started it, and nothing else: it may have served
+    another study before."""
+    _REGISTERED.clear()
+    _REGISTERED.update({(measure.where, measure.name): measure for measure in measures})

@@ -30,9 +30,10 @@ from growjax.proof.differences import (
 from growjax.proof.verify import check_comparable, in_order, model_of
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import CONTINUED
+from growjax.record.comparison import differences, first_difference, registered_notes
 from growjax.record.integrity import open_receipt, recorded_tokens
 from growjax.record.receipt_types import Begun, Receipt
-from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, differences, first_difference
+from growjax.record.rundir import COMPARABLE, LOCAL, RunDir
 from growjax.record.store import DamagedState, as_tree, load_state
 from growjax.record.traces import Trace, read_trace
 from growjax.source import source_notes
@@ -85,6 +86,7 @@ def _runs(a: Path, b: Path, corpus: str | None) -> Found:
         if left.get(part) != right.get(part)
     ]
     notes += source_notes(left.get("source_code"), right.get("source_code"))
+    notes += registered_notes(left, right)
     notes += [
         note
         for field in (*COMPARABLE, *LOCAL)

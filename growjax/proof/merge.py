@@ -18,10 +18,11 @@ from growjax.files import require_path, whole_directory
 from growjax.proof.differences import cell_difference, cell_start
 from growjax.proof.verify import model_of
 from growjax.record.cell_types import CellRecord
+from growjax.record.comparison import first_difference, with_operators
 from growjax.record.integrity import check_result, check_stored, open_receipt, recorded_tokens
 from growjax.record.reader import typed_cell
 from growjax.record.receipt_types import Begun, Receipt
-from growjax.record.rundir import RunDir, first_difference, results_digest
+from growjax.record.rundir import RunDir, results_digest
 from growjax.schema import SCHEMA, Record, reads
 from growjax.study.finalists import with_finalists
 from growjax.study.growing import MAY_GROW, other_programs
@@ -170,9 +171,9 @@ def _write(
     for name in found:
         half = a if name in a.cells else b
         shutil.copytree(half.run.cells / name, run.cells / name)
-    parts = ("schema", "environment", "pins", "source_code", "preflight", "measures")
+    parts = ("schema", "environment", "pins", "source_code", "preflight", "measures", "operators")
     head: Record = {name: value for name in parts if (value := a.receipt.get(name)) is not None}
-    head["config"] = spec.to_dict()
+    head = with_operators({**head, "config": spec.to_dict()}, b.receipt)
     if not whole:
         return run.write_receipt(head, [])
     tokens = recorded_tokens(a.run.data)

@@ -24,9 +24,10 @@ from growjax.proof.differences import (
 )
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import CONTINUED
+from growjax.record.comparison import first_difference, registered_notes
 from growjax.record.integrity import check_stored, finished_receipt
 from growjax.record.receipt_types import Begun, Pins, Receipt
-from growjax.record.rundir import COMPARABLE, LOCAL, RunDir, first_difference
+from growjax.record.rundir import COMPARABLE, LOCAL, RunDir
 from growjax.record.store import as_tree, load_state
 from growjax.record.types import Tree
 from growjax.schema import SCHEMA, reads
@@ -128,7 +129,7 @@ def verify(
             "name the right one with --corpus",
         )
     found = _first(receipt, again, path, out)
-    notes = _code_notes(receipt, again, found)
+    notes = [*_code_notes(receipt, again, found), *registered_notes(receipt, again)]
     for field in LOCAL:
         old, new = receipt["environment"].get(field), again["environment"].get(field)
         if old != new:

@@ -170,9 +170,9 @@ def _end(text: str, start: int) -> int:
         return len(text)
 
 
-def undamaged_header(path: Path, names: Iterable[str]) -> Tree | None:
+def undamaged_header(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> Tree | None:
     """The parts of these names of a receipt that is damaged elsewhere, each as its digest says; None where one is not
-    to be had."""
+    to be had. A receipt may lack those that are `optional`."""
     try:
         found = parse(read_bytes(path, RECEIPT_BYTES).decode("utf-8", errors="replace"), path)
     except (ValueError, OSError, UserError):
@@ -180,6 +180,7 @@ def undamaged_header(path: Path, names: Iterable[str]) -> Tree | None:
     digests = found.get("parts") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not isinstance(digests, dict):
         return None
+    names = [*names, *(name for name in optional if name in found or name in digests)]
     held = {name: found[name] for name in names if name in found and json_digest(found[name]) == digests.get(name)}
     return held if set(held) == set(names) else None
 

@@ -36,6 +36,9 @@ VALUES = 8_000_000
 DEPTH = 24
 TEXT = 2**24
 CELLS = 20_000
+LARGEST = 1e100
+"""The largest figure that is read: sums and squares of such are finite."""
+
 DRAWN = 2**30
 """Values of one draw."""
 
@@ -176,6 +179,8 @@ def _unlike(cell: CellRecord) -> Iterator[str]:
     for name, value in cell["metrics"].items():
         if not (value is None or isinstance(value, int | float) or name in _TREES):
             yield f"metrics.{name[:80]}: no figure"
+        if any(abs(figure) > LARGEST for figure in _figures(value)):
+            yield f"metrics.{name[:80]}: a figure beyond {LARGEST:g}"
     if cell["kind"] == "data":
         return
     for name, entry in cell["digests"].get("ledger", {}).items():
@@ -193,6 +198,13 @@ def _unlike(cell: CellRecord) -> Iterator[str]:
         if cell["lag"] != run["lag"]:
             yield "lag: another than that of its parameters"
         yield from _off_grid(cell["metrics"], 0, run["lag"], run["eval_every"])
+
+
+def _figures(value: object) -> Iterator[float]:
+    """The figures of a metric: itself, or those of a curve."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, int | float):
+            yield one
 
 
 _TREES = ("tokens", "stories", "eval_steps", "eval_loss")

@@ -49,7 +49,9 @@ class Header(TypedDict):
     """By module; receipts of schema 2 hold one digest of all."""
     preflight: Tree
     measures: NotRequired[list[dict[Name, Json]]]
-    """Of other people, where there are any."""
+    """Of other people, where there are any, each with the provenance of its function (`growjax.provenance`)."""
+    operators: NotRequired[list[dict[Name, Json]]]
+    """The same of the operators that are used."""
 
 
 class Opening(Header):

@@ -12,9 +12,10 @@ from filelock import FileLock, Timeout
 
 from growjax.config import canonical_json, json_digest
 from growjax.errors import CheckFailed, UserError
-from growjax.files import is_leftover, require_path, sweep, whole_directory, write_contents, write_text
+from growjax.files import is_leftover, remove, require_path, sweep, whole_directory, write_contents, write_text
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
+from growjax.record.comparison import REGISTERED, first_difference, other_registered
 from growjax.record.integrity import check_cell, check_result, corpus_of, read_receipt, undamaged_header
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
@@ -31,7 +32,7 @@ LOCAL = ("cpu", "driver")
 
 
 HEADER = ("schema", "environment", "pins", "config", "source_code")
-"""The parts of a receipt by which a run is known."""
+"""The parts of a receipt by which a run is known, beside what is not growjax's own (`REGISTERED`)."""
 
 LOCK = "lock"
 """The file by which a process that fills a directory keeps others out."""
@@ -62,43 +63,48 @@ class RunDir:
             raise UserError(
                 f"another process is at work in {self.path}", "wait until it has ended, or choose another --out"
             ) from None
-        try:
+        with contextlib.ExitStack() as leaving:
+            leaving.callback(lock.release)
+            leaving.callback(self._leave, made)
             yield
-        finally:
-            lock.release()
-            if not (self.path / "receipt.json").exists():
-                (self.path / LOCK).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # what else it holds stays
-                    if made:
-                        self.path.rmdir()
+
+    def _leave(self, made: bool) -> None:
+        """Takes the lock's file away where nothing was begun, and the directory where it was made for this. The lock is
+        still held, so that whoever opened the file before finds that it has no name, and no lock (`FileLock`)."""
+        if not (self.path / "receipt.json").exists():
+            (self.path / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what else it holds stays
+                if made:
+                    self.path.rmdir()
 
     def begin(
         self,
         header: Record,
         *,
-        force: bool = False,
         follows: Callable[[Record], bool] = lambda config: False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Takes the directory for a run of this header (schema, environment, pins, config, source_code): makes it, or
-        goes on with it where its own header is the same. A run of another configuration is gone on with where nothing
-        is full yet, or where `follows` says of it that its cells are this run's. Refuses a directory of something
-        else. `say` is given a line where the receipt is damaged, but not in what says of which run it is."""
+        """Takes the directory for a run of this header (schema, environment, pins, config, source_code, and what is not
+        growjax's own): makes it, or goes on with it where its own header is the same. A run of another configuration is
+        gone on with where nothing is full yet, or where `follows` says of it that its cells are this run's. Refuses a
+        directory of something else. `say` is given a line where the receipt is damaged, but not in what says of which
+        run it is."""
         require_path(self.path)
-        if force and self.path.exists():
-            self._clear()
         if self.path.exists() and not all(map(self._is_nothing, self.path.iterdir())):
             if not (self.path / "receipt.json").exists():
                 self._stranger()
             old = self._old(say)
             fresh = not self.data.exists() and not any(self.cells.glob("*/result.json"))
-            other = "config" in old and old["config"] != header["config"]
-            if other and (fresh or follows(old["config"])):
+            begun, known = "inputs" not in old, ("config", *REGISTERED)
+            other = "config" in old and any(old.get(name) != header.get(name) for name in known)
+            if fresh and begun:
+                old = {**old, **{name: header.get(name) for name in known}}
+            elif "config" in old and old["config"] != header["config"] and (fresh or follows(old["config"])):
                 old = {**old, "config": header["config"]}
             self._same(old, header)
             sweep(self.path)
             sweep(self.cells)
-            if other and "inputs" not in old:  # no whole receipt of the other is lost
+            if other and begun:  # no whole receipt of the other is lost
                 self.write_receipt(header, [])
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -121,7 +127,7 @@ class RunDir:
         except UserError as error:
             raise UserError(error.fault, "choose another --out, or start anew with --force") from None
         except CheckFailed as error:
-            header = undamaged_header(self.path / "receipt.json", HEADER)
+            header = undamaged_header(self.path / "receipt.json", HEADER, REGISTERED)
             if header is None:
                 raise CheckFailed(f"{error}: start anew with --force") from None
             say(f"{error}: it is written anew")
@@ -140,19 +146,35 @@ class RunDir:
                 shutil.rmtree(folder, ignore_errors=True)
             (self.path / "receipt.json").unlink(missing_ok=True)
 
-    def _clear(self) -> None:
+    @contextlib.contextmanager
+    def anew(self, header: Record) -> Iterator[Path]:
+        """A folder to fill with the data of a run of this header, in place of the run that stands here. That is deleted
+        once the block has ended well, and stays as it is where it does not. Refuses what is more than a run, and what
+        lies elsewhere."""
+        require_path(self.path)
+        self._require_replaceable()
+        sweep(self.path)
+        with whole_directory(self.data) as folder:
+            yield folder
+            for path in self.path.iterdir():
+                if path.name not in (LOCK, "receipt.json", folder.name):
+                    remove(path)
+            self.write_receipt(header, [])  # the old one stays until now: what a killed process leaves is still a run
+            self.cells.mkdir()
+
+    def _require_replaceable(self) -> None:
         known = {"receipt.json", "cells", "data", "report", "partial", "chosen", LOCK}
-        there = [p.name for p in self.path.iterdir()] if self.path.is_dir() else [str(self.path)]
-        found = {name for name in there if not is_leftover(name)}
-        if not found <= known:
-            stranger = sorted(found - known)[0]
-            raise UserError(
-                f"--force will not delete {self.path}, which holds {stranger!r} and so is more than a run",
-                "choose another --out",
-            )
-        for path in self.path.iterdir():
-            if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        found = sorted(path for path in self.path.glob("*") if not is_leftover(path.name))
+        for path in found:
+            if path.name not in known:
+                raise UserError(
+                    f"--force will not delete {self.path}, which holds {path.name!r} and so is more than a run",
+                    "choose another --out",
+                )
+            if path.is_symlink():
+                raise UserError(
+                    f"--force will not delete {path}, which is a link", "remove the link, or choose another --out"
+                )
 
     def _same(self, old: Record, new: Record) -> None:
         if old.get("schema") != SCHEMA:
@@ -168,6 +190,12 @@ class RunDir:
                     f"{self.path} holds a run of another {part} ({where})",
                     "choose another --out, give the same options, or start anew with --force",
                 )
+        fault = other_registered(old, new)
+        if fault is not None:
+            raise UserError(
+                f"{self.path} was begun otherwise: {fault}",
+                "register what it was begun with, choose another --out, or start anew with --force",
+            )
         for field in (*COMPARABLE, *LOCAL):
             if old["environment"].get(field) != new["environment"].get(field):
                 where = first_difference(old["environment"].get(field), new["environment"].get(field), field)
@@ -270,17 +298,3 @@ class RunDir:
 def results_digest(cells: Iterable[Fields]) -> str:
     """The digest of all cells' results, in the order of their ids."""
     return json_digest([json_digest(result_of(cell)) for cell in sorted(cells, key=lambda cell: cell["id"])])
-
-
-def differences(old: object, new: object, name: str) -> list[str]:
-    """Every field in which two parts of a receipt differ, with both values."""
-    within: list[str] = []
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            within += differences(old.get(key), new.get(key), f"{name}.{key}")
-    return within or [f"{name} was {canonical_json(old)[:80]}, now {canonical_json(new)[:80]}"] * (old != new)
-
-
-def first_difference(old: object, new: object, name: str) -> str:
-    """The first field in which two parts of a receipt, known to differ, do so."""
-    return differences(old, new, name)[0]

@@ -57,13 +57,12 @@ def attribution(summary: Row, contents: Contents) -> str:
             f"<h3>{text(found['source'])}</h3>\n<p>Design: every one of {levels['order']} batch orders met every one "
             f"of {levels['dropout']} series of dropout masks and every one of {levels['perturb']} draws of widening "
             f"itself ({design}), the same randomness for every candidate; a candidate that draws nothing when it is "
-            "widened ran once for all levels of perturb. An outcome is the AUC at the longest lag. It is taken as a "
-            "mean plus an effect of each stream, of each pair and of all three (random effects; components by the "
-            "method of "
-            f"moments). Intervals ({share}) redraw whole levels of a stream, never single cells: the effects of levels "
-            "are normal draws, so each mean square is a multiple of a chi-squared variable. They are wide because a "
-            "design has few levels; a lower end at 0 says that the randomness may not matter at all. All of it is of "
-            "this one source state, and says nothing of other seeds.</p>\n"
+            "widened ran once for all levels of perturb. An outcome is the AUC at the continuation's lag. It is taken "
+            "as a mean plus an effect of each stream, of each pair and of all three (random effects; components by the "
+            f"method of moments). Intervals ({share}) redraw whole levels of a stream, never single cells: the effects "
+            "of levels are normal draws, so each mean square is a multiple of a chi-squared variable. They are wide "
+            "because a design has few levels; a lower end at 0 says that the randomness may not matter at all. All of "
+            "it is of this one source state, and says nothing of other seeds.</p>\n"
         )
         first = _outcomes(found)
         names = [t["term"] for t in first[0]["terms"]]

@@ -12,6 +12,7 @@ import itertools
 
 import numpy as np
 
+from growjax.study.ranking import TIE
 from growjax.study.rows import Attribution, BestShare, Decomposed, Term
 
 STREAMS = ("order", "dropout", "perturb")
@@ -106,12 +107,13 @@ def best_shares(
 ) -> list[BestShare]:
     """For each candidate the probability that it has the lowest outcome when all streams are redrawn, with an interval.
 
-    The share of the design's cells in which it is lowest (a tie shared among the tied); the interval draws whole levels
-    of each stream with replacement. With four levels it covers less than it says, and the page says so.
+    The share of the design's cells in which it is lowest (a tie at rounding level shared among the tied); the interval
+    draws whole levels of each stream with replacement. With four levels it covers less than it says, and the page says
+    so.
     """
     names = sorted(outcomes)
     stacked = np.stack([outcomes[name] for name in names])
-    lowest = stacked == stacked.min(axis=0)
+    lowest = stacked - stacked.min(axis=0) <= TIE * np.abs(stacked)
     share = lowest / lowest.sum(axis=0)
     a, b, c = (_weights(rng, times, n) for n in share.shape[-3:])
     drawn = np.einsum("nijk,ti,tj,tk->tn", share, a, b, c)

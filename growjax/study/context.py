@@ -60,10 +60,7 @@ class Context:
     @property
     def sizes(self) -> dict[str, int]:
         """Sizes of the traces (`trace_sizes`)."""
-        spec, lag = self.spec, max((t.final_lag for t in self.cells.trajectories), default=0)
-        lag = max(lag, spec.long_lag, spec.horizon if isinstance(spec, Selection) else 0)
-        lag = max(lag, spec.continuation_lag) if self.cells.crossed else lag
-        return trace_sizes(spec, lag)
+        return trace_sizes(self.spec, longest_run(self.spec, self.plan.source, self.plan.target))
 
     def account(self, recipe: Recipe) -> Account:
         """How a cell of this study that trains is run."""
@@ -176,6 +173,14 @@ def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile, sharded: Shard
     cells = study_cells(spec, unwidened_lag(spec, plan.source, plan.target))
     feed = make_feed(spec, tokens)
     return Context(spec, run, tokens, config, plan, feed, cells, Programs(), StateCache(), sharded)
+
+
+def longest_run(spec: StudySpec, source: ModelConfig, target: ModelConfig) -> int:
+    """Steps of the longest run after widening: what programs are sized for."""
+    lags = [spec.long_lag, spec.horizon if isinstance(spec, Selection) else 0]
+    if any(spec.entrants(regime) for regime in spec.all_regimes):
+        lags.append(unwidened_lag(spec, source, target))
+    return max([*lags, spec.continuation_lag] if spec.crossed else lags)
 
 
 def unwidened_lag(spec: StudySpec, source: ModelConfig, target: ModelConfig) -> int:

@@ -23,6 +23,10 @@ from growjax.study.summary import is_control
 Outcome = tuple[str, str, int, str]
 """(source, regime, lag, candidate)"""
 
+GIVEN = "given"
+"""In place of a seed, of every state that was not trained here or goes on from one: a receipt does not say whether two
+of them come from one training, so they are no independent units."""
+
 Score = tuple[str, str, str, str]
 """(selector, source, regime, candidate)"""
 
@@ -32,8 +36,7 @@ class Evidence:
     """Outcomes and the scores of cheap selectors."""
 
     seeds: dict[str, int | str]
-    """By source state: its seed, or the state not trained here that it comes from. States of one are one run seen
-    twice."""
+    """By source state: its seed, or `GIVEN`. States of one are one run seen twice."""
     regimes: tuple[str, ...]
     """Those in which every candidate goes on."""
     lags: tuple[int, ...]
@@ -103,7 +106,7 @@ def evidence_of(receipt: Receipt, spec: StudySpec) -> Evidence:
 
 
 def seeds_of(cells: Sequence[CellRecord]) -> dict[str, int | str]:
-    """By source state: the seed of the training that it is of, or the id of the cell of a state not trained here."""
+    """By source state: the seed of the training that it is of, or `GIVEN`."""
     known = {cell["id"]: cell for cell in cells}
     found: dict[str, int | str] = {}
     for cell in cells:
@@ -111,7 +114,7 @@ def seeds_of(cells: Sequence[CellRecord]) -> dict[str, int | str]:
             root = known[cell["parents"][0]]
             while root["kind"] == "source" and (parent := known[root["parents"][0]])["kind"] != "data":
                 root = parent
-            found[cell["source"]] = root["parameters"]["seed"] if root["kind"] == "source" else root["id"]
+            found[cell["source"]] = root["parameters"]["seed"] if root["kind"] == "source" else GIVEN
     return dict(sorted(found.items()))
 
 

@@ -13,7 +13,7 @@ from growjax.draws import Ledger
 from growjax.errors import CheckFailed
 from growjax.grow.operator import GrowthData
 from growjax.grow.plan import WidthPlan
-from growjax.grow.registry import parse_operator
+from growjax.grow.registry import described_operators, parse_operator
 from growjax.grow.widen import followed_plan, widen
 from growjax.measure.escape import clones_identical
 from growjax.measure.inputs import NO_CURVE, Curve, MeasureInputs
@@ -81,12 +81,14 @@ def stored_state(ctx: Context, cell_id: str) -> TrainState:
 
 def fill_candidate(ctx: Context, recipe: Recipe, source: Record) -> Record:
     """Widens a source and measures how much of its function is kept at step 0."""
+    operator = recipe.parameters["operator"]
     inputs = {"tokens": ctx.tokens.digest, "parent": source["digests"]["state"]}
+    own = described_operators([operator])  # none of growjax's
+    inputs |= {"operator": own[0]["code"]} if own else {}
     found = ctx.run.find(recipe, inputs)
     if found is not None:
         return found
     before = stored_state(ctx, recipe.parents[0])
-    operator = recipe.parameters["operator"]
     data = GrowthData(ctx.feed.train, ctx.spec.data.batch_size)
     key, exchanged = root_key(ctx.spec.study_seed, "study"), recipe.parameters.get("exchanged", {})
     state = widen(before, ctx.plan, operator=operator, key=key, data=data, exchanged=exchanged)

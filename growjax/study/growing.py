@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from growjax.errors import UserError
+from growjax.grow.plan import reached
+from growjax.study.context import longest_run
 from growjax.study.selection import Selection
 from growjax.study.spec import StudySpec, trace_sizes
 
@@ -36,10 +38,16 @@ def extends(spec: StudySpec, before: StudySpec) -> bool:
 
 def other_programs(spec: StudySpec, before: StudySpec) -> str | None:
     """Why no cell of an earlier study is one of this one, where its programs are sized for another longest run."""
-    old, new = (trace_sizes(s, s.longest_lag if s.all_regimes or s.crossed else 0) for s in (before, spec))
+    old, new = (_sizes(one) for one in (before, spec))
     if old == new:
         return None
     return (
         f"the longest run between two states would have {new['max_steps']} steps and {new['max_evals']} evaluations, "
         f"and not {old['max_steps']} and {old['max_evals']}: every program would be another"
     )
+
+
+def _sizes(spec: StudySpec) -> dict[str, int]:
+    """Sizes of the traces, with as large a vocabulary as the study's tokenizer may have."""
+    source = spec.train_config(spec.data.vocab_size).model
+    return trace_sizes(spec, longest_run(spec, source, reached(source, spec.to.of(source))))

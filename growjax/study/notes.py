@@ -16,6 +16,11 @@ def of_given(receipt: Receipt) -> list[str]:
             where = f" {hint['path']} ({hint['model_type'] or 'a state'})," if hint else ""
             moments = "moments of zero" if cell["metrics"]["zero_moments"] else "moments of its own"
             notes.append(f"Source {cell['source']} was not trained here:{where} state {state}, step {step}, {moments}.")
+    if len(notes) > 1:
+        notes.append(
+            "Sources that were not trained here count as one run: it is not known whether they come from one training. "
+            "So there is no interval over them."
+        )
     return notes
 
 

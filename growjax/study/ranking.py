@@ -170,7 +170,7 @@ def best_pair(aucs: dict[str, list[float]], comparisons: int, *, source: str, re
         "confidence": CONFIDENCE,
         "comparisons": comparisons,
         "n": len(differences),
-        "separated": bool(interval and interval[0] > 0),
+        "separated": bool(interval and interval[0] > 0) and not tied(middle[best], middle[second]),
     }
 
 

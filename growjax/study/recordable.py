@@ -10,7 +10,7 @@ from growjax.errors import UserError
 from growjax.grow.plan import reached
 from growjax.model.decoder import param_shapes
 from growjax.record.reader import RECEIPT_BYTES, TEXT
-from growjax.study.context import unwidened_lag
+from growjax.study.context import longest_run, unwidened_lag
 from growjax.study.estimate import extensions_left, runs_left
 from growjax.study.recipes import study_cells
 from growjax.study.selection import Selection
@@ -32,13 +32,14 @@ def require_recordable(spec: StudySpec) -> None:
     source = spec.train_config(spec.data.vocab_size).model
     arrays = len(jax.tree.leaves(param_shapes(source)))
     strides = [b - a for a, b in itertools.pairwise((0, *spec.source_steps))]
-    longest = max([*strides, spec.longest_lag if spec.all_regimes or spec.crossed else 0])
+    target = reached(source, spec.to.of(source))
+    longest = max([*strides, longest_run(spec, source, target)])
     if STEP * arrays * longest > TEXT:
         raise UserError(
             f"{longest} steps without a kept state in between are more than the record of a cell holds",
             f"give steps in between, {int(TEXT / (STEP * arrays))} apart at most",
         )
-    cells = study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source))))
+    cells = study_cells(spec, unwidened_lag(spec, source, target))
     runs = runs_left(spec, cells, set())
     more = spec.budget // spec.rungs[0] if isinstance(spec, Selection) else extensions_left(spec, cells, set())
     size = sum(STEP * arrays * steps + EVALUATION * steps // every for _, steps, every in runs)

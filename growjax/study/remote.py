@@ -28,11 +28,14 @@ from growjax.files import contents, whole_directory, write_contents
 from growjax.measure import registry
 from growjax.measure.measure import Measure
 from growjax.preflight.verdict import preflight
+from growjax.record.comparison import first_difference, other_registered
 from growjax.record.integrity import is_going
-from growjax.record.rundir import COMPARABLE, LOCAL, LOCK, RunDir, first_difference
+from growjax.record.rundir import COMPARABLE, LOCAL, LOCK, RunDir
 from growjax.schema import Record
 from growjax.source import source_digests
 from growjax.study.context import Context
+from growjax.study.runner import registered
+from growjax.study.selection import read_spec
 from growjax.study.units import begin_worker, fill_unit
 
 TOKENS = "tokens"
@@ -51,6 +54,8 @@ class Job(NamedTuple):
     """Another for each process that hands units out."""
     spec: Record
     measures: list[Measure]
+    registered: Record
+    """What the run's receipt says of measures and operators that are not growjax's own."""
     expected: Record
     """The run's `surroundings`."""
 
@@ -71,7 +76,8 @@ class StudyRemote:
 
     def __init__(self, ctx: Context):
         self._ctx = ctx
-        self._job = Job(uuid.uuid4().hex, ctx.spec.to_dict(), registry.portable(), dict(surroundings()))
+        self._job = Job(uuid.uuid4().hex, ctx.spec.to_dict(), registry.portable(), registered(ctx.spec),
+                        dict(surroundings()))  # fmt: skip
         self._environ = runtime.carried()
 
     def here(self, unit: Unit, given: Mapping[str, Record]) -> Sequence[Record] | None:
@@ -141,6 +147,8 @@ def _begun(job: Job, parcel: Callable[[str], Files]) -> Context:
     if job.key not in _at_work:
         runtime.start()
         require_same(job.expected)
+        registry.adopt(job.measures)
+        _require_registered(job)
         for old in _at_work.values():
             shutil.rmtree(old.context.run.path, ignore_errors=True)
         _at_work.clear()
@@ -161,6 +169,15 @@ def require_same(expected: Record) -> None:
                 f"a worker on {platform.node()} is not in the run's environment ({where})",
                 "give every worker the packages, the device and the variables that the command itself has",
             )
+
+
+def _require_registered(job: Job) -> None:
+    """Raises `UserError` with the measure or operator that is not the run's."""
+    fault = other_registered(job.registered, registered(read_spec(job.spec)))
+    if fault is not None:
+        raise UserError(
+            f"a worker on {platform.node()} has other packages ({fault})", "give every worker the same ones"
+        )
 
 
 def _own_folder() -> Path:

@@ -3,11 +3,11 @@ a line that says so, and is then computed anew like what was never there."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Container, Iterable, Mapping
 
 from growjax.data.tokens import INFO
 from growjax.errors import CheckFailed, UserError
+from growjax.files import remove
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Recipe, result_of
 from growjax.record.digested import PAGES, damage
@@ -51,7 +51,7 @@ def repair_tokens(
         if not can:
             raise CheckFailed(f"{text}: name the tokenizer again, and the tokens are made anew") from None
         say(f"{text}: the tokens are made anew")
-        shutil.rmtree(run.data)
+        remove(run.data)
 
 
 def repair_cells(
@@ -76,7 +76,7 @@ def repair_cells(
             if recipe.kind == "given" and recipe.parameters["state"] not in at_hand:
                 raise CheckFailed(f"{error}: name its source again, and it is made anew") from None
             say(f"{error}: it is computed anew")
-            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+            remove(folder)
             repaired.add(recipe.id)
     return repaired
 

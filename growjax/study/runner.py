@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,10 +16,11 @@ from growjax.cells.executor import Executor, InProcess, Running
 from growjax.cells.graph import Graph, Unit
 from growjax.cells.processes import Processes
 from growjax.cells.scheduler import Use, fill
+from growjax.data.tokens import INFO, open_tokens
 from growjax.errors import UserError
 from growjax.grow.plan import make_plan
-from growjax.grow.registry import parse_operator
-from growjax.measure.registry import described, measures
+from growjax.grow.registry import described_operators, parse_operator
+from growjax.measure.registry import described, measures, portable
 from growjax.preflight.verdict import preflight
 from growjax.record.checksums import read_checked
 from growjax.record.rundir import RunDir
@@ -34,7 +37,7 @@ from growjax.study.receipt import check_sources
 from growjax.study.recipes import Extension, Rung, data_recipe
 from growjax.study.recordable import require_recordable
 from growjax.study.repair import check_repaired, repair_cells, repair_tokens, say_of_report
-from growjax.study.reuse import reuse
+from growjax.study.reuse import reusable, reuse
 from growjax.study.selection import read_spec
 from growjax.study.sources import resolve
 from growjax.study.spec import StudySpec
@@ -94,8 +97,7 @@ def check(spec: StudySpec) -> None:
 
 
 def header(spec: StudySpec) -> Record:
-    """What a receipt says of a run before its first cell; of measures, where there are other people's."""
-    others = described()
+    """What a receipt says of a run before its first cell; of measures and operators, where some are not growjax's."""
     return {
         "schema": SCHEMA,
         "environment": runtime.environment(),
@@ -103,8 +105,13 @@ def header(spec: StudySpec) -> Record:
         "config": spec.to_dict(),
         "source_code": dict(source_digests()),
         "preflight": preflight(),
-        **({"measures": others} if others else {}),
+        **{name: found for name, found in registered(spec).items() if found},
     }
+
+
+def registered(spec: StudySpec) -> Record:
+    """The measures, and the operators that a study uses, that are not growjax's own."""
+    return {"measures": described(), "operators": described_operators(spec.candidates)}
 
 
 def run_study(
@@ -133,27 +140,34 @@ def run_study(
     names by digest; one that names paths says so itself. `phases` is what is asked for where results decide that;
     without it a study's finalists are. `others` are runs whose sources and candidates are taken where they are this
     run's (`growjax.study.reuse`). `sharded` runs virtual shards where this process fills cells
-    (`growjax.study.on_mesh.OnMesh`).
+    (`growjax.study.on_mesh.OnMesh`). With `force` the run that stands there is deleted, once tokens are made and all
+    that can be refused is known not to be.
     """
     watch = watch or Nobody()
     runtime.start()
     spec, places = resolve(spec, sources=sources, tokenizer=tokenizer, corpus=corpus)
     check(spec)
+    if workers > 1 or executor:
+        portable()
     if only is None:
         require_recordable(spec)
     with run.alone():
         if spec.source:
             check_sources(spec, {*places.sources, *_recorded(run)})
         head = header(spec)
-        recorded, corpus_then = ({}, None) if force else run.recorded()
-        run.begin(head, force=force, follows=lambda c: extends(spec, read_spec(c)), say=watch.say)
-        if only is None:
-            expected = estimate(spec, run.path, workers=workers)
-            if expected.seconds > LONG:
-                watch.say(str(expected))
-        at_hand = not spec.data.tokenizer or places.tokenizer is not None
-        repair_tokens(run, data_recipe(spec), recorded, watch.say, corpus=corpus_then, can=at_hand)
-        ctx = _opened(spec, run, watch, sharded, corpus=places.corpus, keep=keep, tokenizer=places.tokenizer)
+        open_ = partial(_opened, spec, run, watch, sharded, corpus=places.corpus, keep=keep, tokenizer=places.tokenizer)
+        if force:
+            recorded, ctx = {}, _anew(run, head, open_, others, [one.folder for one in places.sources.values()])
+            if only is None:
+                _say_estimate(spec, run, workers, watch)
+        else:
+            recorded, corpus_then = run.recorded()
+            run.begin(head, follows=lambda c: extends(spec, read_spec(c)), say=watch.say)
+            if only is None:
+                _say_estimate(spec, run, workers, watch)
+            at_hand = not spec.data.tokenizer or places.tokenizer is not None
+            repair_tokens(run, data_recipe(spec), recorded, watch.say, corpus=corpus_then, can=at_hand)
+            ctx = _gone_on_with(run, open_)
         cells = ctx.cells if only is None else ctx.cells.only(only)
         later = only is None and bool(ctx.cells.possible)
         finished = not later or run.has_ended(head)
@@ -187,27 +201,54 @@ def _recorded(run: RunDir) -> set[str]:
     return {cell["parameters"]["state"] for cell in found if cell.get("kind") == "given"}
 
 
+def _say_estimate(spec: StudySpec, run: RunDir, workers: int, watch: Watch) -> None:
+    """How long a long study takes."""
+    expected = estimate(spec, run.path, workers=workers)
+    if expected.seconds > LONG:
+        watch.say(str(expected))
+
+
 def _opened(
     spec: StudySpec,
     run: RunDir,
     watch: Watch,
     sharded: Sharded,
+    data: Path,
     *,
     corpus: str | None,
     keep: Path | None,
     tokenizer: Path | None,
 ) -> Context:
-    """The tokens, and what cells are computed from; a directory that gets no tokens is left as if nothing had been."""
-    new = not (run.data / "tokens.json").exists()
+    """The tokens, in the folder `data`, and what cells are computed from."""
+    watch.phase("reading and tokenizing stories", 1, 1)
+    tokens = prepare_tokens(data, spec, corpus, keep=keep, tokenizer=tokenizer)
+    watch.done(1)
+    return make_context(spec, run, tokens, sharded)
+
+
+def _gone_on_with(run: RunDir, open_: Callable[[Path], Context]) -> Context:
+    """What a run's cells are computed from; a directory that gets no tokens is left as if nothing had been."""
+    new = not (run.data / INFO).exists()
     try:
-        watch.phase("reading and tokenizing stories", 1, 1)
-        tokens = prepare_tokens(run.data, spec, corpus, keep=keep, tokenizer=tokenizer)
-        watch.done(1)
-        return make_context(spec, run, tokens, sharded)
+        return open_(run.data)
     except UserError:
         if new:
             run.forget()  # so that it is not in the way of the same command with another corpus
         raise
+
+
+def _anew(
+    run: RunDir, head: Record, open_: Callable[[Path], Context], others: Sequence[Path], sources: Sequence[Path]
+) -> Context:
+    """The same of a run in place of the one that stands there, which is deleted once nothing is left to refuse."""
+    for read in (*others, *sources):
+        if read.resolve().is_relative_to(run.path.resolve()):
+            raise UserError(f"--force would delete {read}, which this command reads", "choose another --out")
+    with run.anew(head) as data:
+        ctx = open_(data)
+        for other in others:
+            reusable(other, head, ctx.tokens.digest, ctx.cells.all())
+    return replace(ctx, tokens=open_tokens(run.data))
 
 
 def _executor(ctx: Context, workers: int) -> Executor:

@@ -45,8 +45,10 @@ def check_state(state: TrainState) -> None:
     for name, leaf in {"opt_state/schedule_step": opt.schedule_step, "step": state.step}.items():
         _check(name, leaf, none, whole, _equal)
     for name, tree in state.law._asdict().items() if state.law is not None else ():
-        if tree is not None or name != "warm":
+        if tree is not None or name not in LawFactors._field_defaults:
             _check(f"law/{name}", tree, shapes, whole if name == "warm" else own, _broadcasts)
+    if state.law is not None and state.law.ratio is not None and state.law.warm is None:
+        raise UserError("law/ratio is given without law/warm", "say too over how many steps each rate rises")
 
 
 def make_state(

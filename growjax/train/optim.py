@@ -43,7 +43,10 @@ class LawFactors(NamedTuple):
     clip: chex.ArrayTree
     """How often each squared gradient counts in the global norm."""
     warm: chex.ArrayTree | None = None
-    """int32: steps over which an entry's rate rises from 0, by its own count; 0 leaves the rate alone. None: all 0."""
+    """int32: steps over which an entry's rate rises, by its own count; 0 leaves the rate alone. None: all 0."""
+    ratio: chex.ArrayTree | None = None
+    """What an entry's rate rises to, over the shared rate at which its count began, and from which it rises: then a
+    cosine of its own goes on (`_rewarmed`). 0: it rises from 0 to the shared rate. None: all 0."""
 
 
 def schedule(config: OptimConfig) -> optax.Schedule:
@@ -69,6 +72,27 @@ def _warmed(rate: jax.Array, count: jax.Array, warm: jax.Array) -> jax.Array:
     """The rate of entries that still warm up: count/warm of it."""
     share = jnp.where(warm > 0, jnp.minimum(count / jnp.maximum(warm, 1), 1.0), 1.0)
     return rate * share
+
+
+def _rewarmed(
+    config: OptimConfig, shared: jax.Array, step: jax.Array, count: jax.Array, warm: jax.Array, ratio: jax.Array
+) -> jax.Array:
+    """The rate of entries with a ratio: arXiv 2602.02472, eq. 27 and 28. `shared` is everyone's at `step`, and `count`
+    the steps that an entry has had before this one.
+
+    It begins at te = step - count, but no earlier than the shared warm-up ends. From the rate e at te it rises over
+    `warm` steps to ratio e, as far as steps are left, then goes by a cosine to the shared end at `total_steps`. Before
+    te, from `total_steps` on, and where the schedule was started anew after te, it is the shared rate.
+    """
+    begun = jnp.maximum(step - count, config.warmup_steps)
+    start, end, since = schedule(config)(begun), config.learning_rate * config.end_fraction, step - begun
+    rise = start * (1 + (ratio - 1) * since / jnp.maximum(warm, 1))
+    share = (since - warm) / jnp.maximum(config.total_steps - begun - warm, 1)
+    fall = end + (ratio * start - end) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+    under_way = (step >= count) & (step >= config.warmup_steps) & (step < config.total_steps)
+    own = (warm > 0) & (ratio > 0)
+    alone = jnp.where(under_way, jnp.where(since < warm, rise, fall), shared)
+    return jnp.where(own, alone, _warmed(shared, count + 1, warm))
 
 
 def transformation(config: OptimConfig, specs: SpecTree) -> optax.GradientTransformationExtraArgs:
@@ -104,16 +128,22 @@ def transformation(config: OptimConfig, specs: SpecTree) -> optax.GradientTransf
         lr = jnp.asarray(rate(state.schedule_step))
         ones = jax.tree.map(lambda _: 1.0, grads) if law is None else None
 
-        def step(spec, p, g, m, v, c, lr_factor, decay, eps, warm):
+        def step(spec, p, g, m, v, c, lr_factor, decay, eps, warm, ratio):
             change, m, v = direction(config, spec, g, m, v, c, eps)
             if spec.decayed and config.weight_decay:
                 change = change + config.weight_decay * decay * p
-            own = lr if warm is None else _warmed(lr, c, warm)
+            if warm is None:
+                own = lr
+            elif ratio is None:
+                own = _warmed(lr, c, warm)
+            else:
+                own = _rewarmed(config, lr, state.schedule_step, c - 1, warm, ratio)
             return (-own * lr_factor * change).astype(p.dtype), m, v
 
         factors = (law.lr, law.decay, law.eps) if law else (ones, ones, ones)
-        warm = jax.tree.map(lambda _: None, grads) if law is None or law.warm is None else law.warm
-        moved = map_specs(step, specs, params, grads, state.mu, state.nu, count, *factors, warm)
+        none = jax.tree.map(lambda _: None, grads)
+        warms = (none if tree is None else tree for tree in ((law.warm, law.ratio) if law else (None, None)))
+        moved = map_specs(step, specs, params, grads, state.mu, state.nu, count, *factors, *warms)
         updates, mu, nu = (map_specs(lambda _, out, i=i: out[i], specs, moved) for i in range(3))
         return updates, OptState(mu, nu, count, state.schedule_step + 1)
 

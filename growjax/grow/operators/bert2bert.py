@@ -20,19 +20,20 @@ from growjax.train.state import TrainState
 def aki(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
     """New output units are taken from the layer above, so that no two are alike; the function is not kept.
 
-    Chen et al. 2022 (bert2BERT, advanced knowledge initialization, section 3.2.2). The last layer, and what belongs to
-    no layer, is copied.
+    Chen et al. 2022 (bert2BERT, advanced knowledge initialization, section 3.2.2), for projections and their biases.
+    Norms are no projections: gain and bias are copied, each layer's own, those of queries and keys too. So is the last
+    layer, and what belongs to no layer.
     """
     new = clone(state, plan)
     return fresh(new, each_leaf(_from_above(plan), new.params, plan))
 
 
 def _from_above(plan: WidthPlan) -> LeafFunction:
-    """All layers, new outputs from the layer above."""
+    """All layers, projections' new outputs from the layer above."""
 
     def one(path: str, spec: ParamSpec, leaf: jax.Array, first: int = 0) -> jax.Array:
         layers = [i for i, d in enumerate(spec.dims) if d.axis == "layers"]
-        if not layers:
+        if not layers or path.endswith("_norm_bias"):  # a norm's bias goes with its gain, which writes nothing
             return leaf
         above = jnp.minimum(jnp.arange(leaf.shape[layers[0]]) + 1, leaf.shape[layers[0]] - 1)
         new = np.zeros((1,) * leaf.ndim, bool)

@@ -50,9 +50,10 @@ def perturbed(
     """The exact copy plus normal noise on what reads cloned axes, by default cancelling over the copies.
 
     The noise's root mean square is `sigma` times each parameter's, all layers taken together (the paper names no size),
-    or `snr_db` decibels under each matrix's, each layer's by itself, as in HyperCloning. Noise that cancels over
-    `inputs` keeps the function and breaks the clones' symmetry; over `both` sides it is dead; `none` does not keep the
-    function.
+    or `snr_db` decibels under each matrix's, each layer's by itself, as in HyperCloning. Where noise cancels,
+    that holds of positions that have copies: the others, under an uneven plan, have no noise (d_ff 24 to 25: 23 of 25).
+    Noise that cancels over `inputs` keeps the function and breaks the clones' symmetry; over `both` sides it is dead;
+    `none` does not keep the function.
     """
     new = clone(state, plan)
     size, stacked = _size(sigma, snr_db)
@@ -80,10 +81,12 @@ def asymmetric_reset(state: TrainState, plan: WidthPlan, *, streams: Streams) ->
 
 
 def structured(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
-    """New units are orthogonal mixtures inside the subspace the source's weights span, read by nothing at first.
+    """New units are orthogonal mixtures inside the subspace the source's weights span, read by nothing at first (longer
+    heads are clones).
 
-    The function is kept; no unit is a copy, so nothing holds new units together in training. Where norms write to the
-    residual stream (after attention and MLP), its units are copies. The form is our own: the paper's is not public.
+    The function is kept; no unit is a copy, so nothing holds new units together in training. Two exceptions are clones
+    by the law: units of the residual stream where norms write to it (after attention and MLP), and positions along
+    head_dim (of wk an exact scaled copy, of wo a part). The form is our own: the paper's is not public.
     """
     with jax.ensure_compile_time_eval():  # made on the host, in a traced call too
         starts = mixtures(plan, key=streams.at("structure", 0))

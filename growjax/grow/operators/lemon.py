@@ -21,11 +21,13 @@ def in_rounds(plan: WidthPlan, streams: Streams) -> WidthPlan:
 
 
 def lemon(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
-    """Each weight split into unequal parts that sum to it, norms exact at any width: the function is kept.
+    """Each weight split into unequal parts that sum to it (longer heads: equal ones), norms exact at any width: the
+    function is kept.
 
     Wang et al. 2024, section 4: the remainder of a norm is filled with zeros (RMSNorm) or the mean (LayerNorm), and its
-    gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`). Where LayerNorms
-    write to the residual stream, d_model grows exactly to whole multiples alone.
+    gain and epsilon make up for that. The parts are drawn (see `growjax.grow.blocks.uneven_splits`); along head_dim
+    positions are cloned by the law, in equal parts. Where LayerNorms write to the residual stream, d_model grows
+    exactly to whole multiples alone.
     """
     with jax.ensure_compile_time_eval():  # made on the host, in a traced call too
         starts = uneven_splits(plan, key=streams.at("structure", 0))

@@ -137,6 +137,10 @@ def ligo(
     parameter a Kronecker-factored pair, trained by Adam on the wide model's loss (without dropout, in a batch order of
     its own). The maps start as clones plus noise of `sigma` times their root mean square, without which clones would
     stay clones.
+
+    Our maps are whole, [new, old], one for each axis, role and gauge, shared by all layers and matrices, and mix heads
+    only whole. In the published code only new rows are learned (W becomes [W; B W]), they mix single features, and
+    each layer has maps of its own: for each matrix, or tied, with one for the residual stream.
     """
     maps = noisy_maps(clone_maps(plan), sigma, key=streams.at("perturb", 0))
     params = learned_growth(state, plan, maps, data, steps=steps, learning_rate=learning_rate)

@@ -22,9 +22,10 @@ from growjax.train.state import TrainState
 def staged(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
     """Copies of the whole model side by side, each matrix block-diagonal, the head their mean: the function is kept.
 
-    Shen et al. 2022, section 3.2. Gradients do not distinguish the blocks, so moments are the law's. Weights leave the
-    cloned subspace, but nothing ever comes of it as long as no dropout distinguishes the copies. One whole multiple for
-    every axis that grows.
+    Shen et al. 2022, section 3.2. Gradients do not distinguish the blocks, so moments are the law's in every block; the
+    published code has them block-diagonal too (m/2 and v/4, and 0 off the diagonal). Weights leave the cloned subspace,
+    but nothing ever comes of it as long as no dropout distinguishes the copies. One whole multiple for every axis that
+    grows.
     """
     new = clone(state, plan)
     return new.replace(params=each_leaf(_blocks(plan), new.params, plan))

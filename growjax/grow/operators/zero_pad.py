@@ -26,11 +26,14 @@ def thinned(plan: WidthPlan, streams: Streams) -> WidthPlan:
 
 
 def zero_pad(state: TrainState, plan: WidthPlan, *, streams: Streams) -> TrainState:
-    """New units are drawn afresh and their outgoing weights are zero, moments padded with zeros: the function is kept.
+    """New units are drawn afresh, their outgoing weights are zero, moments padded with zeros (longer heads are clones):
+    the function is kept.
 
-    Gesmundo & Maile 2023, section 2 (all axes but the layers'). Zeros in the residual stream are made up for in the
-    norms' gain and epsilon; under LayerNorm they shift the mean, and the function is kept only where d_model stays. One
-    norm over all queries or keys sees new heads too: there it is kept only where heads stay.
+    Gesmundo & Maile 2023, section 3, definitions 3.1, 3.2 and 3.5 (MLP, heads, hidden dimension). Positions along
+    head_dim are cloned by the law, where the paper pads them too (definitions 3.3 and 3.4). Zeros in the residual
+    stream are made up for in the norms' gain and epsilon; under LayerNorm they shift the mean, and the function is kept
+    only where d_model stays. One norm over all queries or keys sees new heads too: there it is kept only where heads
+    stay.
     """
     new = restarted(started(state, plan, padding(plan)), plan)
     law = anew(new.law, plan)
