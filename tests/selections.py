@@ -1,15 +1,25 @@
-"""A selection's summary, made up: a race that is run in earnest, on loss curves from a formula."""
+"""Selections for tests: a summary made up of a race on curves from a formula, and small ones of a smoke source."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+from growjax.record.rundir import RunDir
 from growjax.select.race import Rules, Verdict, ladder, race
+from growjax.select.runner import planned
 from growjax.select.trust import measured_from, outlook, published
+from growjax.study.presets import presets
+from growjax.study.selection import Selection
+from growjax.study.sources import with_sources
 
 NAMES = ("exact_copy", "perturbed", "asymmetric_reset", "structured", "net2net", "aki", "lemon", "zero_pad")
 EVERY = 8
+SMOKE = presets()["smoke"]
+RACING = ("exact_copy", "perturbed", "structured", "aki", "hypercloning")
+OPEN = {"roots": ["0" * 64], "regimes": {"stochastic": [{"ratio": 1 / 8, "slope": 1.0, "drift": 1.0, "noise": 0.01}]}}
+"""A table under which nothing is known of a horizon from an early lag: nobody is ever separated."""
 
 
 def curve(place: int, replicate: int, steps: int) -> list[float]:
@@ -90,3 +100,16 @@ def made_up(names: tuple[str, ...] = NAMES, budget: int = 1200, horizon: int = 5
         "programs": 3,
         "notes": ["Source 0a1b2c3d-step600 was not trained here."],
     }  # fmt: skip
+
+
+def smoke_source(run: Path) -> Path:
+    """The source state of the smoke run at step 10."""
+    cells = RunDir(run).receipt()["cells"]
+    return run / "cells" / next(c["id"] for c in cells if c["source"] == "seed0-step10" and c["kind"] == "source")
+
+
+def asked(source: Path, budget: int = 60, *, named: bool = True, **changes: Any) -> Selection:
+    """A selection of a smoke source: rungs at 4, 8, 16, 32."""
+    spec = Selection(preset="select", operators=RACING, regimes=("stochastic",), budget=budget, eval_every=4,
+                     data=SMOKE.data)  # fmt: skip
+    return planned(with_sources(spec, [source]).replace(**changes), horizon=32, first=4, table=OPEN, named=named)

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from conftest import ROOT
+from selections import SMOKE, asked, smoke_source
 
+from growjax.audit.check import open_run
+from growjax.errors import UserError
+from growjax.grow.plan import make_plan
+from growjax.grow.widen import widen
 from growjax.record.integrity import finished_receipt
+from growjax.record.rundir import RunDir
+from growjax.record.store import load_state, save_state
 from growjax.report.csv_tables import csv_files
 from growjax.report.formatting import contents_of
+from growjax.report.selection import write_selection
+from growjax.select.runner import pool, run_selection
+from growjax.select.summary import beyond, summarise_selection
+from growjax.streams import root_key
 from growjax.study.rows import Summary
+from growjax.study.selection import read_spec
 from growjax.study.summary import summarise
 
 NAMES = ["exact_copy", "perturbed", "asymmetric_reset", "structured", "scratch"]
@@ -63,3 +80,69 @@ def test_curves_and_auc_stay_by_the_steps_after_it_and_the_page_says_so():
     tables, without = (csv_files(dict(s), contents_of(dict(s))) for s in (trained, plain))
     assert tables.keys() - without.keys() == {"making.csv"}
     assert tables["making.csv"].startswith("candidate,steps,tokens,flops\nligo:steps=3,3,")
+
+
+@pytest.fixture(scope="module")
+def source(smoke_run: Path) -> Path:
+    return smoke_source(smoke_run)
+
+
+@pytest.fixture(scope="module")
+def trained(quickly: None, source: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A selection of a source of 1,024 rows and a tokenizer of 300 ids, with a candidate whose operator trains for 2
+    steps."""
+    state, padded, run = load_state(source), tmp_path_factory.mktemp("padded"), tmp_path_factory.mktemp("trained")
+    rows = make_plan(state.config.model, state.config.model.replace(vocab_size=1024))
+    save_state(padded, widen(state, rows, operator="exact_copy", key=root_key(0)))
+    shutil.copy(source.parents[1] / "data" / "tokenizer.json", padded)
+    run_selection(asked(padded, 10, operators=("exact_copy", "ligo:steps=2"), replicates_at_most=1), RunDir(run))
+    return RunDir(run)
+
+
+def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(trained: RunDir):
+    """The guess that a loss at step 0 is held against is one among the model's rows, of which the tokenizer fills some:
+    in the race, in its summary, and in an audit."""
+    summary = summarise_selection(finished_receipt(trained.path))
+    assert all(np.log(300) < row["loss"] < np.log(1024) for row in summary["standings"])
+    assert len(summary["standings"]) == 2 and summary["run"]["vocab_size"] == 300
+    assert len(open_run(trained)[1].cells.extensions) == 2
+
+
+def test_an_operator_that_trains_is_charged_or_left_out(source: Path):
+    """Of the pool, `ligo` is left out where the budget does not take its 100 steps beside everyone's first rung."""
+    fits = len(pool()) * 4 + 100
+    within = asked(source, fits, operators=pool(), named=False)
+    assert within.making == 100 and "ligo" in within.operators and not within.left_out_by_budget
+    without = asked(source, fits - 1, operators=pool(), named=False)
+    assert without.making == 0 and without.operators == tuple(n for n in pool() if n != "ligo")
+    assert without.left_out_by_budget == ("ligo",) and "the 7 steps that it trains" in beyond("ligo:steps=7")
+    assert read_spec(json.loads(json.dumps(without.to_dict()))) == without
+    with pytest.raises(UserError, match=f"give at least {fits}, 100 of which"):
+        asked(source, fits - 1, operators=pool())
+    with pytest.raises(UserError, match=rf"give at least {fits - 104}, name"):
+        asked(source, fits - 105, operators=pool(), named=False)
+
+
+def test_what_an_operator_trains_is_spent_and_shown(trained: RunDir, tmp_path: Path):
+    """In the race and its replay; and a receipt of a race that did not count it is read as it was run."""
+    receipt = finished_receipt(trained.path)
+    summary = summarise_selection(receipt)
+    assert receipt["config"]["making"] == 2 and summary["answer"]["spent"] == 10 == summary["rungs"][0]["steps"]
+    assert {row["kind"]: row["target_steps"] for row in summary["cost"] if row["target_steps"]} == {
+        "candidate": 2, "rung": 8
+    }  # fmt: skip
+    tokens = 2 * SMOKE.data.batch_size * SMOKE.data.seq_len
+    assert [(row["candidate"], row["steps"], row["tokens"]) for row in summary["making"]] == [
+        ("ligo:steps=2", 2, tokens)
+    ]
+    (said,) = [note for note in summary["notes"] if "ligo" in note]
+    assert said.startswith(f"ligo:steps=2 was trained for 2 steps of the target's width ({tokens} tokens)")
+    assert said.endswith("by steps after that.")
+    write_selection(tmp_path / "page", summary)
+    assert said in (tmp_path / "page" / "selection.md").read_text()
+    table = (tmp_path / "page" / "tables" / "making.csv").read_text()
+    assert table.splitlines()[1].startswith(f"ligo:steps=2,2,{tokens},")
+    earlier: Any = {**receipt, "config": {k: v for k, v in receipt["config"].items() if k != "making"}}
+    found = summarise_selection(earlier)
+    assert found["answer"]["spent"] == 8 and found["cost"] == summary["cost"] and found["making"] == summary["making"]
+    assert any("did not count them" in note for note in found["notes"])

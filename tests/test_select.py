@@ -16,23 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, growjax
+from selections import OPEN, RACING, asked, smoke_source
 
 from growjax import runtime
-from growjax.audit.check import audit, open_run
+from growjax.audit.check import audit
 from growjax.cells.executor import InProcess
 from growjax.cli import main
 from growjax.errors import NotComparable, UserError
-from growjax.grow.plan import make_plan
-from growjax.grow.widen import widen
 from growjax.proof.verify import verify
 from growjax.record.integrity import finished_receipt
 from growjax.record.rundir import RunDir
-from growjax.record.store import load_state, save_state, state_digest
-from growjax.report.selection import write_selection
+from growjax.record.store import load_state, state_digest
 from growjax.select.racing import entrants
 from growjax.select.runner import planned, pool, run_selection
-from growjax.select.summary import beyond, summarise_selection
-from growjax.streams import root_key
+from growjax.select.summary import summarise_selection
 from growjax.study import fill
 from growjax.study.context import Context
 from growjax.study.presets import presets
@@ -45,23 +42,11 @@ from growjax.study.units import Filling
 
 pytestmark = pytest.mark.usefixtures("quickly")  # compared with what this process computed itself
 SMOKE = presets()["smoke"]
-NAMES = ("exact_copy", "perturbed", "structured", "aki", "hypercloning")
-OPEN = {"roots": ["0" * 64], "regimes": {"stochastic": [{"ratio": 1 / 8, "slope": 1.0, "drift": 1.0, "noise": 0.01}]}}
-"""A table under which nothing is known of a horizon from an early lag: nobody is ever separated."""
 
 
 @pytest.fixture(scope="module")
 def source(smoke_run: Path) -> Path:
-    """The source state of the smoke run at step 10."""
-    cells = RunDir(smoke_run).receipt()["cells"]
-    return smoke_run / "cells" / next(c["id"] for c in cells if c["source"] == "seed0-step10" and c["kind"] == "source")
-
-
-def asked(source: Path, budget: int = 60, *, named: bool = True, **changes: Any) -> Selection:
-    """A selection of a smoke source: rungs at 4, 8, 16, 32."""
-    spec = Selection(preset="select", operators=NAMES, regimes=("stochastic",), budget=budget, eval_every=4,
-                     data=SMOKE.data)  # fmt: skip
-    return planned(with_sources(spec, [source]).replace(**changes), horizon=32, first=4, table=OPEN, named=named)
+    return smoke_source(smoke_run)
 
 
 class Counted:
@@ -94,7 +79,7 @@ def test_a_selection_ends_with_a_state_to_train_on(selected: Path, source: Path)
     summary = summarise_selection(finished_receipt(selected))
     answer, standings = summary["answer"], summary["standings"]
     assert standings[0]["candidate"] == answer["chosen"]
-    assert {row["candidate"] for row in standings} == {*NAMES} - {"hypercloning"}
+    assert {row["candidate"] for row in standings} == {*RACING} - {"hypercloning"}
     assert summary["left_out"] == [{"candidate": "hypercloning", "why": "its state is that of aki"}]
     assert sum(row["steps"] for row in summary["rungs"]) == answer["spent"] > 40
     assert not answer["separated"] and any("either may be the better one" in s for s in summary["uncertain"])
@@ -212,27 +197,6 @@ def test_who_races_is_known_at_step_0():
         entrants(spec.replace(operators=("d",)), cells, MODEL)
 
 
-@pytest.fixture(scope="module")
-def trained(quickly: None, source: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A selection of a source of 1,024 rows and a tokenizer of 300 ids, with a candidate whose operator trains for 2
-    steps."""
-    state, padded, run = load_state(source), tmp_path_factory.mktemp("padded"), tmp_path_factory.mktemp("trained")
-    rows = make_plan(state.config.model, state.config.model.replace(vocab_size=1024))
-    save_state(padded, widen(state, rows, operator="exact_copy", key=root_key(0)))
-    shutil.copy(source.parents[1] / "data" / "tokenizer.json", padded)
-    run_selection(asked(padded, 10, operators=("exact_copy", "ligo:steps=2"), replicates_at_most=1), RunDir(run))
-    return RunDir(run)
-
-
-def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(trained: RunDir):
-    """The guess that a loss at step 0 is held against is one among the model's rows, of which the tokenizer fills some:
-    in the race, in its summary, and in an audit."""
-    summary = summarise_selection(finished_receipt(trained.path))
-    assert all(np.log(300) < row["loss"] < np.log(1024) for row in summary["standings"])
-    assert len(summary["standings"]) == 2 and summary["run"]["vocab_size"] == 300
-    assert len(open_run(trained)[1].cells.extensions) == 2
-
-
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -246,7 +210,7 @@ def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(tr
 )
 def test_what_cannot_be_raced_is_refused(changes: dict[str, Any], fault: str, source: Path):
     lags = {"horizon": changes.pop("horizon", 32), "first": changes.pop("first", 4)}
-    spec = Selection(operators=NAMES, regimes=("stochastic",), budget=60, eval_every=4, data=SMOKE.data)
+    spec = Selection(operators=RACING, regimes=("stochastic",), budget=60, eval_every=4, data=SMOKE.data)
     with pytest.raises(UserError, match=fault):
         planned(with_sources(spec, [source]).replace(**changes), table=OPEN, **lags)
 
@@ -256,46 +220,6 @@ def test_who_cannot_follow_the_plan_is_left_out(source: Path):
     assert "hypercloning" in spec.left_out and "exact_copy" in spec.operators
     assert read_spec(json.loads(json.dumps(spec.to_dict()))) == spec
     assert "scratch" not in pool() and set(pool()) > {"exact_copy", "lemon", "sparkling"}
-
-
-def test_an_operator_that_trains_is_charged_or_left_out(source: Path):
-    """Of the pool, `ligo` is left out where the budget does not take its 100 steps beside everyone's first rung."""
-    fits = len(pool()) * 4 + 100
-    within = asked(source, fits, operators=pool(), named=False)
-    assert within.making == 100 and "ligo" in within.operators and not within.left_out_by_budget
-    without = asked(source, fits - 1, operators=pool(), named=False)
-    assert without.making == 0 and without.operators == tuple(n for n in pool() if n != "ligo")
-    assert without.left_out_by_budget == ("ligo",) and "the 7 steps that it trains" in beyond("ligo:steps=7")
-    assert read_spec(json.loads(json.dumps(without.to_dict()))) == without
-    with pytest.raises(UserError, match=f"give at least {fits}, 100 of which"):
-        asked(source, fits - 1, operators=pool())
-    with pytest.raises(UserError, match=rf"give at least {fits - 104}, name"):
-        asked(source, fits - 105, operators=pool(), named=False)
-
-
-def test_what_an_operator_trains_is_spent_and_shown(trained: RunDir, tmp_path: Path):
-    """In the race and its replay; and a receipt of a race that did not count it is read as it was run."""
-    receipt = finished_receipt(trained.path)
-    summary = summarise_selection(receipt)
-    assert receipt["config"]["making"] == 2 and summary["answer"]["spent"] == 10 == summary["rungs"][0]["steps"]
-    assert {row["kind"]: row["target_steps"] for row in summary["cost"] if row["target_steps"]} == {
-        "candidate": 2, "rung": 8
-    }  # fmt: skip
-    tokens = 2 * SMOKE.data.batch_size * SMOKE.data.seq_len
-    assert [(row["candidate"], row["steps"], row["tokens"]) for row in summary["making"]] == [
-        ("ligo:steps=2", 2, tokens)
-    ]
-    (said,) = [note for note in summary["notes"] if "ligo" in note]
-    assert said.startswith(f"ligo:steps=2 was trained for 2 steps of the target's width ({tokens} tokens)")
-    assert said.endswith("by steps after that.")
-    write_selection(tmp_path / "page", summary)
-    assert said in (tmp_path / "page" / "selection.md").read_text()
-    table = (tmp_path / "page" / "tables" / "making.csv").read_text()
-    assert table.splitlines()[1].startswith(f"ligo:steps=2,2,{tokens},")
-    earlier: Any = {**receipt, "config": {k: v for k, v in receipt["config"].items() if k != "making"}}
-    found = summarise_selection(earlier)
-    assert found["answer"]["spent"] == 8 and found["cost"] == summary["cost"] and found["making"] == summary["making"]
-    assert any("did not count them" in note for note in found["notes"])
 
 
 def test_other_verbs_know_what_a_selection_is(selected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -323,7 +247,7 @@ def words(source: Path, out: Path) -> list[str]:
     """The command of a small selection, by published trust."""
     lags = {"--horizon": 64, "--first": 4, "--eval-every": 4, "--budget": 120, "--workers": 1}
     given = [str(word) for pair in lags.items() for word in pair]
-    return ["select", str(source), "--out", str(out), *DATA, *given, "--operators", *NAMES, "--json"]
+    return ["select", str(source), "--out", str(out), *DATA, *given, "--operators", *RACING, "--json"]
 
 
 def test_the_command(source: Path, tmp_path: Path):
