@@ -22,7 +22,7 @@ from growjax.study.claims import with_claims
 
 pytestmark = pytest.mark.slow
 
-STUDIES = ("quick", "crossed", "regimes", "stories260k")
+STUDIES = ("paper", "quick", "crossed", "regimes", "stories260k")
 """That are published."""
 
 SELECTIONS = {"short": 1200, "long": 9000}

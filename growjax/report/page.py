@@ -109,9 +109,10 @@ def _continuations(drawn: Figures) -> str:
     parts = [
         figure(
             drawn, "curves", "Validation loss against steps after widening",
-            "Validation loss after widening; lower is better. Lines are means over replicates, bands run from the "
-            "lowest to the highest replicate, controls are dashed. The range shows where the candidates differ: a bad "
-            "start may enter from above, and a curve that stays above is reported over its panel.",
+            "Validation loss after widening; lower is better. Lines are means over replicates, as if all candidates "
+            "had those of the one with most; bands run from the lowest to the highest replicate, controls are dashed. "
+            "The range shows where the candidates differ: a bad start may enter from above, and a curve that stays "
+            "above is reported over its panel.",
         ),
         figure(
             drawn, "gaps", "Validation loss minus the median of the candidates, against steps",

@@ -224,8 +224,9 @@ def _curves(drawn: Figures) -> str:
     first = figure(
         drawn, "curves", "Validation loss of each candidate against steps after widening",
         "Validation loss after widening, as far as each candidate ran; lower is better. Lines are means over "
-        "replicates, bands run from the lowest to the highest replicate. The range shows where the candidates differ: "
-        "a bad start may enter from above, and a curve that stays above is reported over its panel.",
+        "replicates, as if all had those of the one with most; bands run from the lowest to the highest replicate. "
+        "The range shows where the candidates differ: a bad start may enter from above, and a curve that stays above "
+        "is reported over its panel.",
     )  # fmt: skip
     if drawn["gaps"] is None:
         return first

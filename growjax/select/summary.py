@@ -19,7 +19,7 @@ from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.making import making_rows, sentences, steps_of
 from growjax.study.notes import of_given
 from growjax.study.presets import presets
-from growjax.study.ranking import lowest, mean
+from growjax.study.ranking import adjustments, lowest, mean
 from growjax.study.receipt import cells_of, data_of, models, spec_of
 from growjax.study.replicates import losses
 from growjax.study.selection import Selection
@@ -61,6 +61,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
     (regime,) = spec.all_regimes
     run = run_facts(receipt, spec, data, narrow, wide)
     making = making_rows(spec.candidates, spec, wide)
+    moved = _moved(rungs)
     return {
         "title": f"Which wide start? {run['corpus']}, {narrow.d_model} to {wide.d_model}",
         "question": {
@@ -85,7 +86,9 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         },
         "certain": _certain(verdict),
         "uncertain": _uncertain(spec, verdict),
-        "standings": [_standing(name, verdict, candidates[name], rungs[name], spec) for name in verdict.order],
+        "standings": [
+            _standing(name, verdict, candidates[name], rungs[name], spec, moved.get(name)) for name in verdict.order
+        ],
         "left_out": [
             *(Left(candidate=name, why="it cannot follow the plan") for name in spec.left_out),
             *(Left(candidate=name, why=beyond(name)) for name in spec.left_out_by_budget),
@@ -118,12 +121,32 @@ def _runs(cells: Sequence[RungCell]) -> dict[str, Runs]:
     return found
 
 
-def _standing(name: str, verdict: Verdict, candidate: CandidateCell, runs: Runs, spec: Selection) -> Standing:
+def _together(runs: Runs) -> list[list[float]]:
+    """The losses of a candidate's replicates, as far as all of them went."""
+    every = [losses(runs[replicate]["metrics"]) for replicate in sorted(runs)]
+    return [curve[: min(map(len, every))] for curve in every]
+
+
+def _moved(rungs: Mapping[str, Runs]) -> dict[str, list[float]]:
+    """What a curve is moved by so that it compares with those of more replicates; of those whose losses are finite."""
+    curves = {name: _together(runs) for name, runs in rungs.items()}
+    return adjustments({n: found for n, found in curves.items() if all(math.isfinite(x) for c in found for x in c)})
+
+
+def _standing(
+    name: str,
+    verdict: Verdict,
+    candidate: CandidateCell,
+    runs: Runs,
+    spec: Selection,
+    moved: Sequence[float] | None,
+) -> Standing:
     gone = {one.candidate: one for one in verdict.left}
     out, place = gone.get(name), verdict.order.index(name)
     behind = verdict.behind.get(name) if out is None else out.behind
-    every = [losses(cell["metrics"]) for cell in runs.values()]
-    together = list(zip(*every, strict=False))  # as far as all of them went
+    together = list(zip(*_together(runs), strict=True))
+    if moved is not None:
+        together = [tuple(x + by for x in at) for at, by in zip(together, moved, strict=True)]
 
     def plain(value: float) -> float | None:
         return value if math.isfinite(value) else None
