@@ -136,6 +136,15 @@ def _logarithmic(axes: Axes, values: list[float], floor: float = FLOOR) -> None:
     axes.set_xticks(ticks, labels)
 
 
+FACES: tuple[Record, ...] = (
+    {},
+    {"markerfacecolor": style.PAPER},
+    {"fillstyle": "left", "markerfacecoloralt": style.PAPER},
+    {"fillstyle": "bottom", "markerfacecoloralt": style.PAPER},
+)
+"""How markers of each regime are filled, in the order of the regimes: filled, hollow, the left half, the lower half."""
+
+
 def escape(summary: Row, contents: Contents) -> Figure | None:
     """Escape from the cloned subspace at the probe's end: a row per candidate, a point per source and regime."""
     found = rows(summary, "probes")
@@ -150,7 +159,7 @@ def escape(summary: Row, contents: Contents) -> Figure | None:
     keys = [
         Line2D(
             [], [], linestyle="none", marker="o", markersize=6, color=style.SOFT, label=regime,
-            markerfacecolor=style.SOFT if faces[regime] % 2 == 0 else style.PAPER,
+            **FACES[faces[regime] % len(FACES)],
         )
         for regime in regimes
     ]  # fmt: skip
@@ -166,11 +175,10 @@ def escape(summary: Row, contents: Contents) -> Figure | None:
             for regime in regimes:
                 mine = [r for r in found if r["candidate"] == candidate.name and r["regime"] == regime]
                 points = [v for r in mine if math.isfinite(v := number(r.get(key)))]
-                shift = (faces[regime] - (len(regimes) - 1) / 2) * 0.3
-                hollow: Record = {} if faces[regime] % 2 == 0 else {"markerfacecolor": style.PAPER}
+                shift = (faces[regime] - (len(regimes) - 1) / 2) * 0.6 / max(2, len(regimes))
                 axes.plot(
                     [max(v, FLOOR) if _wide(values) else v for v in points], [row + shift] * len(points),
-                    linestyle="none", **plotting.look(candidate), **hollow,
+                    linestyle="none", **plotting.look(candidate), **FACES[faces[regime] % len(FACES)],
                 )  # fmt: skip
         if _wide(values):
             _logarithmic(axes, values)

@@ -110,6 +110,7 @@ figcaption,caption{font-size:.88rem;color:var(--soft);text-align:left;max-width:
 figcaption{margin-top:.25rem}
 caption{padding:0 0 .5rem;caption-side:top;max-width:min(46rem,calc(100vw - 2.5rem))}
 .wide{overflow-x:auto;margin:1rem 0}
+.long{max-height:34rem;overflow-y:auto}.long thead th{position:sticky;top:0;background:var(--paper)}
 figure .wide{margin:0}
 figure svg{display:block;width:100%;height:auto;min-width:var(--least)}
 svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
@@ -127,7 +128,8 @@ td small{display:block;color:var(--soft)}
 td.any{white-space:normal;min-width:14rem;overflow-wrap:anywhere}
 .swatch{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.45em}
 @media (max-width:40rem){main{padding:1.25rem .9rem 3rem}h1{font-size:1.5rem}th,td{padding:.28rem .45rem}}
-@media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}.wide{overflow:visible}
+@media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}
+.wide{overflow:visible;max-height:none}
 pre{white-space:pre-wrap}
 figure svg{min-width:0}table{font-size:7.5pt}th,td{padding:.15rem .35rem}
 h2,h3{break-after:avoid}figure,tr{break-inside:avoid}td.won{print-color-adjust:exact}}

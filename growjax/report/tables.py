@@ -34,10 +34,14 @@ class Column:
     kind: Callable[[Row], str] = lambda row: ""
 
 
+LONG = 45
+"""Rows of a table that a page shows without a frame to scroll."""
+
+
 def table(
     caption: str, columns: Sequence[Column], found: Iterable[Row], group: Callable[[Row], str] | None = None
 ) -> str:
-    """An HTML table that scrolls sideways where it is too wide; `caption` is HTML.
+    """An HTML table that scrolls in its own frame where it is too wide, or longer than `LONG` rows; `caption` is HTML.
 
     With `group`, a row that names the group stands before the first of its members.
     """
@@ -53,8 +57,9 @@ def table(
             kinds = _kinds("n" if column.numeric else "", column.kind(row))
             cells.append(f"<td{kinds}>{column.cell(row)}</td>")
         body.append(f"<tr{_kinds('control' if row.get('control') else '')}>{''.join(cells)}</tr>")
+    kinds = "wide long" if len(body) > LONG else "wide"
     return (
-        f'<div class="wide" tabindex="0"><table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="{kinds}" tabindex="0"><table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{chr(10).join(body)}\n</tbody></table></div>\n"
     )
 
