@@ -30,6 +30,7 @@ runtime.pin()
 
 from growjax.config import DataConfig, ModelConfig, OptimConfig  # noqa: E402
 from growjax.configuration import option_words  # noqa: E402
+from growjax.data.corpus import corpus_name  # noqa: E402
 from growjax.files import write_text  # noqa: E402
 from growjax.grow.plan import make_plan  # noqa: E402
 from growjax.record.integrity import finished_receipt  # noqa: E402
@@ -120,7 +121,7 @@ def require_same(config: Record, data: DataConfig) -> None:
     """That a run is of the model and the stories that are meant; what a source brings with it is its tokenizer."""
     model = {name: value for name, value in config["model"].items() if name != "vocab_size"}
     found = {name: value for name, value in config["data"].items() if name != "tokenizer"}
-    if (model, found) != (PAPER.model.to_dict(), data.to_dict()):
+    if (model, found) != (PAPER.model.to_dict(), data.replace(corpus=corpus_name(data.corpus)).to_dict()):
         raise SystemExit(f"a run is of another model or other stories: {model}, {found}")
 
 
