@@ -63,7 +63,8 @@ def test_a_directory_holds_cells_of_one_measure_and_one_operator(own: Callable[.
         receipt = run_study(TINY, run)
         (operator,), (measure,) = receipt["operators"], receipt["measures"]
         assert operator["function"].endswith(":scaled.<locals>.mine") and measure["distribution"] is None
-        assert [len(c["inputs"]) for c in receipt["cells"] if c.get("operator") in TINY.operators] == [2, 3]
+        inputs = {c["operator"]: len(c["inputs"]) for c in receipt["cells"] if c["kind"] == "candidate"}
+        assert inputs == {"exact_copy": 2, "mine": 3}
         for words, fault in (
             ((0.5, 1.0, "version 2"), r'measure mine \(zero_step\).definition was "a number", now "version 2"'),
             ((0.5, 2.0), r"measure mine \(zero_step\).code was"),

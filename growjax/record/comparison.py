@@ -4,9 +4,15 @@ same in both."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from growjax.config import canonical_json
+from growjax.errors import CheckFailed, UserError
+from growjax.record.integrity import check_result
 from growjax.schema import Record
+
+AFTER = {"probe", "continuation", "extension", "crossed", "rung"}
+"""Kinds of cells that train after widening."""
 
 REGISTERED = ("measures", "operators")
 """The parts of a receipt that say what is not growjax's own; absent where there is nothing."""
@@ -37,6 +43,34 @@ def other_registered(old: Mapping[str, object], new: Mapping[str, object]) -> st
             return f"{name} was not registered, and is now"
     found = registered_notes(old, new)
     return found[0] if found else "measures were registered in another order" if before != now else None
+
+
+def with_untaken(old: Mapping[str, object], header: Mapping[str, object], kinds: set[str]) -> Record:
+    """What a run was begun with, its measures and operators as in a header of now wherever no cell was filled by one
+    that is another: `kinds` are those of its full cells. So who mends a measure that fails loses nothing."""
+
+    def taken(run: Mapping[str, object]) -> list[object]:
+        measures = run.get("measures")
+        return [one for one in (measures if isinstance(measures, list) else ()) if kinds & _holders(one)]
+
+    same = {"measures": taken(old) == taken(header), "operators": "candidate" not in kinds}
+    return {**old, **{part: header.get(part) for part, unseen in same.items() if unseen}}
+
+
+def kinds_of(cells: Path) -> set[str]:
+    """Kinds of the filled cells in a run's folder of cells; a damaged one may be any."""
+    found: set[str] = set()
+    for path in cells.glob("*/result.json"):
+        try:
+            found.add(str(check_result(path)["kind"]))
+        except (UserError, CheckFailed):
+            found |= {"candidate", "probe"}
+    return found
+
+
+def _holders(measure: Mapping[str, object]) -> set[str]:
+    """Kinds of cells that hold a measure."""
+    return {"candidate"} if measure.get("where") == "zero_step" else AFTER
 
 
 def registered_notes(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:

@@ -15,7 +15,7 @@ from growjax.errors import CheckFailed, UserError
 from growjax.files import is_leftover, remove, require_path, sweep, whole_directory, write_contents, write_text
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
-from growjax.record.comparison import REGISTERED, first_difference, other_registered
+from growjax.record.comparison import REGISTERED, first_difference, kinds_of, other_registered, with_untaken
 from growjax.record.integrity import check_cell, check_result, corpus_of, read_receipt, undamaged_header
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
@@ -97,6 +97,8 @@ class RunDir:
             fresh = not self.data.exists() and not any(self.cells.glob("*/result.json"))
             begun, known = "inputs" not in old, ("config", *REGISTERED)
             other = "config" in old and any(old.get(name) != header.get(name) for name in known)
+            if other and not fresh:
+                old = with_untaken(old, header, kinds_of(self.cells))
             if fresh and begun:
                 old = {**old, **{name: header.get(name) for name in known}}
             elif "config" in old and old["config"] != header["config"] and (fresh or follows(old["config"])):
@@ -114,11 +116,8 @@ class RunDir:
 
     def _is_nothing(self, path: Path) -> bool:
         """Whether a run that ended before its receipt was written may have left this."""
-        return (
-            path.name == LOCK
-            or is_leftover(path.name)
-            or (path == self.cells and path.is_dir() and not any(path.iterdir()))
-        )
+        empty = path == self.cells and path.is_dir() and not any(path.iterdir())
+        return path.name == LOCK or is_leftover(path.name) or empty
 
     def _old(self, say: Callable[[str], None]) -> Record:
         """The receipt that stands here; of a damaged one the parts by which a run is known."""
