@@ -109,11 +109,11 @@ def test_a_padded_vocabulary_is_the_same_number_while_it_races_and_afterwards(tr
 
 
 def test_an_operator_that_trains_is_charged_or_left_out(source: Path):
-    """Of the pool, `ligo` is left out where the budget does not take its 100 steps beside everyone's first rung."""
+    """Of the pool, `ligo` is left out where its 100 steps are more than an eighth of the budget."""
     fits = len(pool()) * 4 + 100
-    within = asked(source, fits, operators=pool(), named=False)
+    within = asked(source, 800, operators=pool(), named=False)
     assert within.making == 100 and "ligo" in within.operators and not within.left_out_by_budget
-    without = asked(source, fits - 1, operators=pool(), named=False)
+    without = asked(source, 799, operators=pool(), named=False)
     assert without.making == 0 and without.operators == tuple(n for n in pool() if n != "ligo")
     assert without.left_out_by_budget == ("ligo",) and "the 7 steps that it trains" in beyond("ligo:steps=7")
     assert read_spec(json.loads(json.dumps(without.to_dict()))) == without

@@ -59,11 +59,19 @@ def able_and_left_out(
     return able, tuple(why)
 
 
+TRAINING = 1 / 8
+"""The part of a budget that candidates which nobody named may be trained for before their step 0: the race is to have
+the rest."""
+
+
 def affordable(names: Sequence[str], rungs: Sequence[int], budget: int) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """The candidates that a budget takes to the first rung, where those are left out first that train longest before
-    their step 0; who was left out; and the steps for which the others train so. That may still be too many."""
+    """The candidates that a budget takes to the first rung, those that train before their step 0 within `TRAINING` of
+    it, where those are left out first that train longest; who was left out; and the steps for which the others train
+    so. That may still be too many."""
     taken, trained = list(names), sorted(filter(steps_of, names), key=lambda name: (steps_of(name), name))
-    while trained and budget < least_budget(len(taken), rungs, steps_in_all(taken)):
+    while trained and (
+        steps_in_all(taken) > budget * TRAINING or budget < least_budget(len(taken), rungs, steps_in_all(taken))
+    ):
         taken.remove(trained.pop())
     return tuple(taken), tuple(name for name in names if name not in taken), steps_in_all(taken)
 
@@ -73,7 +81,7 @@ def planned(
 ) -> Selection:
     """A selection with its rungs, and with what the published studies say of each; operators that cannot follow the
     plan are left out, by name. Where nobody `named` the operators, those are left out too that train before their step
-    0 for longer than the budget takes.
+    0 for longer than the budget takes (`affordable`).
 
     Raises:
         UserError: a horizon or first rung that evaluations do not fall on, no operator that can follow the plan, or a

@@ -35,7 +35,8 @@ UNCOUNTED = "The race did not count them: this selection was run before races di
 
 def beyond(name: str) -> str:
     """Why an operator that trains was left out."""
-    return f"the budget does not take the {steps_of(name)} steps that it trains for before its step 0"
+    steps = steps_of(name)
+    return f"the {steps} steps that it trains for before its step 0 are too much of the budget, unless it is named"
 
 
 def selection_of(receipt: Receipt) -> Selection:
