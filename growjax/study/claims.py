@@ -123,8 +123,11 @@ def _most_robust(selector: str, *against: str) -> Asked:
         nearest = min(differ, key=lambda one: (math.inf if one.effect is None else one.effect, one.rival), default=None)
         rows = [seen._replace(what=f"{nearest.rival}: {seen.what}") for seen in nearest.places] if nearest else []
         lacks = [w for one in known for w in lacking(given, names, places, one.places)]
-        unseen = [f"the selector {n!r}" for n, one in zip(against or others, found, strict=True) if one is None]
-        missing = tuple(dict.fromkeys([*lacks, *unseen]))
+        if known:
+            lacks += [f"the selector {n!r}" for n, one in zip(against or others, found, strict=True) if one is None]
+        else:
+            lacks = lacking(given, names, places, [])
+        missing = tuple(dict.fromkeys(lacks))
         verdicts: list[Verdict] = [*(one.verdict for one in known), *([OPEN] if missing else [])]
         return over_seeds(all_of(verdicts), rows, given.seeds, missing)
 
