@@ -116,7 +116,7 @@ def test_jobs_of_a_head_that_was_killed_are_ended(kind: str, cluster: Path, tmp_
     following.start()
     assert not list((tmp_path / "jobs").glob("*/*_submitted.pkl"))
     if kind == "local":
-        assert all(job._process.wait(20) for job in killed._jobs.values())
+        assert all(job._process.wait(120) for job in killed._jobs.values())
     else:
         assert sorted(said.read_text().split()) == sorted(job.job_id for job in killed._jobs.values())
     following.stop(failed=False)

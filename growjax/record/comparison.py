@@ -47,7 +47,7 @@ def other_registered(old: Mapping[str, object], new: Mapping[str, object]) -> st
 
 def with_untaken(old: Mapping[str, object], header: Mapping[str, object], kinds: set[str]) -> Record:
     """What a run was begun with, its measures and operators as in a header of now wherever no cell was filled by one
-    that is another: `kinds` are those of its full cells. So who mends a measure that fails loses nothing."""
+    that is another: `kinds` are those of its full cells. So a measure that failed may be repaired."""
 
     def taken(run: Mapping[str, object]) -> list[object]:
         measures = run.get("measures")
