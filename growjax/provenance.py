@@ -86,7 +86,7 @@ def _content(value: Any, seen: set[int]) -> object:
 def _held(function: Any, seen: set[int]) -> list[object]:
     """What a function's closure holds; of one that no module's text has, its bytecode and what that names too."""
     if isinstance(function, type):
-        return [_content(each, seen) for each in vars(function).values() if isinstance(each, FunctionType)]
+        return [_content(each, seen) for each in function.__dict__.values() if isinstance(each, FunctionType)]
     if not isinstance(function, FunctionType):
         return []
     inside = [_inside(cell) for cell in function.__closure__ or ()]
