@@ -14,9 +14,9 @@ from growjax.measure.measure import Measure
 from growjax.measure.registry import measures
 from growjax.record.cell_types import CellRecord
 from growjax.record.receipt_types import Receipt
-from growjax.study.ranking import Table, mean
+from growjax.study.ranking import Table
 from growjax.study.replicates import losses
-from growjax.study.selectors import scores_of
+from growjax.study.selectors import scores_of, shared_scores
 from growjax.study.spec import PAPER_OPERATORS, StudySpec
 from growjax.study.summary import is_control
 
@@ -74,12 +74,8 @@ class Evidence:
         """A selector's scores of these candidates, means over the replicates that all of these have; None where one of
         them has none. A run that diverged is left out, as long as another of the candidate did not."""
         seen = {name: self.scores.get((selector, source, regime, name), ()) for name in names}
-        n = min(map(len, seen.values()), default=0)
-        known = {name: [score for score in values[:n] if score is not None] for name, values in seen.items()}
-        if not known or not all(known.values()):
-            return None
-        finite = {name: [score for score in values if math.isfinite(score)] for name, values in known.items()}
-        return {name: mean(values) if values else math.inf for name, values in finite.items()}
+        scores = shared_scores(seen)
+        return scores if scores and len(scores) == len(seen) else None
 
 
 def evidence_of(receipt: Receipt, spec: StudySpec) -> Evidence:

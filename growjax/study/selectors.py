@@ -22,7 +22,7 @@ def selectors(table: Table, spec: StudySpec, source: str, regime: str, pool: lis
     long = {name: middle.get(name, mean(found) if found else math.inf) for name, found in kept.items()}
     rows = []
     for measure in (m for m in measures() if m.selects):
-        scores = _middle({name: scores_of(table, spec, source, regime, name, measure) for name in pool})
+        scores = shared_scores({name: scores_of(table, spec, source, regime, name, measure) for name in pool})
         scores |= {name: math.inf for name in pool if lost[name] and name not in scores}
         judged = judge_selector(measure.selector, scores, long, lost)
         if judged is not None:
@@ -30,13 +30,13 @@ def selectors(table: Table, spec: StudySpec, source: str, regime: str, pool: lis
     return rows
 
 
-def _middle(seen: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
-    """Each candidate's score, as if it had the replicates of the one that has most; over those that did not diverge,
-    and infinite where all did. Who has none is left out."""
-    known = {name: [score for score in own if score is not None] for name, own in seen.items()}
+def shared_scores(seen: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+    """Each candidate's mean score over the replicates that all of them have: over those that did not diverge, and
+    infinite where all did. Who has no score is left out."""
+    n = min(map(len, seen.values()), default=0)
+    known = {name: [score for score in own[:n] if score is not None] for name, own in seen.items()}
     finite = {name: [score for score in own if math.isfinite(score)] for name, own in known.items()}
-    middle = adjusted_means({name: own for name, own in finite.items() if own and len(own) == len(seen[name])})
-    return {n: middle.get(n, mean(finite[n]) if finite[n] else math.inf) for n, own in known.items() if own}
+    return {name: mean(finite[name]) if finite[name] else math.inf for name, own in known.items() if own}
 
 
 def scores_of(

@@ -109,7 +109,7 @@ def summarise(receipt: Receipt) -> Summary:
                 found = {n: aucs(_cells(table, metric, source, regime, n), metric) for n in whole}
                 plain = cast("list[Record]", rows)
                 adjust(plain, "auc_mean", found)
-                for measure in measures_at("continuation"):
+                for measure in (m for m in measures_at("continuation") if m.of_curve):
                     of = {n: values_at(measure, _cells(table, metric, source, regime, n), lag, metric) for n in whole}
                     adjust(plain, measure.column, {n: own for n, own in of.items() if len(own) == len(found[n])})
                 rank_by_auc(rows)
@@ -120,7 +120,7 @@ def summarise(receipt: Receipt) -> Summary:
                     own = {name: found[name] for name in spec.families if name in found}
                     pair = best_pair(own, of_families, source=source, regime=regime, lag=lag)
                     summary["family_pairs"] += [pair] if pair else []
-            summary["probes"] += _probes(table, source, regime, ranked)
+            summary["probes"] += [_probe(table, source, regime, name) for name in ranked]
             if spec.rates and regime in spec.regimes:
                 at = {n: _cells(table, "continuation", source, regime, n) for n in (*spec.families, *spec.at_rates)}
                 summary["rates"] += rate_rows(at, spec, source=source, regime=regime)
@@ -225,28 +225,21 @@ def _mean_shared(cells: Sequence[CurveMetrics], lag: int) -> tuple[list[int], li
 
 
 def adjust(rows: Sequence[Record], column: str, values: Mapping[str, list[float]]) -> None:
-    """Puts means into a column, as if all candidates had as many replicates, so that rows of a table compare. `values`
-    are by candidate, of those that have a value in every replicate; other rows keep what they hold."""
+    """Puts mean losses into a column, as if all candidates had as many replicates, so that rows of a table compare.
+    `values` are by candidate, of those that have a value in every replicate; other rows keep what they hold. Of losses
+    alone: what a replicate adds to one candidate it adds to another, and to no KL, which may be 0."""
     middle = adjusted_means({name: own for name, own in values.items() if own})
     for row in rows:
         if row["candidate"] in middle:
             row[column] = middle[row["candidate"]]
 
 
-def _probes(table: Table, source: str, regime: str, names: Sequence[str]) -> list[Measured]:
-    asked = [m.name for m in measures_at("probe") if m.recorded]
-    rows: list[Record] = []
-    whole: dict[str, list[CurveMetrics]] = {}
-    for name in names:
-        cells = _cells(table, "probe", source, regime, name)
-        kept = survivors(cells)
-        row = {"source": source, "regime": regime, "candidate": name, "n": len(kept)}
-        rows.append({**row, **{m: mean_or_none(recorded(m, kept)) for m in asked}, **described_loss(cells)})
-        whole |= {name: cells} if len(kept) == len(cells) else {}
-    for measure in asked:
-        values = {name: recorded(measure, cells) for name, cells in whole.items()}
-        adjust(rows, measure, {name: own for name, own in values.items() if len(own) == len(whole[name])})
-    return [*rows]
+def _probe(table: Table, source: str, regime: str, name: str) -> Measured:
+    cells = _cells(table, "probe", source, regime, name)
+    kept = survivors(cells)
+    values = {m.name: mean_or_none(recorded(m.name, kept)) for m in measures_at("probe") if m.recorded}
+    row = {"source": source, "regime": regime, "candidate": name, "n": len(kept)}
+    return {**row, **values, **described_loss(cells)}
 
 
 def _curves(table: Table, spec: StudySpec, source: str, regime: str, flops: Mapping[str, float]) -> list[CurveRow]:
