@@ -134,7 +134,7 @@ def test_a_selection_side_by_side():
 def test_a_selection_has_the_candidates_that_can_follow(capsys: pytest.CaptureFixture[str]):
     found = []
     for width in ("128", "96"):
-        assert main(["plan", *MODEL, "--to.d-model", width, "--json"]) == 0
+        assert main(["plan", *MODEL, "--to.d-model", width, "--budget", "800", "--json"]) == 0
         found.append(json.loads(capsys.readouterr().out)["selection"]["candidates"])
     assert found[0] == len(pool()) > found[1]
 

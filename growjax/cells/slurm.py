@@ -30,6 +30,9 @@ POLL = {"slurm": 2.0, "local": 0.1}
 CANCELS = 60.0
 """Seconds that SLURM has to cancel jobs."""
 
+GRACE = 3.0
+"""Seconds that a job of this machine has to end by itself."""
+
 
 def library(cluster: str) -> Any:
     """submitit, or one line on what is missing for a kind of cluster."""
@@ -56,10 +59,23 @@ def _end(folder: Path, cluster: str) -> None:
         if cluster == "slurm" and numbers:
             subprocess.run(["scancel", *numbers], capture_output=True, timeout=CANCELS)
     for number in numbers if cluster == "local" else ():
-        with contextlib.suppress(OSError):  # it has ended; its number may be another process's now
-            if folder.name.encode() in Path(f"/proc/{number}/cmdline").read_bytes():
-                os.kill(int(number), signal.SIGINT)
+        with contextlib.suppress(OSError):  # it has ended
+            _end_here(int(number), folder.name.encode())
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_here(number: int, named: bytes) -> None:
+    """Ends a job of this machine, and what it started: by an interrupt, or where that is ignored, as what is begun in a
+    shell's background does, by force. Its number may be another process's now, which does not have this name."""
+    place = Path(f"/proc/{number}")
+    if named in (place / "cmdline").read_bytes():
+        os.kill(number, signal.SIGINT)
+        until = time.monotonic() + GRACE
+        while named in (place / "cmdline").read_bytes() and time.monotonic() < until:
+            time.sleep(0.05)
+    if named in (place / "cmdline").read_bytes():
+        for one in (*(place / "task" / str(number) / "children").read_text().split(), number):
+            os.kill(int(one), signal.SIGKILL)
 
 
 class Slurm(RemoteUnits):
