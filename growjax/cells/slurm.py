@@ -67,15 +67,15 @@ def _end(folder: Path, cluster: str) -> None:
 def _end_here(number: int, named: bytes) -> None:
     """Ends a job of this machine, and what it started: by an interrupt, or where that is ignored, as what is begun in a
     shell's background does, by force. Its number may be another process's now, which does not have this name."""
-    place = Path(f"/proc/{number}")
-    if named in (place / "cmdline").read_bytes():
+    place, until = Path(f"/proc/{number}"), time.monotonic() + GRACE
+    begun = named in (place / "cmdline").read_bytes()
+    if begun:
         os.kill(number, signal.SIGINT)
-        until = time.monotonic() + GRACE
-        while named in (place / "cmdline").read_bytes() and time.monotonic() < until:
-            time.sleep(0.05)
-    if named in (place / "cmdline").read_bytes():
-        for one in (*(place / "task" / str(number) / "children").read_text().split(), number):
-            os.kill(int(one), signal.SIGKILL)
+    while begun and named in (place / "cmdline").read_bytes():
+        if time.monotonic() > until:
+            for one in (*(place / "task" / str(number) / "children").read_text().split(), number):
+                os.kill(int(one), signal.SIGKILL)
+        time.sleep(0.05)
 
 
 class Slurm(RemoteUnits):
@@ -107,8 +107,7 @@ class Slurm(RemoteUnits):
 
     def start(self) -> None:
         self._submitit = library(self._cluster)
-        for earlier in self._folder.glob(f"{self._jobs_of}*"):
-            _end(earlier, self._cluster)
+        self._end_all()
         own = self._folder / f"{self._jobs_of}{uuid.uuid4().hex}"
         self._executor = self._submitit.AutoExecutor(folder=own, cluster=self._cluster)
         self._executor.update_parameters(name="growjax", **self._wanted)
@@ -156,8 +155,11 @@ class Slurm(RemoteUnits):
             return Delivery(name, lost=True)
         return self._answered(name, answer)
 
+    def _end_all(self) -> None:
+        """Cancels the jobs of this run, an earlier head's among them."""
+        for folder in self._folder.glob(f"{self._jobs_of}*"):
+            _end(folder, self._cluster)
+
     def stop(self, *, failed: bool) -> None:
-        for job in self._jobs.values():
-            with contextlib.suppress(Exception):  # one that has just ended
-                job.cancel(check=False)
+        self._end_all()
         shutil.rmtree(self._folder, ignore_errors=True)

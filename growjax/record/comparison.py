@@ -45,9 +45,12 @@ def other_registered(old: Mapping[str, object], new: Mapping[str, object]) -> st
     return found[0] if found else "measures were registered in another order" if before != now else None
 
 
-def with_untaken(old: Mapping[str, object], header: Mapping[str, object], kinds: set[str]) -> Record:
+def with_untaken(old: Mapping[str, object], header: Mapping[str, object], cells: Path) -> Record:
     """What a run was begun with, its measures and operators as in a header of now wherever no cell was filled by one
-    that is another: `kinds` are those of its full cells. So a measure that failed may be repaired."""
+    that is another; `cells` is the folder of the run's. So a measure that failed may be repaired."""
+    if all(old.get(part) == header.get(part) for part in REGISTERED):
+        return {**old}
+    kinds = kinds_of(cells)
 
     def taken(run: Mapping[str, object]) -> list[object]:
         measures = run.get("measures")

@@ -15,7 +15,7 @@ from growjax.errors import CheckFailed, UserError
 from growjax.files import is_leftover, remove, require_path, sweep, whole_directory, write_contents, write_text
 from growjax.record.cell_types import CellRecord
 from growjax.record.cells import Cell, Recipe, result_of
-from growjax.record.comparison import REGISTERED, first_difference, kinds_of, other_registered, with_untaken
+from growjax.record.comparison import REGISTERED, first_difference, other_registered, with_untaken
 from growjax.record.integrity import check_cell, check_result, corpus_of, read_receipt, undamaged_header
 from growjax.record.partial import Partial
 from growjax.record.reader import typed_cell
@@ -97,11 +97,9 @@ class RunDir:
             fresh = not self.data.exists() and not any(self.cells.glob("*/result.json"))
             begun, known = "inputs" not in old, ("config", *REGISTERED)
             other = "config" in old and any(old.get(name) != header.get(name) for name in known)
-            if other and not fresh:
-                old = with_untaken(old, header, kinds_of(self.cells))
-            if fresh and begun:
-                old = {**old, **{name: header.get(name) for name in known}}
-            elif "config" in old and old["config"] != header["config"] and (fresh or follows(old["config"])):
+            if begun or not fresh:
+                old = with_untaken(old, header, self.cells)
+            if "config" in old and old["config"] != header["config"] and (fresh or follows(old["config"])):
                 old = {**old, "config": header["config"]}
             self._same(old, header)
             sweep(self.path)

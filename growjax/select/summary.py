@@ -19,7 +19,7 @@ from growjax.study.facts import cost_rows, programs, run_facts, source_row
 from growjax.study.making import making_rows, sentences, steps_of
 from growjax.study.notes import of_given
 from growjax.study.presets import presets
-from growjax.study.ranking import adjustments, lowest, mean
+from growjax.study.ranking import comparable_curves, lowest, mean_curve
 from growjax.study.receipt import cells_of, data_of, models, spec_of
 from growjax.study.replicates import losses
 from growjax.study.selection import Selection
@@ -62,7 +62,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
     (regime,) = spec.all_regimes
     run = run_facts(receipt, spec, data, narrow, wide)
     making = making_rows(spec.candidates, spec, wide)
-    moved = _moved(rungs)
+    curves = _curves(rungs)
     return {
         "title": f"Which wide start? {run['corpus']}, {narrow.d_model} to {wide.d_model}",
         "question": {
@@ -88,7 +88,7 @@ def summarise_selection(receipt: Receipt) -> SelectionSummary:
         "certain": _certain(verdict),
         "uncertain": _uncertain(spec, verdict),
         "standings": [
-            _standing(name, verdict, candidates[name], rungs[name], spec, moved.get(name)) for name in verdict.order
+            _standing(name, verdict, candidates[name], rungs[name], spec, curves[name]) for name in verdict.order
         ],
         "left_out": [
             *(Left(candidate=name, why="it cannot follow the plan") for name in spec.left_out),
@@ -122,16 +122,16 @@ def _runs(cells: Sequence[RungCell]) -> dict[str, Runs]:
     return found
 
 
-def _together(runs: Runs) -> list[list[float]]:
-    """The losses of a candidate's replicates, as far as all of them went."""
-    every = [losses(runs[replicate]["metrics"]) for replicate in sorted(runs)]
-    return [curve[: min(map(len, every))] for curve in every]
+Curve = tuple[list[float], list[float], list[float]]
+"""Mean, lowest and highest over replicates."""
 
 
-def _moved(rungs: Mapping[str, Runs]) -> dict[str, list[float]]:
-    """What a curve is moved by so that it compares with those of more replicates; of those whose losses are finite."""
-    curves = {name: _together(runs) for name, runs in rungs.items()}
-    return adjustments({n: found for n, found in curves.items() if all(math.isfinite(x) for c in found for x in c)})
+def _curves(rungs: Mapping[str, Runs]) -> dict[str, Curve]:
+    """By candidate, as far as all of its replicates went."""
+    every = {n: [losses(runs[replicate]["metrics"]) for replicate in sorted(runs)] for n, runs in rungs.items()}
+    together = {name: [curve[: min(map(len, own))] for curve in own] for name, own in every.items()}
+    finite = {n: own for n, own in together.items() if all(math.isfinite(x) for curve in own for x in curve)}
+    return {name: mean_curve(own) for name, own in together.items()} | comparable_curves(finite)
 
 
 def _standing(
@@ -140,14 +140,11 @@ def _standing(
     candidate: CandidateCell,
     runs: Runs,
     spec: Selection,
-    moved: Sequence[float] | None,
+    curve: Curve,
 ) -> Standing:
     gone = {one.candidate: one for one in verdict.left}
     out, place = gone.get(name), verdict.order.index(name)
     behind = verdict.behind.get(name) if out is None else out.behind
-    together = list(zip(*_together(runs), strict=True))
-    if moved is not None:
-        together = [tuple(x + by for x in at) for at, by in zip(together, moved, strict=True)]
 
     def plain(value: float) -> float | None:
         return value if math.isfinite(value) else None
@@ -162,11 +159,9 @@ def _standing(
         "why": "chosen" if not place else out.why if out else "stayed",
         "kl": candidate["metrics"].get("kl"),
         "loss": candidate["metrics"].get("loss"),
-        "curve": [
-            (spec.eval_every * i, mean(at) if all(map(math.isfinite, at)) else None) for i, at in enumerate(together)
-        ],
-        "low": [plain(min(at)) for at in together],
-        "high": [plain(max(at)) for at in together],
+        "curve": [(spec.eval_every * i, plain(loss)) for i, loss in enumerate(curve[0])],
+        "low": [plain(loss) for loss in curve[1]],
+        "high": [plain(loss) for loss in curve[2]],
     }
 
 

@@ -17,7 +17,7 @@ from growjax.data.kept import kept_or_made
 from growjax.data.tokenizer import file_digest, read_file, vocabulary
 from growjax.data.tokens import TokenFile, n_windows, require_windows, write_tokens
 from growjax.errors import UserError
-from growjax.grow.plan import WidthPlan, make_plan
+from growjax.grow.plan import WidthPlan, make_plan, reached
 from growjax.model.decoder import flops_per_token
 from growjax.record.cells import Recipe
 from growjax.record.integrity import recorded_tokens
@@ -173,6 +173,12 @@ def make_context(spec: StudySpec, run: RunDir, tokens: TokenFile, sharded: Shard
     cells = study_cells(spec, unwidened_lag(spec, plan.source, plan.target))
     feed = make_feed(spec, tokens)
     return Context(spec, run, tokens, config, plan, feed, cells, Programs(), StateCache(), sharded)
+
+
+def models_of(spec: StudySpec, vocab_size: int) -> tuple[ModelConfig, ModelConfig]:
+    """(source, target) where the tokenizer fills so many ids. Makes no map of any axis."""
+    source = spec.train_config(vocab_size).model
+    return source, reached(source, spec.to.of(source))
 
 
 def longest_run(spec: StudySpec, source: ModelConfig, target: ModelConfig) -> int:

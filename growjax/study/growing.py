@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from growjax.errors import UserError
-from growjax.grow.plan import reached
-from growjax.study.context import longest_run
+from growjax.study.context import longest_run, models_of
 from growjax.study.selection import Selection
 from growjax.study.spec import StudySpec, trace_sizes
 
@@ -49,5 +48,4 @@ def other_programs(spec: StudySpec, before: StudySpec) -> str | None:
 
 def _sizes(spec: StudySpec) -> dict[str, int]:
     """Sizes of the traces, with as large a vocabulary as the study's tokenizer may have."""
-    source = spec.train_config(spec.data.vocab_size).model
-    return trace_sizes(spec, longest_run(spec, source, reached(source, spec.to.of(source))))
+    return trace_sizes(spec, longest_run(spec, *models_of(spec, spec.data.vocab_size)))

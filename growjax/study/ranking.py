@@ -223,3 +223,14 @@ def mean_curve(curves: list[list[float]]) -> tuple[list[float], list[float], lis
         stacked.min(axis=0).tolist(),
         stacked.max(axis=0).tolist(),
     )
+
+
+def comparable_curves(
+    curves: Mapping[str, list[list[float]]],
+) -> dict[str, tuple[list[float], list[float], list[float]]]:
+    """By candidate what `mean_curve` gives, all three moved as `adjusted_means` moves a mean. All losses are finite."""
+    found = {}
+    for name, by in adjustments(curves).items():
+        middle, low, high = ([x + y for x, y in zip(of, by, strict=True)] for of in mean_curve(curves[name]))
+        found[name] = middle, low, high
+    return found

@@ -8,13 +8,12 @@ from pathlib import Path
 from growjax.config import ModelConfig
 from growjax.data.tokenizer import FILE, is_digest
 from growjax.errors import UserError
-from growjax.grow.plan import reached
 from growjax.measure.inputs import Curve
 from growjax.measure.registry import own_of_curve, value_of
 from growjax.record.cell_types import CellRecord, ContinuationCell, CrossedCell, DataMetrics, ExtensionCell, RungCell
 from growjax.record.cells import Recipe
 from growjax.record.receipt_types import Begun, Receipt
-from growjax.study.context import unwidened_lag
+from growjax.study.context import models_of, unwidened_lag
 from growjax.study.finalists import with_finalists
 from growjax.study.recipes import StudyCells, study_cells
 from growjax.study.replicates import diverged_step, shared
@@ -87,15 +86,12 @@ def data_of(receipt: Receipt | Begun) -> DataMetrics:
 
 def models(receipt: Receipt | Begun) -> tuple[ModelConfig, ModelConfig]:
     """(source, target) of a run, with the vocabulary its tokenizer filled."""
-    spec = spec_of(receipt)
-    source = spec.train_config(data_of(receipt)["vocab_size"]).model
-    return source, reached(source, spec.to.of(source))
+    return models_of(spec_of(receipt), data_of(receipt)["vocab_size"])
 
 
 def cells_of(receipt: Receipt | Begun, spec: StudySpec) -> StudyCells:
     """The cells of a study for the vocabulary that a receipt's tokens have; its finalists are still open."""
-    source = spec.train_config(data_of(receipt)["vocab_size"]).model
-    return study_cells(spec, unwidened_lag(spec, source, reached(source, spec.to.of(source))))
+    return study_cells(spec, unwidened_lag(spec, *models_of(spec, data_of(receipt)["vocab_size"])))
 
 
 def _label(cell: CellRecord) -> tuple[object, ...]:

@@ -7,10 +7,9 @@ import itertools
 import jax
 
 from growjax.errors import UserError
-from growjax.grow.plan import reached
 from growjax.model.decoder import param_shapes
 from growjax.record.reader import RECEIPT_BYTES, TEXT
-from growjax.study.context import longest_run, unwidened_lag
+from growjax.study.context import longest_run, models_of, unwidened_lag
 from growjax.study.estimate import extensions_left, runs_left
 from growjax.study.recipes import study_cells
 from growjax.study.selection import Selection
@@ -29,10 +28,9 @@ CELL = 300
 def require_recordable(spec: StudySpec) -> None:
     """Raises `UserError` where a study's receipt, or one cell of it, would be larger than a reader takes
     (`growjax.record.reader`): every step of a cell is in it, by a few bytes of each array of parameters."""
-    source = spec.train_config(spec.data.vocab_size).model
+    source, target = models_of(spec, spec.data.vocab_size)
     arrays = len(jax.tree.leaves(param_shapes(source)))
     strides = [b - a for a, b in itertools.pairwise((0, *spec.source_steps))]
-    target = reached(source, spec.to.of(source))
     longest = max([*strides, longest_run(spec, source, target)])
     if STEP * arrays * longest > TEXT:
         raise UserError(

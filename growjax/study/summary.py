@@ -25,8 +25,8 @@ from growjax.study.notes import of_given, of_study
 from growjax.study.ranking import (
     Table,
     adjusted_means,
-    adjustments,
     best_pair,
+    comparable_curves,
     deviation,
     mean,
     mean_curve,
@@ -243,38 +243,27 @@ def _probe(table: Table, source: str, regime: str, name: str) -> Measured:
 
 
 def _curves(table: Table, spec: StudySpec, source: str, regime: str, flops: Mapping[str, float]) -> list[CurveRow]:
-    cells = {name: _cells(table, "continuation", source, regime, name) for name in flops}
-    whole = {n: own for n, own in cells.items() if n != UNWIDENED and len(survivors(own)) == len(own)}
-    moved = adjustments({n: [losses(m) for m in own] for n, own in whole.items()})
-    return [_curve(own, spec, source, regime, name, flops[name], moved.get(name)) for name, own in cells.items()]
-
-
-def _curve(
-    cells: Sequence[CurveMetrics],
-    spec: StudySpec,
-    source: str,
-    regime: str,
-    name: str,
-    flops: float,
-    moved: Sequence[float] | None,
-) -> CurveRow:
     """Over the replicates that did not diverge; over all, as far as all are finite, where every one did."""
-    steps = cells[0]["eval_steps"]
-    kept = survivors(cells)
-    middle, low, high = mean_curve([losses(m) for m in kept or cells])
-    if moved is not None:
-        middle, low, high = ([x + by for x, by in zip(of, moved, strict=True)] for of in (middle, low, high))
-    tokens = [s * spec.data.batch_size * spec.data.seq_len for s in steps]
-    return {
-        "source": source,
-        "regime": regime,
-        "candidate": name,
-        "control": is_control(name),
-        "steps": steps,
-        "tokens": tokens,
-        "flops": [t * flops for t in tokens],
-        "n": len(kept),
-        "mean": middle,
-        "low": low,
-        "high": high,
-    }
+    cells = {name: _cells(table, "continuation", source, regime, name) for name in flops}
+    kept = {name: survivors(own) for name, own in cells.items()}
+    whole = {n: [losses(m) for m in own] for n, own in cells.items() if n != UNWIDENED and len(kept[n]) == len(own)}
+    drawn = comparable_curves(whole)
+    tokens = spec.data.batch_size * spec.data.seq_len
+    rows: list[CurveRow] = []
+    for name, own in cells.items():
+        middle, low, high = drawn.get(name) or mean_curve([losses(m) for m in kept[name] or own])
+        steps = own[0]["eval_steps"]
+        rows.append({
+            "source": source,
+            "regime": regime,
+            "candidate": name,
+            "control": is_control(name),
+            "steps": steps,
+            "tokens": [s * tokens for s in steps],
+            "flops": [s * tokens * flops[name] for s in steps],
+            "n": len(kept[name]),
+            "mean": middle,
+            "low": low,
+            "high": high,
+        })  # fmt: skip
+    return rows
